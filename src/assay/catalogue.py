@@ -1,0 +1,189 @@
+"""Finds the entries: a folder `papers/<slug>/` with a `paper.py` is one.
+
+Listing reads only `paper.py`; a recipe and its method are imported when they are run.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from assay.errors import MissingExtraError, unknown
+from assay.paper import Paper, Recipe
+
+PAPERS = "assay.papers"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One paper of the catalogue: its data, and where its code is."""
+
+    package: str
+    paper: Paper
+
+    @property
+    def slug(self) -> str:
+        """The entry's short name."""
+        return self.paper.slug
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds the entry."""
+        return _folder(self.package)
+
+    def config(self, recipe: str) -> type:
+        """Return the config class of a recipe."""
+        module = importlib.import_module(f"{self.package}.config")
+        config: type = getattr(module, self.recipe(recipe).config)
+        return config
+
+    def recipe(self, name: str) -> Recipe:
+        """Return a recipe by name.
+
+        Raises:
+            InputError: the entry has no such recipe.
+        """
+        if name not in self.paper.recipes:
+            raise unknown(f"recipe of {self.slug}", name, self.paper.recipes)
+        return self.paper.recipes[name]
+
+    def function(self, recipe: str) -> Callable[..., Any]:
+        """Import and return the function of a recipe."""
+        return self._from_recipe_module(recipe, recipe)
+
+    def across(self, recipe: str) -> Callable[..., Any]:
+        """Import and return the function that turns all arms of a seed into metrics."""
+        return self._from_recipe_module(recipe, "across")
+
+    def _from_recipe_module(self, recipe: str, name: str) -> Callable[..., Any]:
+        try:
+            module = importlib.import_module(self._recipe_module(recipe))
+        except ModuleNotFoundError as error:
+            missing = error.name or ""
+            if missing.split(".")[0] == "assay":
+                raise
+            raise MissingExtraError(missing, self.paper.family) from error
+        function: Callable[..., Any] = getattr(module, name)
+        return function
+
+    def _recipe_module(self, recipe: str) -> str:
+        grown = self.folder / "recipes" / f"{recipe}.py"
+        return f"{self.package}.recipes.{recipe}" if grown.exists() else f"{self.package}.recipe"
+
+    def code_fingerprint(self, recipe: str) -> str:
+        """Identify the code that a recipe runs: its module and all of assay that it imports, by meaning.
+
+        Comments, docstrings and layout do not count.
+        """
+        state = hashlib.sha256()
+        for module in sorted(_imported(self._recipe_module(recipe))):
+            state.update(f"{module}={_meaning(module)};".encode())
+        return state.hexdigest()[:16]
+
+    @cached_property
+    def card(self) -> Path:
+        """The entry's README."""
+        return self.folder / "README.md"
+
+
+def slugs() -> list[str]:
+    """Return the slugs of all entries, sorted."""
+    folder = _folder(PAPERS)
+    return sorted(path.parent.name for path in folder.glob("*/paper.py"))
+
+
+def entry(slug: str) -> Entry:
+    """Return one entry.
+
+    Raises:
+        InputError: there is no such paper; says the nearest right slug.
+    """
+    if slug not in slugs():
+        raise unknown("paper", slug, slugs())
+    package = f"{PAPERS}.{slug}"
+    return Entry(package, importlib.import_module(f"{package}.paper").PAPER)
+
+
+def entries(family: str | None = None) -> list[Entry]:
+    """Return all entries, or those of one family, sorted by slug."""
+    found = (entry(slug) for slug in slugs())
+    return [item for item in found if family is None or item.paper.family == family]
+
+
+def _folder(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"{package} is not a package")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _source(module: str) -> Path | None:
+    """Return the file of a module of assay without importing it."""
+    path = _folder("assay").joinpath(*module.split(".")[1:])
+    if (path / "__init__.py").exists():
+        return path / "__init__.py"
+    return path.with_suffix(".py") if path.with_suffix(".py").exists() else None
+
+
+def _imported(module: str) -> set[str]:
+    """Return the modules of assay that a module reaches by imports, itself among them."""
+    reached: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in reached or _source(name) is None:
+            continue
+        reached.add(name)
+        waiting.extend(_imports(name))
+    return reached
+
+
+def _imports(module: str) -> Iterator[str]:
+    path = _source(module)
+    assert path is not None
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    siblings = path.parent.glob("*.py") if path.name == "__init__.py" and module != "assay" else ()
+    yield from (f"{module}.{file.stem}" for file in siblings if file.stem != "paper")
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names if name.name.startswith("assay"))
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                outer = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
+                base = f"{outer}.{base}" if base else outer
+            if base.split(".")[0] == "assay":
+                yield base
+                yield from (f"{base}.{name.name}" for name in node.names)
+
+
+def _meaning(module: str) -> str:
+    """Hash a module's syntax tree without its docstrings."""
+    path = _source(module)
+    assert path is not None
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body:
+            node.body = [part for part in body if not _is_text(part)]  # type: ignore[attr-defined]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _is_text(node: ast.stmt) -> bool:
+    value = getattr(node, "value", None)
+    return isinstance(node, ast.Expr) and isinstance(value, ast.Constant) and isinstance(value.value, str)
+
+
+def forget() -> None:
+    """Drop what was imported of the entries, so that a new or edited one is found."""
+    importlib.invalidate_caches()
+    for name in [name for name in sys.modules if name.startswith(f"{PAPERS}.")]:
+        del sys.modules[name]

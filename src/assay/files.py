@@ -1,0 +1,287 @@
+"""Files on disk: written whole or not at all, and never with pickle.
+
+`save_tree` keeps any nesting of dicts, lists and tuples over tensors, arrays, tables and plain values as
+safetensors, Parquet and JSON; `digest` identifies such a value by its content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assay.errors import InputError, StorageError
+
+if TYPE_CHECKING:
+    import datasets
+
+
+# --- atomic writes ------------------------------------------------------------------------------
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder that becomes `path` when the block ends well.
+
+    Where another process has made `path` meanwhile, its folder stays and ours is dropped.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        try:
+            temporary.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+    except StorageError:
+        raise
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def cannot_write(path: Path, error: OSError) -> StorageError:
+    """Return the one-line error for a failed write."""
+    reason = error.strerror or str(error)
+    return StorageError(f"Cannot write {path}: {reason}. What was finished before is kept.")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a plain value as JSON, atomically."""
+    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        StorageError: the file is truncated or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except (ValueError, OSError) as error:
+        raise StorageError(f"{path} is damaged or cannot be read ({error}).") from error
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return `folder/name`, refusing a name that leads outside the folder."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise InputError(f"{name!r} leads outside {folder}. Names must stay inside the folder.")
+    return path
+
+
+def prepare_out(folder: Path, overwrite: bool) -> Path:
+    """Return an empty output folder, refusing one that has something in it unless `overwrite`."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out {folder} is a file; give a folder.")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not overwrite:
+            raise InputError(
+                f"--out {folder} exists and is not empty. Add --overwrite or choose another folder."
+            )
+        if not (folder / "assay.json").exists():
+            raise InputError(
+                f"--out {folder} was not written by assay (it has no assay.json):"
+                " --overwrite leaves it alone. Choose another folder."
+            )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(13, "the folder is read-only")
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return folder
+
+
+# --- trees of tensors, arrays, tables and plain values ------------------------------------------
+
+
+def save_tree(folder: Path, value: Any) -> None:
+    """Save nested dicts, lists and tuples over tensors, numpy arrays, tables and plain values."""
+    import safetensors.numpy
+    import safetensors.torch
+
+    tensors: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
+    tables: dict[str, datasets.Dataset] = {}
+    skeleton = _take_apart(value, tensors, arrays, tables)
+    if tensors:
+        safetensors.torch.save_file(tensors, folder / "tensors.safetensors")
+    if arrays:
+        safetensors.numpy.save_file(arrays, folder / "arrays.safetensors")
+    for name, table in tables.items():
+        table.to_parquet(folder / f"{name}.parquet")
+    write_json(folder / "tree.json", skeleton)
+
+
+def load_tree(folder: Path) -> Any:
+    """Load what `save_tree` wrote."""
+    import safetensors.numpy
+    import safetensors.torch
+
+    skeleton = read_json(folder / "tree.json")
+    tensor_file, array_file = folder / "tensors.safetensors", folder / "arrays.safetensors"
+    tensors = safetensors.torch.load_file(tensor_file) if tensor_file.exists() else {}
+    arrays = safetensors.numpy.load_file(array_file) if array_file.exists() else {}
+    return _put_together(skeleton, folder, tensors, arrays)
+
+
+def read_table(path: Path) -> datasets.Dataset:
+    """Read a Parquet file as a `datasets.Dataset` with the features that it was saved with."""
+    import datasets
+    import pyarrow.parquet
+
+    return datasets.Dataset(pyarrow.parquet.read_table(path))
+
+
+def _take_apart(
+    value: Any, tensors: dict[str, Any], arrays: dict[str, Any], tables: dict[str, datasets.Dataset]
+) -> Any:
+    import datasets
+    import numpy as np
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        name = f"t{len(tensors)}"
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"$tensor": name}
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ndarray):
+        name = f"a{len(arrays)}"
+        arrays[name] = np.ascontiguousarray(value).reshape(value.shape)
+        return {"$array": name}
+    if isinstance(value, datasets.Dataset):
+        name = f"d{len(tables)}"
+        tables[name] = value.with_format(None)
+        return {"$table": name}
+    if isinstance(value, dict):
+        pairs = [[key, _take_apart(item, tensors, arrays, tables)] for key, item in value.items()]
+        return {"$dict": pairs}
+    if isinstance(value, list | tuple):
+        items = [_take_apart(item, tensors, arrays, tables) for item in value]
+        return items if isinstance(value, list) else {"$tuple": items}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(
+        f"cannot save a {type(value).__name__}: return tensors, arrays, tables and plain values"
+        " (for a module, its state_dict())"
+    )
+
+
+def _put_together(skeleton: Any, folder: Path, tensors: dict[str, Any], arrays: dict[str, Any]) -> Any:
+    def build(item: Any) -> Any:
+        if isinstance(item, list):
+            return [build(part) for part in item]
+        if not isinstance(item, dict):
+            return item
+        ((kind, content),) = item.items()
+        if kind == "$tensor":
+            return tensors[content]
+        if kind == "$array":
+            return arrays[content]
+        if kind == "$table":
+            return read_table(inside(folder, f"{content}.parquet"))
+        if kind == "$tuple":
+            return tuple(build(part) for part in content)
+        return {key: build(part) for key, part in content}
+
+    return build(skeleton)
+
+
+# --- content hashes -----------------------------------------------------------------------------
+
+
+def digest(*values: Any) -> str:
+    """Identify values by their content: plain values, containers, dataclasses, arrays, tensors, tables."""
+    state = hashlib.sha256()
+    for value in values:
+        _feed(state, value)
+    return state.hexdigest()[:32]
+
+
+def _feed(state: Any, value: Any) -> None:
+    if value is None or isinstance(value, bool | int | float | str | bytes | Path):
+        state.update(f"{type(value).__name__}:{value!r};".encode())
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        state.update(f"{type(value).__qualname__}(".encode())
+        for item in dataclasses.fields(value):
+            _feed(state, item.name)
+            _feed(state, getattr(value, item.name))
+        if hasattr(value, "fingerprint"):
+            _feed(state, value.fingerprint())
+        state.update(b")")
+    elif isinstance(value, dict):
+        state.update(f"dict{len(value)}(".encode())
+        for key, item in value.items():
+            _feed(state, key)
+            _feed(state, item)
+    elif isinstance(value, list | tuple):
+        state.update(f"{type(value).__name__}{len(value)}(".encode())
+        for item in value:
+            _feed(state, item)
+    else:
+        _feed_array(state, value)
+
+
+def _feed_array(state: Any, value: Any) -> None:
+    import datasets
+    import numpy as np
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        tensor = value.detach().cpu().contiguous()
+        state.update(f"tensor{tuple(tensor.shape)}{tensor.dtype}".encode())
+        state.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    elif isinstance(value, np.ndarray) and value.dtype != object:
+        state.update(f"array{value.shape}{value.dtype.str}".encode())
+        state.update(np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, np.generic):
+        _feed(state, value.item())
+    elif isinstance(value, datasets.Dataset):
+        import pyarrow
+
+        rows = value.with_format("arrow")[:].combine_chunks()
+        sink = pyarrow.BufferOutputStream()  # a stream holds just the rows of a slice, unlike its buffers
+        with pyarrow.ipc.new_stream(sink, rows.schema) as writer:
+            writer.write_table(rows)
+        state.update(sink.getvalue())
+    else:
+        raise TypeError(
+            f"cannot identify a {type(value).__name__} by its content: pass plain values, dataclasses,"
+            " arrays, tensors or tables"
+        )

@@ -1,0 +1,122 @@
+"""Configs: frozen dataclasses whose fields are the options of a recipe.
+
+A config is resolved in layers (the class's defaults, a preset, the user's options, an arm), each a mapping
+from option names to values; `data.text` names a field of a nested dataclass.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any, TypeVar
+
+from assay.errors import InputError, unknown
+
+Config = TypeVar("Config")
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option of a recipe: its dotted name, type as written, default and meaning."""
+
+    name: str
+    type: str
+    default: Any
+    meaning: str
+
+
+def resolve(config: type[Config], *layers: Mapping[str, Any]) -> Config:
+    """Build a config from its defaults and `layers`, later ones winning.
+
+    Raises:
+        InputError: an option does not exist, or a value does not fit its type.
+    """
+    values = to_plain(config())
+    for layer in layers:
+        for name, value in sorted(layer.items(), key=lambda item: item[0].count(".")):
+            _assign(config, values, name, value)
+    return from_plain(config, values)
+
+
+def from_plain(config: type[Config], values: Mapping[str, Any]) -> Config:
+    """Build a config from plain values, as read from JSON, checking names and types."""
+    import pydantic
+
+    known = {field.name for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    for name in values:
+        if name not in known:
+            raise unknown("option", name, known)
+    try:
+        return pydantic.TypeAdapter(config).validate_python(dict(values))
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or config.__name__
+        raise InputError(f"--{where}: got {first['input']!r}; {first['msg'].lower()}.") from None
+
+
+def to_plain(config: Any) -> dict[str, Any]:
+    """Return a config as values that JSON can hold."""
+    import pydantic
+
+    plain: dict[str, Any] = pydantic.TypeAdapter(type(config)).dump_python(config, mode="json")
+    return plain
+
+
+def option_names(config: Any) -> list[str]:
+    """Return the dotted names of all options, those of nested dataclasses too."""
+    return [option.name for option in options(config)]
+
+
+def options(config: Any) -> Iterator[Option]:
+    """Yield every option of a config instance, in the order in which it is written."""
+    meanings = _meanings(type(config))
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            if hasattr(value, "source"):  # a table or a model: its own name is the shorthand of its source
+                yield Option(field.name, type(value).__name__, value.source, meanings.get(field.name, ""))
+            for inner in options(value):
+                if inner.name != "source":
+                    yield dataclasses.replace(inner, name=f"{field.name}.{inner.name}")
+        else:
+            kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", "")
+            yield Option(field.name, str(kind), value, meanings.get(field.name, ""))
+
+
+def _assign(config: type, values: dict[str, Any], name: str, value: Any) -> None:
+    """Set the dotted option `name` in the nested dict `values`."""
+    *outer, last = name.split(".")
+    target = values
+    for part in outer:
+        if not isinstance(target.get(part), dict):
+            raise unknown("option", name, option_names(config()))
+        target = target[part]
+    if last not in target:
+        raise unknown("option", name, option_names(config()))
+    old = target[last]
+    if isinstance(old, dict) and "source" in old and isinstance(value, str):
+        target[last] = dict.fromkeys(old) | {"source": value}  # column roles belong to the old source
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        target[last] = to_plain(value)
+    else:
+        target[last] = value
+
+
+def _meanings(config: type) -> dict[str, str]:
+    """Read the string literal under each field of a dataclass."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(config)))
+    except (OSError, TypeError):
+        return {}
+    body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
+    meanings = {}
+    for field, text in pairwise(body):
+        if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+            continue
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            meanings[field.target.id] = inspect.cleandoc(str(text.value.value))
+    return meanings

@@ -1,0 +1,336 @@
+"""What a recipe is given to run: named random streams, the split, shared stages, counters and artefacts.
+
+One trial is one arm run with one seed. Trials of one seed are paired: they see the same split, start from
+the same random state and share the stages that go through `Trial.once`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+import numpy as np
+import torch
+
+from assay import files
+from assay.artefact import Artefacts
+from assay.errors import InputError
+
+if TYPE_CHECKING:
+    import datasets
+
+Rows = TypeVar("Rows")
+Fitted = TypeVar("Fitted")
+Candidate = TypeVar("Candidate")
+
+
+@dataclass(frozen=True)
+class Split(Generic[Rows]):
+    """Three disjoint parts of the same rows; `validation` is empty unless it was asked for."""
+
+    train: Rows
+    validation: Rows
+    test: Rows
+
+
+@dataclass(frozen=True)
+class Tuned(Generic[Candidate, Fitted]):
+    """The candidate that did best on validation data, what `fit` made of it, and every score."""
+
+    candidate: Candidate
+    fitted: Fitted
+    score: float
+    scores: tuple[float, ...]
+
+
+@dataclass
+class Trial:
+    """One arm with one seed.
+
+    Args:
+        seed: the seed that all arms of this trial's pair share.
+        arm: the name of the arm.
+        device: where the recipe should put its tensors.
+        out: a folder for artefacts, or `None` when nothing is to be kept.
+        stages: a folder for stages that arms share, or `None` to share nothing.
+        code: a fingerprint of the code that `once` may run; part of a stage's key.
+        report: where `progress` sends its text.
+    """
+
+    seed: int
+    arm: str = ""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    out: Path | None = None
+    stages: Path | None = None
+    code: str = ""
+    report: Callable[[str], None] = lambda text: None
+
+    def __post_init__(self) -> None:
+        self.counters: dict[str, float] = {}
+        self.resplit: float = 0.0
+        self.shared_seconds: float = 0.0
+        self._curve: list[dict[str, float]] = []
+        self.artefacts = Artefacts(self.out) if self.out is not None else None
+
+    # --- randomness -----------------------------------------------------------------------------
+
+    def generator(self, name: str) -> torch.Generator:
+        """Return a fresh torch generator on the CPU for the stream `name` of this seed."""
+        return torch.Generator().manual_seed(derive_seed(self.seed, name))
+
+    def numpy(self, name: str) -> np.random.Generator:
+        """Return a fresh numpy generator for the stream `name` of this seed."""
+        return np.random.default_rng(derive_seed(self.seed, name))
+
+    # --- data -----------------------------------------------------------------------------------
+
+    def split(
+        self,
+        rows: Any,
+        test: float = 0.25,
+        validation: float = 0.0,
+        group: str | Sequence[Any] | None = None,
+        stratify: str | Sequence[Any] | None = None,
+        fresh: bool = False,
+    ) -> Split[Any]:
+        """Split rows at random into train, validation and test, the same for all arms of the seed.
+
+        The ratio of test to training rows is recorded: the checker widens its intervals by it, because
+        seeds that re-split one data set are not independent.
+
+        Args:
+            rows: a `datasets.Dataset`, or a number of rows (the parts are then sorted index arrays).
+            test: the share of rows in the test part.
+            validation: the share of all rows in the validation part.
+            group: a column name or one value a row; rows of one group stay together.
+            stratify: a column name or one class a row; the parts keep the class shares.
+            fresh: the rows were drawn anew for this seed, so the seeds are independent.
+
+        Raises:
+            InputError: there are too few rows, groups or rows of a class for the parts.
+        """
+        total = rows if isinstance(rows, int) else len(rows)
+        if not (0 < test < 1 and 0 <= validation < 1 and test + validation < 1):
+            raise ValueError(f"test={test} and validation={validation} must leave a share for training")
+        groups, classes = _column(rows, group), _column(rows, stratify)
+        seed = derive_seed(self.seed, "split")
+        rest, test_rows = _cut(np.arange(total), test, groups, classes, seed)
+        validation_rows = rest[:0]
+        train_rows = rest
+        if validation:
+            train_rows, validation_rows = _cut(rest, validation / (1 - test), groups, classes, seed + 1)
+        if not fresh:
+            self.resplit = max(self.resplit, len(test_rows) / len(rest))
+        parts = (train_rows, validation_rows, test_rows)
+        if isinstance(rows, int):
+            return Split(*parts)
+        return Split(*(rows.select(part) for part in parts))
+
+    # --- stages that arms share -----------------------------------------------------------------
+
+    def once(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Compute a stage that the arms of this seed share, or load it if one of them has computed it.
+
+        The stage runs under its own random stream and leaves the caller's untouched. Its result always
+        comes from the saved copy, so that it does not matter which arm computed it, or when. What it cost
+        is booked to every arm that uses it.
+
+        Args:
+            name: names the stage and its random stream.
+            function: a function at module level; all that it depends on must be in `arguments`.
+            arguments: plain values, containers, dataclasses, arrays, tensors or tables.
+
+        Returns:
+            Nested dicts, lists and tuples of tensors, arrays, tables and plain values, as `function` made
+            them. For a module, return and load its `state_dict()`.
+        """
+        if getattr(function, "__closure__", None) or "<locals>" in function.__qualname__:
+            raise TypeError(
+                f"once({name!r}) needs a function at module level: what a closure holds cannot be part of"
+                " the stage's key. Pass it as an argument."
+            )
+        qualified = f"{function.__module__}.{function.__qualname__}"
+        key = files.digest(
+            name, qualified, self.seed, self.code, torch.__version__, self.device.type, arguments
+        )
+        if self.stages is None:
+            with tempfile.TemporaryDirectory() as folder:
+                self._compute(Path(folder) / key, name, function, arguments)
+                return files.load_tree(Path(folder) / key)
+        stage = self.stages / key
+        if not (stage / "tree.json").exists():
+            self._compute(stage, name, function, arguments)
+        else:
+            self.shared_seconds += float(files.read_json(stage / "cost.json")["seconds"])
+        return files.load_tree(stage)
+
+    def _compute(self, stage: Path, name: str, function: Callable[..., Any], arguments: Any) -> None:
+        with files.atomic_folder(stage) as folder:
+            start = time.perf_counter()
+            with random_state(derive_seed(self.seed, f"stage/{name}")):
+                result = function(*arguments)
+            files.save_tree(folder, result)
+            files.write_json(folder / "cost.json", {"seconds": time.perf_counter() - start, "stage": name})
+
+    # --- bookkeeping ----------------------------------------------------------------------------
+
+    def count(self, name: str, amount: float = 1) -> None:
+        """Add to a counter (gradient steps, candidates, tokens) that `Claim.equal` may compare."""
+        self.counters[name] = self.counters.get(name, 0) + amount
+
+    def log(self, step: float, **values: float) -> None:
+        """Record a point of the learning curve."""
+        self._curve.append({"step": step} | {name: float(value) for name, value in values.items()})
+
+    def curve(self) -> list[dict[str, float]]:
+        """Return the points logged so far."""
+        return list(self._curve)
+
+    def progress(self, text: str) -> None:
+        """Say in a few words what is going on."""
+        self.report(text)
+
+    def tune(
+        self,
+        candidates: Iterable[Candidate],
+        fit: Callable[[Candidate], Fitted],
+        metric: Callable[[Fitted], float],
+        better: str = "higher",
+    ) -> Tuned[Candidate, Fitted]:
+        """Fit every candidate from the same random state and keep the best on validation data.
+
+        Args:
+            candidates: what to try; the first wins a tie.
+            fit: makes something of a candidate.
+            metric: scores it, on validation data.
+            better: `higher` or `lower`.
+
+        Raises:
+            ValueError: there is no candidate, or every score is NaN.
+        """
+        sign = {"higher": 1.0, "lower": -1.0}[better]
+        tried: list[tuple[Candidate, float]] = []
+        best: tuple[Candidate, Fitted, float] | None = None
+        for candidate in candidates:
+            with random_state(derive_seed(self.seed, "tune")):
+                fitted = fit(candidate)
+            score = float(metric(fitted))
+            tried.append((candidate, score))
+            self.count("candidates")
+            if not math.isnan(score) and (best is None or sign * score > sign * best[2]):
+                best = (candidate, fitted, score)
+        if best is None:
+            raise ValueError(f"none of {len(tried)} candidates has a score: {tried}")
+        return Tuned(*best, scores=tuple(score for _, score in tried))
+
+    def timed(self, function: Callable[[], Any], repeats: int = 5) -> float:
+        """Return the median time of a call in seconds, after one call that is not counted."""
+        function()
+        return statistics.median(self._once_timed(function) for _ in range(repeats))
+
+    def _once_timed(self, function: Callable[[], Any]) -> float:
+        self._synchronise()
+        start = time.perf_counter()
+        function()
+        self._synchronise()
+        return time.perf_counter() - start
+
+    def _synchronise(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def save(self, name: str, value: Any) -> None:
+        """Keep an artefact under `out`, so that `assay.load` gives it back; without `out`, do nothing.
+
+        `value` has `save(folder)` and a classmethod `load(folder)`, or is a table, a state dict, tensors,
+        arrays or plain values, or a matplotlib figure.
+        """
+        if self.artefacts is not None:
+            self.artefacts.save(name, value)
+
+
+def at_level(log: Sequence[dict[str, float]], y: str, x: str, level: float) -> float | None:
+    """Read `y` where `x` first reaches `level`, between two logged points by linear interpolation.
+
+    Points that lack `x` or `y` are passed over. The level counts as reached from whichever side the first
+    point lies on. Returns `None` when it never is.
+    """
+    points = [(point[x], point[y]) for point in log if x in point and y in point]
+    if not points:
+        return None
+    rising = points[0][0] <= level
+    previous = points[0]
+    for point in points:
+        if (point[0] >= level) if rising else (point[0] <= level):
+            if point[0] == previous[0]:
+                return point[1]
+            share = (level - previous[0]) / (point[0] - previous[0])
+            return previous[1] + share * (point[1] - previous[1])
+        previous = point
+    return None
+
+
+def derive_seed(seed: int, name: str) -> int:
+    """Return a seed of 63 bits for the stream `name` of `seed`."""
+    hashed = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
+    return int.from_bytes(hashed, "little") >> 1
+
+
+@contextlib.contextmanager
+def random_state(seed: int) -> Iterator[None]:
+    """Seed the global streams of Python, numpy and torch, and restore them afterwards."""
+    python, array, tensor = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    try:
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(array)
+        torch.set_rng_state(tensor)
+        if devices:
+            torch.cuda.set_rng_state_all(devices)
+
+
+def _column(rows: datasets.Dataset | int, column: str | Sequence[Any] | None) -> np.ndarray | None:
+    """Return one value a row for a column name or a sequence."""
+    if column is None:
+        return None
+    if isinstance(column, str):
+        return np.asarray(cast("datasets.Dataset", rows)[column][:])
+    return np.asarray(column)
+
+
+def _cut(
+    rows: np.ndarray, share: float, groups: np.ndarray | None, classes: np.ndarray | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut `share` of the rows off; return the rest and the cut part, both sorted."""
+    from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, train_test_split
+
+    seed %= 2**32
+    try:
+        if groups is not None and classes is not None:
+            folds = StratifiedGroupKFold(round(1 / share), shuffle=True, random_state=seed)
+            kept, cut = next(folds.split(rows, classes[rows], groups[rows]))
+        elif groups is not None:
+            shuffle = GroupShuffleSplit(1, test_size=share, random_state=seed)
+            kept, cut = next(shuffle.split(rows, groups=groups[rows]))
+        else:
+            labels = None if classes is None else classes[rows]
+            kept, cut = train_test_split(
+                np.arange(len(rows)), test_size=share, stratify=labels, random_state=seed
+            )
+    except ValueError as error:
+        raise InputError(f"{len(rows)} rows cannot be split with a share of {share:.2g}: {error}") from None
+    return np.sort(rows[kept]), np.sort(rows[cut])
