@@ -1,6 +1,7 @@
-"""Finds the entries: a folder `papers/<slug>/` with a `paper.py` is one.
+"""Finds the entries: a folder `papers/<slug>/` with a `paper.py` is one, and so is each entry point.
 
-Listing reads only `paper.py`; a recipe and its method are imported when they are run.
+A package from elsewhere brings an entry by an entry point of the group `assay.papers` that names the
+package with its `paper.py`. Listing reads only `paper.py`; a recipe and its method are imported when run.
 """
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib
+import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ class Entry:
             state.update(f"{module}={_meaning(module)};".encode())
         return state.hexdigest()[:16]
 
-    @cached_property
+    @property
     def card(self) -> Path:
         """The entry's README."""
         return self.folder / "README.md"
@@ -96,8 +97,7 @@ class Entry:
 
 def slugs() -> list[str]:
     """Return the slugs of all entries, sorted."""
-    folder = _folder(PAPERS)
-    return sorted(path.parent.name for path in folder.glob("*/paper.py"))
+    return sorted(_packages())
 
 
 def entry(slug: str) -> Entry:
@@ -106,10 +106,18 @@ def entry(slug: str) -> Entry:
     Raises:
         InputError: there is no such paper; says the nearest right slug.
     """
-    if slug not in slugs():
-        raise unknown("paper", slug, slugs())
-    package = f"{PAPERS}.{slug}"
+    packages = _packages()
+    if slug not in packages:
+        raise unknown("paper", slug, packages)
+    package = packages[slug]
     return Entry(package, importlib.import_module(f"{package}.paper").PAPER)
+
+
+def _packages() -> dict[str, str]:
+    """Return the package of every entry by its slug; an entry of assay's own wins over one from elsewhere."""
+    found = {point.name: point.value for point in importlib.metadata.entry_points(group=PAPERS)}
+    own = (path.parent.name for path in _folder(PAPERS).glob("*/paper.py"))
+    return found | {slug: f"{PAPERS}.{slug}" for slug in own}
 
 
 def entries(family: str | None = None) -> list[Entry]:
@@ -126,20 +134,22 @@ def _folder(package: str) -> Path:
 
 
 def _source(module: str) -> Path | None:
-    """Return the file of a module of assay without importing it."""
-    path = _folder("assay").joinpath(*module.split(".")[1:])
+    """Return the file of a module without importing it, or `None` where there is none."""
+    root, *parts = module.split(".")
+    path = _folder(root).joinpath(*parts)
     if (path / "__init__.py").exists():
         return path / "__init__.py"
     return path.with_suffix(".py") if path.with_suffix(".py").exists() else None
 
 
 def _imported(module: str) -> set[str]:
-    """Return the modules of assay that a module reaches by imports, itself among them."""
+    """Return the modules that a module reaches by imports in assay and its own package, itself too."""
+    roots = {"assay", module.split(".")[0]}
     reached: set[str] = set()
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name in reached or _source(name) is None:
+        if name.split(".")[0] not in roots or name in reached or _source(name) is None:
             continue
         reached.add(name)
         waiting.extend(_imports(name))
@@ -150,19 +160,19 @@ def _imports(module: str) -> Iterator[str]:
     path = _source(module)
     assert path is not None
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    siblings = path.parent.glob("*.py") if path.name == "__init__.py" and module != "assay" else ()
+    is_lazy = path.name == "__init__.py" and "." in module  # its names come from its siblings when used
+    siblings = path.parent.glob("*.py") if is_lazy else ()
     yield from (f"{module}.{file.stem}" for file in siblings if file.stem != "paper")
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names if name.name.startswith("assay"))
+            yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 outer = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
                 base = f"{outer}.{base}" if base else outer
-            if base.split(".")[0] == "assay":
-                yield base
-                yield from (f"{base}.{name.name}" for name in node.names)
+            yield base
+            yield from (f"{base}.{name.name}" for name in node.names)
 
 
 def _meaning(module: str) -> str:
@@ -187,3 +197,8 @@ def forget() -> None:
     importlib.invalidate_caches()
     for name in [name for name in sys.modules if name.startswith(f"{PAPERS}.")]:
         del sys.modules[name]
+
+
+def list_papers(family: str | None = None) -> list[Paper]:
+    """Return the papers of the catalogue, or of one family, sorted by slug."""
+    return [item.paper for item in entries(family)]

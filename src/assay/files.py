@@ -104,27 +104,23 @@ def inside(folder: Path, name: str) -> Path:
     return path
 
 
-def prepare_out(folder: Path, overwrite: bool) -> Path:
-    """Return an empty output folder, refusing one that has something in it unless `overwrite`."""
+def refuse_full(folder: Path, overwrite: bool) -> None:
+    """Refuse an output folder that has something in it, unless `overwrite` and assay wrote it.
+
+    Raises:
+        InputError: the folder is a file, is not empty, or holds what is not ours to replace.
+    """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder} is a file; give a folder.")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not overwrite:
-            raise InputError(
-                f"--out {folder} exists and is not empty. Add --overwrite or choose another folder."
-            )
-        if not (folder / "assay.json").exists():
-            raise InputError(
-                f"--out {folder} was not written by assay (it has no assay.json):"
-                " --overwrite leaves it alone. Choose another folder."
-            )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(13, "the folder is read-only")
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    return folder
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not overwrite:
+        raise InputError(f"--out {folder} exists and is not empty. Add --overwrite or choose another folder.")
+    if not (folder / "assay.json").exists():
+        raise InputError(
+            f"--out {folder} was not written by assay (it has no assay.json): --overwrite leaves it alone."
+            " Choose another folder."
+        )
 
 
 # --- trees of tensors, arrays, tables and plain values ------------------------------------------

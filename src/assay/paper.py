@@ -84,6 +84,11 @@ Value: TypeAlias = float | int | Rate | Items | None
 """What a recipe returns for a metric; `None` is a level that was never reached."""
 
 
+def plain(value: Value) -> float | None:
+    """Return a metric's value as one number: the share of a rate, the mean of items."""
+    return value.value if isinstance(value, Rate | Items) else value
+
+
 # --- tests --------------------------------------------------------------------------------------
 
 

@@ -1,9 +1,9 @@
 """Where finished trials are kept: one JSON file a trial, written whole, found by a key of all that made it.
 
-    <store>/trials/<slug>/<key>.json      a finished trial, or the error it ended with
-    <store>/stages/<key>/                 a stage that the arms of a seed share
-    <store>/results/<name>.json           the verdicts of a check
-    <store>/running/<name>                what a worker says it is doing
+<store>/trials/<slug>/<key>.json      a finished trial, or the error it ended with
+<store>/stages/<key>/                 a stage that the arms of a seed share
+<store>/results/<name>.json           the verdicts of a check
+<store>/running/<name>                what a worker says it is doing
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float, Float64, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from scipy import linalg
 from torch import Tensor
+
+from .moments import ClassMoments, random_rotation, row_space
 
 CHUNK_ROWS = 8192
 RANK_TOLERANCE = 1e-7
@@ -27,25 +28,28 @@ class SubspaceProjector:
 
         P   = I - W^+ W                                   what the logits already say is removed
         V_c = top S eigenvectors of Cov[P h | y = c]      principal directions of class c, (S, D)
-        U_c = Q_c V_c,  Q_c Haar-random in O(S)           equal expected variance, trace / S, for every row
+        U_c = Q_c V_c,  Q_c Haar-random in O(S)           every row has the same expected variance, trace / S
         a_{c,s}(h) = u_{c,s}^T (P h - mu_c) / sigma_c     mu_c = E[P h | y = c]
         sigma_c^2  = mean_s Var[u_{c,s}^T h | y = c]      makes the subclass temperature unit-free
 
-    Since the rows of U_c lie in the range of P, u^T (P h - P m) = u^T (h - m): applying a fitted projector is
-    one linear map.
+    Since the rows of U_c lie in the range of P, u^T (P h - P m) = u^T (h - m): a fitted projector is one linear
+    map. sigma_c is not in the paper, which tunes the subclass temperature per data set.
+
+    `fit` takes all rows at once; `partial_fit` takes them chunk by chunk, in O(D^2) memory a class.
 
     Args:
         n_subclasses: S, directions per class.
         null_space: remove the directions that W spans (False: P = I).
-        rows: "all" removes every row of W; "centered" only their differences, which is all a softmax sees.
-        rotate: mix the directions with Q_c (False: Q_c = I, the first direction dominates).
-        normalize: divide by sigma_c.
+        rows: "all" removes every row of W; "centered" only their differences, which is all that a softmax sees.
+        rotate: mix the directions with Q_c (False: Q_c = I, so the first direction dominates).
+        normalize: divide by sigma_c (False: sigma_c = 1).
         directions: "principal", or "random" orthonormal ones in the range of P (an ablation).
         seed: of the rotations and of random directions.
 
-    `fit` takes all rows at once; `partial_fit` takes them chunk by chunk and keeps one D x D matrix a class.
-    Sums over chunks are float64. Inside a chunk, rows are centred and multiplied in the precision they come in
-    (half precision as float32), so float32 input costs a relative 1e-7 of a class's largest variance.
+    Attributes (float64, after fitting):
+        means: E[h | y = c], (C, D).
+        directions: U_c, (C, S, D).
+        scales: sigma_c, (C,).
     """
 
     means: Float64[Tensor, "c d"]
@@ -64,11 +68,7 @@ class SubspaceProjector:
         seed: int = 0,
     ) -> None:
         if n_subclasses < 1:
-            raise ValueError(f"n_subclasses is {n_subclasses}; expected at least 1")
-        if rows not in ("all", "centered"):
-            raise ValueError(f"rows is {rows!r}; expected 'all' or 'centered'")
-        if directions not in ("principal", "random"):
-            raise ValueError(f"directions is {directions!r}; expected 'principal' or 'random'")
+            raise ValueError(f"n_subclasses is {n_subclasses}; expected at least 1.")
         self.n_subclasses = n_subclasses
         self.null_space = null_space
         self.rows = rows
@@ -78,7 +78,7 @@ class SubspaceProjector:
         self.seed = seed
         self._weight: Tensor | None = None
         self._moments: list[ClassMoments] = []
-        self._solved = False
+        self._stale = True
 
     def fit(
         self,
@@ -94,14 +94,15 @@ class SubspaceProjector:
             weight: W of that layer.
 
         Raises:
-            ValueError: NaN or infinite embeddings, a label outside 0..C-1, a class without rows, a class
-                with fewer than S + 1 rows or with fewer than S directions of any variance.
+            ValueError: NaN or infinite values, a label outside 0..C-1, a class without rows, with fewer than
+                S + 1 rows, or with fewer than S directions that have any variance.
         """
-        self._weight, self._moments, self._solved = None, [], False
-        for rows, row_labels in zip(embeddings.split(CHUNK_ROWS), labels.split(CHUNK_ROWS), strict=True):
-            self.partial_fit(rows, row_labels, weight)
-        if not self._moments:
-            raise ValueError("There are no embeddings to fit: got a table of 0 rows.")
+        self._weight, self._moments = None, []
+        if len(embeddings) == 0:
+            raise ValueError("There are no embeddings to fit: the table has 0 rows.")
+        _check_lengths(embeddings, labels)
+        for chunk, chunk_labels in zip(embeddings.split(CHUNK_ROWS), labels.split(CHUNK_ROWS), strict=True):
+            self.partial_fit(chunk, chunk_labels, weight)
         self._solve()
         return self
 
@@ -111,34 +112,35 @@ class SubspaceProjector:
         labels: Int[Tensor, " n"],
         weight: Float[Tensor, "c d"] | None = None,
     ) -> Self:
-        """Add a chunk of rows; the directions are found when they are first asked for.
+        """Add a chunk of rows; the directions are found when they are first needed.
 
-        `weight` is needed with the first chunk only. Errors as in `fit`; those about whole classes are raised
-        by the first `transform`.
+        `weight` is needed with the first chunk only. Errors as in `fit`, except that those about whole classes
+        come with the first `transform` or `save`.
         """
         if weight is not None:
             self._begin(weight)
         if self._weight is None:
             raise ValueError("The first partial_fit needs `weight`, the (classes, D) weight of the last layer.")
-        _check_chunk(embeddings, labels, *self._weight.shape)
+        _check_lengths(embeddings, labels)
+        _check_values(embeddings, labels, *self._weight.shape)
         for label in labels.unique().tolist():
             self._moments[label].add(embeddings[labels == label])
-        self._solved = False
+        self._stale = True
         return self
 
     def transform(self, embeddings: Float[Tensor, "n d"]) -> Float[Tensor, "n c s"]:
         """Return the coordinates a_{c,s}(h) of every row in every class's subspace."""
-        self._require_solved()
+        self._ensure_solved()
         if embeddings.shape[1] != self.directions.shape[2]:
             raise ValueError(
-                f"Embeddings have {embeddings.shape[1]} dimensions; the projector was fitted on "
-                f"{self.directions.shape[2]}."
+                f"The embeddings have {embeddings.shape[1]} dimensions; "
+                f"the projector was fitted on {self.directions.shape[2]}."
             )
-        center = self.means.mean(0)
-        scaled = self.directions / self.scales[:, None, None]
-        offsets = torch.einsum("csd,cd->cs", scaled, self.means - center)
+        center = self.means.mean(0)  # close to the rows, so that float32 differences keep their digits
+        directions = self.directions / self.scales[:, None, None]
+        offsets = torch.einsum("csd,cd->cs", directions, self.means - center)
         rows = embeddings - center.to(embeddings)
-        return torch.einsum("nd,csd->ncs", rows, scaled.to(embeddings)) - offsets.to(embeddings)
+        return torch.einsum("nd,csd->ncs", rows, directions.to(embeddings)) - offsets.to(embeddings)
 
     def fit_transform(
         self,
@@ -149,79 +151,128 @@ class SubspaceProjector:
         """Fit, and return the coordinates of the same rows."""
         return self.fit(embeddings, labels, weight).transform(embeddings)
 
-    def save(self, folder: str | Path, notes: dict[str, str] | None = None) -> Path:
-        """Write means, directions and scales to `folder/projection.safetensors`, settings as its metadata."""
-        self._require_solved()
-        path = Path(folder) / FILE_NAME
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def save(self, folder: str | Path, notes: Mapping[str, str] | None = None) -> None:
+        """Write `folder/projection.safetensors`: means, directions and scales, with the settings as metadata."""
+        self._ensure_solved()
         tensors = {"means": self.means, "directions": self.directions, "scales": self.scales}
-        save_file(
-            {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, path, self._settings() | (notes or {})
-        )
-        return path
+        metadata = {"settings": json.dumps(self._settings()), **(notes or {})}
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        save_file(tensors, Path(folder) / FILE_NAME, metadata)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """Read what `save` wrote.
 
         Raises:
-            FileNotFoundError: there is no `projection.safetensors` in the folder.
-            ValueError: the file is not a safetensors file of a projector (a pickle is never read).
+            FileNotFoundError: the folder has no `projection.safetensors`.
+            ValueError: that file is not a projector's safetensors file. A pickle is never read.
         """
-        tensors, settings = read_projection(folder)
-        projector = cls(
-            int(settings["n_subclasses"]),
-            null_space=settings["null_space"] == "True",
-            rows="centered" if settings["rows"] == "centered" else "all",
-            rotate=settings["rotate"] == "True",
-            normalize=settings["normalize"] == "True",
-            directions="random" if settings["directions"] == "random" else "principal",
-            seed=int(settings["seed"]),
-        )
+        tensors, metadata = read_projection(folder)
+        projector = cls(**json.loads(metadata["settings"]))
         projector.means, projector.directions = tensors["means"], tensors["directions"]
-        projector.scales, projector._solved = tensors["scales"], True
+        projector.scales, projector._stale = tensors["scales"], False
         return projector
 
-    def _settings(self) -> dict[str, str]:
+    def _settings(self) -> dict[str, int | bool | str]:
         names = ("n_subclasses", "null_space", "rows", "rotate", "normalize", "seed")
-        return {name: str(getattr(self, name)) for name in names} | {"directions": self.kind}
+        return {name: getattr(self, name) for name in names} | {"directions": self.kind}
 
     def _begin(self, weight: Tensor) -> None:
         if self._weight is not None:
             if not torch.equal(self._weight, weight):
-                raise ValueError("This chunk comes with another `weight` than the first one; call fit to start over.")
+                raise ValueError("This chunk's `weight` is not the first chunk's. Call fit to start over.")
             return
         if not torch.isfinite(weight).all():
-            raise ValueError("The weight of the last layer has NaN or infinite entries.")
+            raise ValueError("The weight of the last layer has NaN or infinite values.")
         self._weight = weight.detach().clone()
-        self._moments = [ClassMoments(weight.shape[1], weight.device) for _ in range(weight.shape[0])]
+        self._moments = [ClassMoments(weight.shape[1]) for _ in weight]
 
-    def _require_solved(self) -> None:
-        if not self._solved:
-            if self._weight is None:
-                raise ValueError("This SubspaceProjector is not fitted yet: call fit or partial_fit first.")
+    def _ensure_solved(self) -> None:
+        if self._stale and self._weight is None:
+            raise ValueError("This SubspaceProjector is not fitted: call fit or partial_fit first.")
+        if self._stale:
             self._solve()
 
     def _solve(self) -> None:
         assert self._weight is not None
-        removed = row_space(self._weight, self.rows) if self.null_space else self._weight.new_zeros(0, 0)
-        generator = torch.Generator().manual_seed(self.seed)
-        solved = [
-            self._solve_class(label, moments, removed, generator) for label, moments in enumerate(self._moments)
-        ]
-        self.means = torch.stack([moments.mean() for moments in self._moments]).cpu()
+        space = row_space(self._weight, centered=self.rows == "centered")
+        removed = space if self.null_space else space[:0]
+        generator = np.random.default_rng(self.seed)
+        solved = [self._solve_class(c, removed.cpu(), generator) for c in range(len(self._moments))]
+        self.means = torch.stack([moments.mean().cpu() for moments in self._moments])
         self.directions = torch.stack([directions for directions, _ in solved])
-        self.scales = torch.stack([scale for _, scale in solved])
-        self._solved = True
+        self.scales = torch.tensor([scale for _, scale in solved], dtype=torch.float64)
+        self._stale = False
 
-    def _solve_class(
-        self, label: int, moments: ClassMoments, removed: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        if moments.count == 0:
-            raise ValueError(f"Class {label} has no rows in the fit set; every class needs some.")
-        if moments.count < self.n_subclasses + 1:
+    def _solve_class(self, label: int, removed: Tensor, generator: np.random.Generator) -> tuple[Tensor, float]:
+        """Return U_c and sigma_c."""
+        moments, wanted = self._moments[label], self.n_subclasses
+        _check_count(label, moments.count, wanted)
+        directions, variances = moments.principal(removed, wanted)
+        rank = int((variances > RANK_TOLERANCE * moments.total_variance()).sum())
+        if rank < wanted:
             raise ValueError(
-                f"Class {label} has {moments.count} rows; {self.n_subclasses} subclasses need at least "
-                f"{self.n_subclasses + 1}. Lower n_subclasses or give more rows."
+                f"The embeddings of class {label} vary in only {rank} directions"
+                f"{' outside the span of the logits' if len(removed) else ''}, too few for "
+                f"{wanted} subclasses. Lower n_subclasses to {max(rank, 1)} or less."
             )
-        return torch.zeros(0), torch.zeros(0)
+        rotation = random_rotation(wanted, generator)
+        if self.kind == "random":
+            directions = random_directions(wanted, removed, generator)
+            variances = moments.variances_along(directions)
+        elif self.rotate:
+            directions = rotation @ directions
+        return directions, variances.mean().sqrt().item() if self.normalize else 1.0
+
+
+def random_directions(
+    n: int, removed: Float64[Tensor, "r d"], generator: np.random.Generator
+) -> Float64[Tensor, "n d"]:
+    """Draw n orthonormal directions uniformly from the complement of the rows of `removed`."""
+    gaussian = torch.from_numpy(generator.standard_normal((n, removed.shape[1])))
+    q, _ = torch.linalg.qr((gaussian - (gaussian @ removed.T) @ removed).T)
+    return q.T.contiguous()
+
+
+def read_projection(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a saved projection; errors as in `SubspaceProjector.load`."""
+    path = Path(folder) / FILE_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no {FILE_NAME} in {folder}.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file; pickles are not read ({error}).") from None
+    if "settings" not in metadata or tensors.keys() != {"means", "directions", "scales"}:
+        raise ValueError(f"{path} is a safetensors file, but not one that SubspaceProjector.save wrote.")
+    return tensors, metadata
+
+
+def _check_lengths(embeddings: Tensor, labels: Tensor) -> None:
+    if len(embeddings) != len(labels):
+        raise ValueError(f"There are {len(embeddings)} embeddings but {len(labels)} labels.")
+
+
+def _check_values(embeddings: Tensor, labels: Tensor, n_classes: int, dimensions: int) -> None:
+    if embeddings.shape[1] != dimensions:
+        raise ValueError(
+            f"The embeddings have {embeddings.shape[1]} dimensions but the last layer's weight has {dimensions} "
+            "columns: they are not the input of that layer."
+        )
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < n_classes:
+        raise ValueError(
+            f"Labels run from {int(labels.min())} to {int(labels.max())}; "
+            f"the last layer has {n_classes} rows, so expected 0 to {n_classes - 1}."
+        )
+
+
+def _check_count(label: int, count: int, n_subclasses: int) -> None:
+    if count == 0:
+        raise ValueError(f"Class {label} has no rows in the fit set; every class needs some.")
+    if count <= n_subclasses:
+        raise ValueError(
+            f"Class {label} has {count} rows; {n_subclasses} subclasses need at least {n_subclasses + 1}. "
+            "Lower n_subclasses or give more rows."
+        )

@@ -1,0 +1,504 @@
+"""Checks papers: plans the trials, runs them on an executor, keeps each at once and judges the claims.
+
+This process never imports torch: recipes run in workers, and what comes back is plain data.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from assay import catalogue, files, judging, options
+from assay.catalogue import Entry
+from assay.errors import InputError, StorageError, unknown
+from assay.executors import ProcessExecutor, RayExecutor, run_all
+from assay.judging import ClaimResult
+from assay.paper import ALL_ARMS, Claim, Paper, Preset, Recipe, plain
+from assay.statistics import MIN_SEEDS
+from assay.store import DEFAULT, Store, TrialRecord
+
+FIRST_LOOK = 6
+"""The number of seeds before `until_decided` looks for the first time."""
+BATCH = 2
+"""How many seeds it adds before it looks again; a fixed number, so that workers do not change results."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The work of one worker call: all arms of a recipe with one seed on one data source."""
+
+    slug: str
+    recipe: str
+    data: str
+    seed: int
+    configs: Mapping[str, Mapping[str, Any]]
+    keys: Mapping[str, str]
+    store: str
+    code: str
+    device: str
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class Group:
+    """A recipe on one data source (empty: the preset's own), with the claims that are judged on it."""
+
+    recipe: str
+    data: str
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check found: the claims' verdicts, the arms' metrics and costs, and where it all comes from."""
+
+    paper: str
+    preset: str
+    data: str
+    claims: tuple[ClaimResult, ...]
+    arms: dict[str, dict[str, Any]]
+    errors: tuple[str, ...]
+    provenance: dict[str, Any]
+    curves: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+
+    @property
+    def exit_status(self) -> int:
+        """0 all supported, 1 some contradicted, 2 some inconclusive, 3 an error; 3 wins, then 1, then 2."""
+        verdicts = {claim.verdict for claim in self.claims}
+        if self.errors:
+            return 3
+        return 1 if "contradicted" in verdicts else 2 if "inconclusive" in verdicts else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the contract's JSON object."""
+        return {
+            "paper": self.paper,
+            "preset": self.preset,
+            "data": self.data,
+            "claims": [claim.to_json() for claim in self.claims],
+            "arms": self.arms,
+            "errors": list(self.errors),
+            "provenance": self.provenance,
+            "curves": self.curves,
+        }
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to check: everything but the paper. See `check`."""
+
+    preset: str = "laptop"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    seeds: int | None = None
+    first_seed: int = 0
+    until_decided: bool = False
+    max_seeds: int = 60
+    workers: int | None = None
+    ray: str | None = None
+    store: Path = DEFAULT
+    fresh: bool = False
+    device: str = "cpu"
+    report: Callable[[int, int], None] = lambda done, total: None
+
+
+def check(slug: str, settings: Settings | None = None, **changes: Any) -> Checked:
+    """Run a paper's check: method, baselines and controls over paired seeds, then a verdict a claim.
+
+    Args:
+        slug: the paper, such as `ef21w`.
+        settings: how to check.
+        changes: single fields of `Settings`, such as `preset="tiny"`; `overrides` are options of the
+            recipes, such as `{"data": "csv:mine.csv", "data.text": "review"}`.
+
+    Raises:
+        InputError: something that was given does not exist, or cannot give a verdict.
+        StorageError: the store cannot be written.
+    """
+    chosen = replace(settings or Settings(), **changes)
+    entry = catalogue.entry(slug)
+    return _Check(entry, chosen).run()
+
+
+class _Check:
+    """One check on its way."""
+
+    def __init__(self, entry: Entry, settings: Settings) -> None:
+        self.entry, self.settings, self.paper = entry, settings, entry.paper
+        self.store = Store(settings.store)
+        self.groups = list(_groups(entry, settings))
+        self.trials: dict[tuple[str, str], dict[int, dict[str, TrialRecord]]] = {
+            (group.recipe, group.data): {} for group in self.groups
+        }
+        self.codes = {group.recipe: entry.code_fingerprint(group.recipe) for group in self.groups}
+        self.configs = {(group.recipe, group.data): self._configs(group) for group in self.groups}
+        self.data_prints = {key: _fingerprints(configs) for key, configs in self.configs.items()}
+
+    def run(self) -> Checked:
+        start = time.time()
+        _refuse_too_few(self.paper, self.settings)
+        self.store.check_writable()
+        with self._executor() as executor:
+            if self.settings.until_decided:
+                self._run_until_decided(executor)
+            else:
+                first = self.settings.first_seed
+                for group in self.groups:
+                    count = self._seed_count(group)
+                    self._run_seeds(executor, [group], range(first, first + count))
+        claims = self._judge(anytime=self.settings.until_decided)
+        checked = self._assemble(claims, time.time() - start)
+        files.write_json(self.store.result(result_name(checked)), checked.to_json())
+        return checked
+
+    # --- running --------------------------------------------------------------------------------
+
+    def _executor(self) -> Executor:
+        alone = any(_is_timed(self.paper, claim) for group in self.groups for claim in group.claims)
+        if self.settings.ray is not None:
+            return RayExecutor(self.settings.ray or None)
+        return ProcessExecutor(1 if alone else self.settings.workers or os.cpu_count() or 1)
+
+    def _seed_count(self, group: Group) -> int:
+        return self.settings.seeds or self._preset(self.paper.recipes[group.recipe]).seeds
+
+    def _run_seeds(self, executor: Executor, groups: Sequence[Group], seeds: Sequence[int]) -> None:
+        units = [self._unit(group, seed) for group in groups for seed in seeds]
+        waiting = []
+        for unit in units:
+            done = None if self.settings.fresh else _finished(self.store, unit)
+            if done is None:
+                waiting.append(unit)
+            else:
+                self._keep(unit, done)
+        total = len(units)
+        self.settings.report(total - len(waiting), total)
+        for number, (unit, future) in enumerate(run_all(executor, run_unit, waiting), start=1):
+            error = future.exception()
+            outcome = future.result() if error is None else [_lost(unit, arm, error) for arm in unit.configs]
+            self._keep(unit, {record.arm: record for record in outcome})
+            self.settings.report(total - len(waiting) + number, total)
+
+    def _keep(self, unit: Unit, records: dict[str, TrialRecord]) -> None:
+        refused = next((record for record in records.values() if record.refused), None)
+        if refused is not None:
+            raise InputError(refused.error or "the recipe refused what it was given")
+        self.trials[unit.recipe, unit.data][unit.seed] = records
+
+    def _run_until_decided(self, executor: Executor) -> None:
+        first, count = self.settings.first_seed, FIRST_LOOK
+        seeds: Sequence[int] = range(first, first + count)
+        open_groups = self.groups
+        while open_groups and seeds:
+            self._run_seeds(executor, open_groups, seeds)
+            _refuse_resplit(self.trials)
+            claims = {claim.name: claim for claim in self._judge(anytime=True)}
+            open_groups = [
+                group
+                for group in self.groups
+                if any(claims[claim.name].verdict == "inconclusive" for claim in group.claims)
+            ]
+            following = min(count + BATCH, self.settings.max_seeds)
+            seeds, count = range(first + count, first + following), following
+
+    def _unit(self, group: Group, seed: int) -> Unit:
+        key = (group.recipe, group.data)
+        configs = {name: options.to_plain(config) for name, config in self.configs[key].items()}
+        identity = [self.entry.slug, group.recipe, seed, self.codes[group.recipe], self.settings.device]
+        versions = importlib.metadata.version("torch")
+        keys = {
+            name: files.digest(identity, name, config, self.data_prints[key][name], versions)
+            for name, config in configs.items()
+        }
+        if self.paper.recipes[group.recipe].across:
+            keys[ALL_ARMS] = files.digest(identity, keys)
+        return Unit(
+            slug=self.entry.slug,
+            recipe=group.recipe,
+            data=group.data,
+            seed=seed,
+            configs=configs,
+            keys=keys,
+            store=str(self.settings.store.absolute()),
+            code=self.codes[group.recipe],
+            device=self.settings.device,
+            fresh=self.settings.fresh,
+        )
+
+    # --- planning -------------------------------------------------------------------------------
+
+    def _preset(self, recipe: Recipe) -> Preset:
+        return recipe.presets[self.settings.preset]
+
+    def _configs(self, group: Group) -> dict[str, Any]:
+        """Resolve the config of every arm; two arms that come out the same are an error."""
+        recipe = self.paper.recipes[group.recipe]
+        config = self.entry.config(group.recipe)
+        known = options.option_names(config())
+        mine = {
+            name: value
+            for name, value in self.settings.overrides.items()
+            if name in known or name.split(".")[0] in known
+        }
+        layers = [self._preset(recipe).settings, {"data": group.data} if group.data else {}, mine]
+        configs: dict[str, Any] = {
+            arm.name: options.resolve(config, *layers, arm.settings) for arm in recipe.arms
+        }
+        names = list(configs)
+        for number, name in enumerate(names):
+            for other in names[:number]:
+                if configs[name] == configs[other]:
+                    raise InputError(
+                        f"the arms {other!r} and {name!r} of {group.recipe!r} have the same settings, so"
+                        " there is nothing to compare. Change the options that make them equal."
+                    )
+        return configs
+
+    # --- judging --------------------------------------------------------------------------------
+
+    def _judge(self, anytime: bool) -> list[ClaimResult]:
+        results = []
+        for claim in self.paper.tested:
+            trials = {
+                group.data: self.trials[group.recipe, group.data]
+                for group in self.groups
+                if any(claim.name == other.name for other in group.claims)
+            }
+            if trials:
+                results.append(judging.judge_claim(self.paper, claim, trials, anytime))
+        return results
+
+    def _assemble(self, claims: Sequence[ClaimResult], seconds: float) -> Checked:
+        errors = tuple(
+            f"{recipe}, arm {record.arm!r}, seed {record.seed}: {record.error.strip().splitlines()[-1]}"
+            for (recipe, _), seeds in self.trials.items()
+            for records in seeds.values()
+            for record in records.values()
+            if record.error is not None
+        )
+        several = len(self.trials) > 1
+        arms: dict[str, dict[str, Any]] = {}
+        curves: dict[str, list[dict[str, float]]] = {}
+        for (recipe, data), seeds in self.trials.items():
+            for name, summary in _arm_summaries(self.paper.recipes[recipe], seeds).items():
+                label = (
+                    f"{name} ({' on '.join(part for part in (recipe, data) if part)})" if several else name
+                )
+                arms[label] = summary
+                first = seeds[min(seeds)].get(name)
+                if first is not None and first.curve:
+                    curves[label] = first.curve
+        return Checked(
+            paper=self.paper.slug,
+            preset=self.settings.preset,
+            data=", ".join(dict.fromkeys(data for _, data in self.trials if data)) or "default",
+            claims=tuple(claims),
+            arms=arms,
+            errors=errors,
+            provenance=self._provenance(claims, seconds),
+            curves=curves,
+        )
+
+    def _provenance(self, claims: Sequence[ClaimResult], seconds: float) -> dict[str, Any]:
+        return {
+            "date": time.strftime("%Y-%m-%d"),
+            "seconds": round(seconds, 2),
+            "seeds": {
+                " on ".join(part for part in key if part): sorted(seeds) for key, seeds in self.trials.items()
+            },
+            "until_decided": self.settings.until_decided,
+            "overrides": {name: str(value) for name, value in self.settings.overrides.items()},
+            "differs": [
+                line
+                for recipe in dict.fromkeys(group.recipe for group in self.groups)
+                for line in self._preset(self.paper.recipes[recipe]).differs
+            ],
+            "tests_made": sum(len(claim.tests) for claim in claims),
+            "claims_fingerprint": self.paper.fingerprint(self.settings.preset),
+            "code": self.codes,
+            "device": self.settings.device,
+            "python": platform.python_version(),
+            "platform": f"{platform.system()} {platform.machine()}",
+            "versions": {name: importlib.metadata.version(name) for name in ("assay", "torch", "numpy")},
+        }
+
+
+# --- in the worker ------------------------------------------------------------------------------
+
+
+def run_unit(unit: Unit) -> list[TrialRecord]:
+    """Run all arms of one seed that are not finished yet, keep each at once, and return them all."""
+    from assay import trial_runner
+
+    store = Store(Path(unit.store))
+    entry = catalogue.entry(unit.slug)
+    records: dict[str, TrialRecord] = {}
+    arms = list(unit.configs)
+    turn = unit.seed % len(arms)  # no arm is always first, on a cold cache
+    for arm in arms[turn:] + arms[:turn]:
+        record = None if unit.fresh else _sound(store, unit, arm)
+        if record is None:
+            record = trial_runner.run_arm(entry, unit, arm, store)
+            store.write(unit.keys[arm], record)
+        records[arm] = record
+    if ALL_ARMS in unit.keys:
+        records[ALL_ARMS] = trial_runner.run_across(entry, unit, records)
+        store.write(unit.keys[ALL_ARMS], records[ALL_ARMS])
+    return list(records.values())
+
+
+def _sound(store: Store, unit: Unit, arm: str) -> TrialRecord | None:
+    """Return a finished trial that did not fail: a failed one is run again."""
+    record = store.read(unit.slug, unit.keys[arm])
+    return record if record is not None and record.error is None else None
+
+
+def _finished(store: Store, unit: Unit) -> dict[str, TrialRecord] | None:
+    records = {arm: _sound(store, unit, arm) for arm in unit.keys}
+    if any(record is None for record in records.values()):
+        return None
+    return {arm: record for arm, record in records.items() if record is not None}
+
+
+def _lost(unit: Unit, arm: str, error: BaseException) -> TrialRecord:
+    if isinstance(error, StorageError):
+        raise error
+    text = "".join(traceback.format_exception_only(error))
+    return TrialRecord(unit.slug, unit.recipe, arm, unit.seed, error=text)
+
+
+# --- refusing what cannot give a verdict --------------------------------------------------------
+
+
+def _groups(entry: Entry, settings: Settings) -> Iterator[Group]:
+    """Yield each recipe and data source to run, with the claims judged on it.
+
+    Raises:
+        InputError: an unknown preset or option, or an option that an arm sets.
+    """
+    paper = entry.paper
+    if not paper.tested:
+        raise InputError(f"{paper.slug} has no claim that can be tested here; see `assay show {paper.slug}`.")
+    recipes = dict.fromkeys(claim.recipe or "" for claim in paper.tested)
+    presets = {name for recipe in recipes for name in paper.recipes[recipe].presets}
+    if settings.preset not in presets:
+        raise unknown(f"preset of {paper.slug}", settings.preset, presets)
+    recipes = {name: None for name in recipes if settings.preset in paper.recipes[name].presets}
+    _refuse_options(entry, list(recipes), settings.overrides)
+    for recipe in recipes:
+        takes_data = "data" in options.option_names(entry.config(recipe)())
+        claims = [claim for claim in paper.tested if claim.recipe == recipe]
+        own_data = takes_data and "data" in settings.overrides
+        sources: dict[str, list[Claim]] = {}
+        for claim in claims:
+            for source in ("",) if own_data or not claim.on or settings.preset != "laptop" else claim.on:
+                sources.setdefault(source, []).append(claim)
+        for source, judged in sources.items():
+            yield Group(recipe, source, tuple(judged))
+
+
+def _refuse_options(entry: Entry, recipes: Sequence[str], overrides: Mapping[str, Any]) -> None:
+    known: dict[str, None] = {}
+    set_by_arms: dict[str, str] = {}
+    for name in recipes:
+        known |= dict.fromkeys(options.option_names(entry.config(name)()))
+        for arm in entry.paper.recipes[name].arms:
+            set_by_arms |= dict.fromkeys(arm.settings, arm.name)
+    for option in overrides:
+        if option in set_by_arms:
+            raise InputError(
+                f"--{option} is set by the arms of {entry.slug} (by {set_by_arms[option]!r}, for one),"
+                f" because that is what a check compares. Use `assay run {entry.slug}` to choose it yourself."
+            )
+        if option not in known:
+            raise unknown(f"option of {entry.slug}", option, known)
+
+
+def _refuse_too_few(paper: Paper, settings: Settings) -> None:
+    sampled = any(
+        claim.unit == "seed"
+        and any(paper.metric(test.metric).kind in ("sampled", "timing") for test in claim.tests)
+        for claim in paper.tested
+    )
+    if settings.seeds is None:
+        return
+    if settings.seeds < (MIN_SEEDS if sampled else 1):
+        raise InputError(
+            f"--seeds {settings.seeds} is too few: a verdict on {paper.slug} needs at least"
+            f" {MIN_SEEDS if sampled else 1}. Give more, or --preset tiny just to see it run."
+        )
+    if settings.until_decided:
+        raise InputError("--seeds and --until-decided exclude each other; use --max-seeds with the latter.")
+
+
+def _refuse_resplit(trials: Mapping[Any, Mapping[int, Mapping[str, TrialRecord]]]) -> None:
+    for seeds in trials.values():
+        if any(record.resplit for records in seeds.values() for record in records.values()):
+            raise InputError(
+                "--until-decided needs seeds that draw fresh data, but these re-split one data set: more"
+                " seeds would only repeat the same rows. Use --seeds N."
+            )
+
+
+def _is_timed(paper: Paper, claim: Claim) -> bool:
+    return any(paper.metric(test.metric).kind == "timing" for test in claim.tests)
+
+
+def _fingerprints(configs: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Identify the data and models that each config names, by content."""
+    known: dict[Any, str] = {}
+
+    def identify(value: Any) -> str:
+        if value not in known:
+            known[value] = value.fingerprint()
+        return known[value]
+
+    return {
+        name: [identify(value) for value in vars(config).values() if hasattr(value, "fingerprint")]
+        for name, config in configs.items()
+    }
+
+
+def _arm_summaries(
+    recipe: Recipe, seeds: Mapping[int, Mapping[str, TrialRecord]]
+) -> dict[str, dict[str, Any]]:
+    roles = {arm.name: arm.role for arm in recipe.arms} | ({ALL_ARMS: "reference"} if recipe.across else {})
+    summaries = {}
+    for name, role in roles.items():
+        records = [arms[name] for _, arms in sorted(seeds.items()) if name in arms]
+        sound = [record for record in records if record.error is None]
+        metrics = list(dict.fromkeys(metric for record in sound for metric in record.metrics))
+        values = {metric: [plain(record.metrics.get(metric)) for record in sound] for metric in metrics}
+        costs = {cost for record in sound for cost in record.cost}
+        summaries[name] = {
+            "role": role,
+            "metrics": {metric: _mean(found) for metric, found in values.items()},
+            "values": values,
+            "cost": {cost: _mean([record.cost.get(cost) for record in sound]) for cost in sorted(costs)},
+            "counters": sound[0].counters if sound else {},
+            "failed": len(records) - len(sound),
+        }
+    return summaries
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean, or `None` where a level was not always reached."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def result_name(checked: Checked) -> str:
+    """Return the name of the file that keeps the verdicts."""
+    if "data" not in checked.provenance["overrides"]:
+        return f"{checked.paper}--{checked.preset}"
+    source = "".join(
+        letter if letter.isalnum() else "-" for letter in str(checked.provenance["overrides"]["data"])
+    )
+    return f"{checked.paper}--{checked.preset}--{source.strip('-')[-60:]}"

@@ -1,0 +1,575 @@
+"""The command line: arguments and printing, nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from assay import catalogue, console, options, saved
+from assay.catalogue import Entry
+from assay.errors import AssayError, InputError, unknown
+from assay.paper import FAMILIES, Paper, plain
+
+OUT = Console()
+ERR = Console(stderr=True)
+
+USAGE = """\
+assay tests what papers claim.
+
+  assay list                         the catalogue and its last verdicts
+  assay show SLUG                    one paper: claims, arms, options, cost
+  assay check SLUG [SLUG ...]        method, baselines and controls over paired seeds: verdicts
+  assay run SLUG [RECIPE] --out DIR  apply the method, keep the artefact
+  assay report                       a web page of everything checked so far
+  assay new SLUG --family F          start a new entry
+
+`assay COMMAND --help` lists the options of a command, `assay show SLUG` those of a paper.
+Add --debug to see where an error came from.
+"""
+
+
+@dataclass(frozen=True)
+class List:
+    """List the papers: what each does, and its last saved verdicts."""
+
+    family: str | None = None
+    """Only the papers of this family."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """Show one paper: claims with tests, arms, options with defaults, cost, how to take the method."""
+
+    slug: tyro.conf.Positional[str]
+    """The paper."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Test a paper's claims: method, baselines and controls over paired seeds.
+
+    Any option of the recipes that no arm sets can be given too, such as --data csv:FILE.
+    Exit status: 0 all supported, 1 some contradicted, 2 some inconclusive, 3 an error.
+    """
+
+    slugs: tyro.conf.Positional[tuple[str, ...]] = ()
+    """The papers."""
+    all: bool = False
+    """Check every paper of the catalogue."""
+    preset: str = "laptop"
+    """The size: tiny (never a verdict worth keeping), laptop or paper."""
+    seeds: int | None = None
+    """How many paired seeds; by default as many as the preset says."""
+    first_seed: int = 0
+    """The first seed. Develop a check on other seeds (1000, say) than it is judged on."""
+    until_decided: bool = False
+    """Add seeds until every claim is decided, with intervals that allow looking."""
+    max_seeds: int = 60
+    """With --until-decided: where to stop."""
+    workers: int | None = None
+    """How many processes; by default one a core. Does not change results."""
+    ray: str | None = None
+    """Run on a Ray cluster: its address, or nothing to start a local one."""
+    store: Path = Path(".assay")
+    """The folder that keeps finished trials."""
+    fresh: bool = False
+    """Run everything again, whatever the store has."""
+    save: bool = False
+    """Keep the verdicts among those that ship with assay."""
+    device: str = "cpu"
+    """Where trials compute, such as cuda."""
+    json: bool = False
+    """Print one JSON object (a list for several papers) on standard output."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Apply a paper's method and keep the artefact, which `assay.load` gives back.
+
+    Any option of the recipe can be given too, such as --data csv:FILE.
+    """
+
+    slug: tyro.conf.Positional[str]
+    """The paper."""
+    recipe: tyro.conf.Positional[str] = ""
+    """The recipe; by default the paper's own choice."""
+    out: Path | None = None
+    """The folder to write."""
+    arm: str | None = None
+    """The arm to run; by default the method."""
+    preset: str = "laptop"
+    """The size."""
+    seed: int = 0
+    """The seed of all randomness."""
+    device: str = "cpu"
+    """Where to compute, such as cuda."""
+    overwrite: bool = False
+    """Replace what an earlier run wrote."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write a web page of everything checked so far."""
+
+    out: Path = Path("report")
+    """The folder to write."""
+    store: Path = Path(".assay")
+    """The folder that keeps finished checks."""
+    open: bool = False
+    """Open the page in a browser."""
+
+
+@dataclass(frozen=True)
+class New:
+    """Start a new entry that already passes the contract test."""
+
+    slug: tyro.conf.Positional[str]
+    """The name of the paper: letters, digits and underscores."""
+    family: Annotated[str, tyro.conf.arg(metavar="FAMILY")]
+    """Which field the paper is from."""
+
+
+COMMANDS: dict[str, type] = {
+    "list": List,
+    "show": Show,
+    "check": Check,
+    "run": Run,
+    "report": Report,
+    "new": New,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        status = _dispatch(words)
+    except KeyboardInterrupt:
+        ERR.print("\nStopped. What was finished is kept: run the same command again to go on.")
+        status = 130
+    except AssayError as error:
+        if debug:
+            raise
+        ERR.print(f"assay: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        status = 3
+    except BrokenPipeError:
+        sys.stderr.close()
+        status = 0
+    sys.exit(status)
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return 0
+    if words[0] == "--version":
+        from assay import __version__
+
+        print(__version__)
+        return 0
+    name, *rest = words
+    if name not in COMMANDS:
+        raise unknown("command", name, COMMANDS)
+    own, others = _separate(COMMANDS[name], rest)
+    command = _parse(COMMANDS[name], own, f"assay {name}")
+    handler: Callable[[Any, list[Given]], int] = HANDLERS[COMMANDS[name]]
+    return handler(command, others)
+
+
+# --- arguments ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Given:
+    """An option of a recipe as it stands on the command line."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+def _separate(command: type, words: Sequence[str]) -> tuple[list[str], list[Given]]:
+    """Tell a command's own words from the options that belong to a recipe."""
+    kinds = {field.name: str(field.type) for field in dataclasses.fields(command)}
+    own: list[str] = []
+    others: list[Given] = []
+    position = 0
+    while position < len(words):
+        word = words[position]
+        name = word.removeprefix("--").partition("=")[0].replace("-", "_")
+        end = position + 1
+        while end < len(words) and not _is_option(words[end]):
+            end += 1
+        values = list(words[position + 1 : end])
+        if word in ("-h", "--help"):
+            own.append("--help")
+        elif not word.startswith("--"):
+            own.append(word)
+            end = position + 1
+        elif name == "ray" and name in kinds:
+            address = values[:1] if values and (":" in values[0] or values[0] == "auto") else []
+            own += ["--ray", *(address or ["local"])]
+            end = position + 1 + len(address)
+        elif name in kinds:
+            taken = 0 if kinds[name] == "bool" or "=" in word else 1
+            own += [word, *values[:taken]]
+            end = position + 1 + min(taken, len(values))
+        else:
+            flag, equals, value = word.removeprefix("--").partition("=")
+            others.append(Given(flag.replace("-", "_"), tuple([value] if equals else values)))
+        position = end
+    return own, others
+
+
+def _is_option(word: str) -> bool:
+    return word.startswith("--") or word == "-h"
+
+
+def _parse(config: type, words: Sequence[str], program: str, default: Any = None) -> Any:
+    """Parse words into a dataclass; what is wrong with them becomes one `InputError`."""
+    keywords: dict[str, Any] = {} if default is None else {"default": default}
+    shown = io.StringIO()
+    try:
+        if "--help" in words:
+            return tyro.cli(config, args=list(words), prog=program, **keywords)
+        with contextlib.redirect_stderr(shown), contextlib.redirect_stdout(shown):
+            return tyro.cli(config, args=list(words), prog=program, **keywords)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        text = " ".join(line.strip(" │╭╮╰╯─") for line in shown.getvalue().splitlines())
+        raise InputError(" ".join(text.split())) from None
+
+
+def overrides_of(entry: Entry, recipes: Sequence[str], given: Sequence[Given]) -> dict[str, Any]:
+    """Turn the options given on the command line into values, by the types of the recipes' configs.
+
+    Raises:
+        InputError: no recipe has such an option, or a value does not fit it.
+    """
+    configs = {name: entry.config(name)() for name in recipes}
+    known = {option for config in configs.values() for option in options.option_names(config)}
+    values: dict[str, Any] = {}
+    for option in given:
+        if _positive(option.name, known) not in known:
+            raise unknown(f"option of {entry.slug}", option.name, known)
+    for config in configs.values():
+        names = set(options.option_names(config))
+        mine = [option for option in given if _positive(option.name, names) in names]
+        values |= _typed(config, mine, f"assay ... {entry.slug}")
+    return values
+
+
+def _positive(name: str, known: set[str]) -> str:
+    """Return the option behind a flag that switches it off (`--no-rotate`)."""
+    return name.removeprefix("no_") if name not in known else name
+
+
+def _typed(config: Any, given: Sequence[Given], program: str) -> dict[str, Any]:
+    words: list[str] = []
+    for option in given:
+        value = getattr(config, option.name, None)
+        flag = f"{option.name}.source" if hasattr(value, "source") else option.name
+        words += [f"--{flag.replace('_', '-')}", *option.values]
+    parsed = options.to_plain(_parse(type(config), words, program, default=config))
+    names = options.option_names(config)
+    values = {}
+    for option in given:
+        name = _positive(option.name, set(names))
+        found: Any = parsed
+        for part in name.split("."):
+            found = found[part]
+        values[name] = found["source"] if isinstance(found, dict) and "source" in found else found
+    return values
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+def _list(command: List, given: list[Given]) -> int:
+    _refuse(given)
+    if command.family is not None and command.family not in FAMILIES:
+        raise unknown("family", command.family, FAMILIES)
+    papers = catalogue.list_papers(command.family)
+    if command.json:
+        print(json.dumps([_paper_json(paper) for paper in papers], indent=1, ensure_ascii=False))
+        return 0
+    made = console.table("slug", "family", "year", "what it does", "verdicts")
+    for paper in papers:
+        results, damaged = saved.results_of(paper)
+        _warn(damaged)
+        counts = (
+            console.verdict_counts(results[0].verdicts.values(), results[0].stale)
+            if results
+            else "not checked"
+        )
+        made.add_row(paper.slug, paper.family, str(paper.year), paper.summary, counts)
+    OUT.print(made)
+    return 0
+
+
+def _show(command: Show, given: list[Given]) -> int:
+    _refuse(given)
+    entry = catalogue.entry(command.slug)
+    if command.json:
+        print(json.dumps(_paper_json(entry.paper, entry), indent=1, ensure_ascii=False, default=str))
+        return 0
+    _print_paper(entry)
+    return 0
+
+
+def _check(command: Check, given: list[Given]) -> int:
+    from assay import checking
+
+    slugs = catalogue.slugs() if command.all else list(command.slugs)
+    if not slugs:
+        raise InputError("Name a paper to check, before the options, or give --all. `assay list` lists them.")
+    statuses, printed = [], []
+    for slug in dict.fromkeys(slugs):
+        entry = catalogue.entry(slug)
+        recipes = list(dict.fromkeys(claim.recipe or "" for claim in entry.paper.tested))
+        settings = checking.Settings(
+            preset=command.preset,
+            overrides=overrides_of(entry, recipes, given),
+            seeds=command.seeds,
+            first_seed=command.first_seed,
+            until_decided=command.until_decided,
+            max_seeds=command.max_seeds,
+            workers=command.workers,
+            ray=None if command.ray is None else command.ray.removeprefix("local"),
+            store=command.store,
+            fresh=command.fresh,
+            device=command.device,
+        )
+        with _progress(slug, command.store) as report:
+            checked = checking.check(slug, dataclasses.replace(settings, report=report))
+        result = checked.to_json()
+        printed.append(result)
+        statuses.append(checked.exit_status)
+        if not command.json:
+            console.print_check(OUT, result, entry.paper)
+        if command.save:
+            path = saved.save(checking.result_name(checked), result)
+            ERR.print(f"Saved {path}", highlight=False)
+    if command.json:
+        print(json.dumps(printed[0] if len(printed) == 1 else printed, indent=1, ensure_ascii=False))
+    else:
+        OUT.print(f"Trials and verdicts are kept in {command.store}. `assay report` makes a page of them.")
+    return next((status for status in (3, 1, 2) if status in statuses), 0)
+
+
+def _run(command: Run, given: list[Given]) -> int:
+    from assay import running
+
+    entry = catalogue.entry(command.slug)
+    name = command.recipe or entry.paper.apply or next(iter(entry.paper.recipes))
+    entry.recipe(name)
+    if command.out is None:
+        raise InputError("--out DIR is missing: name the folder to write the artefact to.")
+    with ERR.status(f"{command.slug} {name}") as status:
+        ran = running.run(
+            command.slug,
+            name,
+            out=command.out,
+            arm=command.arm,
+            preset=command.preset,
+            overrides=overrides_of(entry, [name], given),
+            seed=command.seed,
+            device=command.device,
+            overwrite=command.overwrite,
+            report=status.update,
+        )
+    metrics = {key: plain(value) for key, value in ran.metrics.items()}
+    if command.json:
+        print(json.dumps({"out": str(ran.folder), "files": ran.files, "metrics": metrics}, indent=1))
+        return 0
+    OUT.print(f"Wrote {ran.folder} in {ran.seconds:.1f} s:", highlight=False)
+    for file in ran.files:
+        OUT.print(f"  {file}", highlight=False)
+    declared = {metric.name: metric for metric in entry.paper.metrics}
+    console.print_columns(
+        OUT, [(key, console.number(value, declared.get(key))) for key, value in metrics.items()]
+    )
+    OUT.print(f'Load it with: assay.load("{command.out}")', highlight=False)
+    return 0
+
+
+def _report(command: Report, given: list[Given]) -> int:
+    from assay import report
+
+    _refuse(given)
+    page = report.write(command.out, command.store)
+    OUT.print(str(page), highlight=False)
+    if command.open:
+        import webbrowser
+
+        webbrowser.open(page.absolute().as_uri())
+    return 0
+
+
+def _new(command: New, given: list[Given]) -> int:
+    from assay import scaffold
+
+    _refuse(given)
+    folder = scaffold.new_entry(command.slug, command.family)
+    OUT.print(f"Wrote {folder}. Fill in paper.py first; `assay check {command.slug}` already runs.")
+    return 0
+
+
+HANDLERS: dict[type, Any] = {
+    List: _list,
+    Show: _show,
+    Check: _check,
+    Run: _run,
+    Report: _report,
+    New: _new,
+}
+
+
+# --- printing -----------------------------------------------------------------------------------
+
+
+def _refuse(given: Sequence[Given]) -> None:
+    if given:
+        raise InputError(f"This command has no option --{given[0].name}; see its --help.")
+
+
+def _warn(lines: Sequence[str]) -> None:
+    for line in lines:
+        ERR.print(f"warning: {line}", style="yellow", highlight=False, markup=False)
+
+
+@contextlib.contextmanager
+def _progress(slug: str, store: Path) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on standard error, with what the workers say they are doing."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from assay.store import Store
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("seeds"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[doing]}", style="dim"),
+    )
+    kept = Store(store)
+
+    class Live(Progress):
+        def get_renderables(self) -> Any:
+            doing = "; ".join(line for line in kept.said() if line.startswith(slug))
+            for task in self.tasks:
+                task.fields["doing"] = doing[:100]
+            return super().get_renderables()
+
+    with Live(*columns, console=ERR, transient=True) as bar:
+        task = bar.add_task(slug, total=None, doing="")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _paper_json(paper: Paper, entry: Entry | None = None) -> dict[str, Any]:
+    results, damaged = saved.results_of(paper)
+    _warn(damaged)
+    plain: dict[str, Any] = {
+        "slug": paper.slug,
+        "family": paper.family,
+        "title": paper.title,
+        "authors": paper.authors,
+        "year": paper.year,
+        "arxiv": paper.arxiv,
+        "summary": paper.summary,
+        "verdicts": [
+            {
+                "preset": item.result["preset"],
+                "data": item.result["data"],
+                "stale": item.stale,
+                "date": item.result["provenance"]["date"],
+                "claims": item.verdicts,
+            }
+            for item in results
+        ],
+    }
+    if entry is not None:
+        plain["claims"] = [
+            {
+                "name": claim.name,
+                "statement": claim.statement,
+                "reported": str(claim.reported) if claim.reported else None,
+                "tests": [str(test) for test in claim.tests],
+                "requires": [str(test) for test in claim.requires],
+                "equal": list(claim.equal),
+                "untested": claim.untested,
+            }
+            for claim in paper.claims
+        ]
+        plain["recipes"] = {
+            name: {
+                "summary": recipe.summary,
+                "arms": {arm.name: {"role": arm.role, "removes": arm.removes} for arm in recipe.arms},
+                "presets": {
+                    key: {"cost": preset.cost, "seeds": preset.seeds, "differs": list(preset.differs)}
+                    for key, preset in recipe.presets.items()
+                },
+                "options": [dataclasses.asdict(option) for option in options.options(entry.config(name)())],
+            }
+            for name, recipe in paper.recipes.items()
+        }
+    return plain
+
+
+def _print_paper(entry: Entry) -> None:
+    paper = entry.paper
+    OUT.print(f"[bold]{paper.slug}[/]  {paper.title}", highlight=False)
+    OUT.print(
+        f"{paper.authors} ({paper.year})" + (f", arXiv {paper.arxiv}" if paper.arxiv else ""), highlight=False
+    )
+    OUT.print(paper.summary, highlight=False)
+    results, damaged = saved.results_of(paper)
+    _warn(damaged)
+    verdicts = results[0].verdicts if results else {}
+    claims = console.table("claim", "what must hold", "reported", "last verdict")
+    for claim in paper.claims:
+        holds = "\n".join([str(test) for test in claim.tests] or [f"untested: {claim.untested}"])
+        needs = "".join(f"\nrequires {test}" for test in claim.requires)
+        last = console.verdict(verdicts[claim.name], results[0].stale) if claim.name in verdicts else "-"
+        claims.add_row(
+            f"[bold]{claim.name}[/]\n{claim.statement}", holds + needs, str(claim.reported or "-"), last
+        )
+    OUT.print(claims)
+    for name, recipe in paper.recipes.items():
+        OUT.print(f"[bold]recipe {name}[/]  {recipe.summary}", highlight=False)
+        for key, preset in recipe.presets.items():
+            OUT.print(f"  {key}: {preset.cost or 'cost unknown'}, {preset.seeds} seeds", highlight=False)
+        arms = console.table("arm", "role", "what it removes")
+        for arm in recipe.arms:
+            arms.add_row(arm.name, arm.role, arm.removes or "")
+        if recipe.arms:
+            OUT.print(arms)
+        made = console.table("option", "type", "default", "meaning")
+        for option in options.options(entry.config(name)()):
+            flag = option.name.replace("_", "-")
+            made.add_row(f"--{flag}", option.type, str(option.default), option.meaning)
+        OUT.print(made)
+    OUT.print(
+        f"Take the method: from {entry.package} import ...   (see {entry.card})",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,76 @@
+"""Columns of numbers, or one column of lists, as a matrix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from assay.data.raw import Raw, null_mask, row_numbers
+from assay.data.roles import is_list
+from assay.errors import InputError
+
+Matrix = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def stack(raw: Raw, columns: tuple[str, ...]) -> tuple[Matrix, tuple[str, ...]]:
+    """Return the features as a matrix [n, d] and their names.
+
+    Raises:
+        InputError: a value is empty, NaN or infinite, or lists differ in length.
+    """
+    parts, names = [], []
+    for column in columns:
+        data = raw.table[column]
+        part = _lists(raw, column, data) if is_list(data.type) else _numbers(raw, column, data)
+        parts.append(part)
+        names += _names(raw, column, part.shape[1], is_list(data.type))
+    return np.hstack(parts), tuple(names)
+
+
+def _names(raw: Raw, column: str, width: int, lists: bool) -> list[str]:
+    if not lists:
+        return [column]
+    if len(raw.feature_names) == width:
+        return list(raw.feature_names)
+    return [f"{column}_{position}" for position in range(width)]
+
+
+def _numbers(raw: Raw, column: str, data: pa.ChunkedArray) -> Matrix:
+    empty = null_mask(data)
+    if empty.any():
+        raise InputError(
+            f"{raw.name}: column {column!r} is empty or NaN in {int(empty.sum())} rows ({row_numbers(empty)})."
+            " Fill them in, or choose other columns with --data.features."
+        )
+    values: Matrix = data.cast(pa.float64()).to_numpy()
+    _refuse_infinite(~np.isfinite(values), raw, column)
+    return values[:, None]
+
+
+def _lists(raw: Raw, column: str, data: pa.ChunkedArray) -> Matrix:
+    lengths = pyarrow.compute.fill_null(pyarrow.compute.list_value_length(data), -1).to_numpy()
+    width = int(lengths[0])
+    if width <= 0:
+        raise InputError(f"{raw.name}: column {column!r} has no numbers in row 1.")
+    ragged = lengths != width
+    if ragged.any():
+        row = int(np.flatnonzero(ragged)[0])
+        raise InputError(
+            f"{raw.name}: column {column!r} is ragged: row {row + 1} has {max(0, int(lengths[row]))} numbers"
+            f" where row 1 has {width}."
+        )
+    flat = pyarrow.compute.list_flatten(data)
+    empty = null_mask(flat).reshape(-1, width).any(axis=1)
+    if empty.any():
+        raise InputError(f"{raw.name}: column {column!r} has empty or NaN numbers in {row_numbers(empty)}.")
+    values: Matrix = flat.cast(pa.float64()).to_numpy().reshape(-1, width)
+    _refuse_infinite(~np.isfinite(values).all(axis=1), raw, column)
+    return values
+
+
+def _refuse_infinite(mask: np.ndarray[Any, np.dtype[np.bool_]], raw: Raw, column: str) -> None:
+    if mask.any():
+        raise InputError(f"{raw.name}: column {column!r} is infinite in {row_numbers(mask)}.")

@@ -1,0 +1,1 @@
+"""The entries: one folder a paper."""

@@ -1,0 +1,328 @@
+"""Contractive compressors: C with E||C(v) - v||^2 <= (1 - alpha) ||v||^2 for an alpha in (0, 1].
+
+Every compressor works on the last dimension, so one call compresses the messages of all clients.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What goes over the wire: `values` at `indices`, or all coordinates where `indices` is None.
+
+    `bits` is the length of one message, an int where every message has the same length.
+    """
+
+    values: Float[Tensor, "*batch k"]
+    indices: Int[Tensor, "*batch k"] | None
+    bits: int | Int[Tensor, "*batch"]
+    dimension: int
+
+    def dense(self) -> Float[Tensor, "*batch d"]:
+        """Return the vectors that the receiver reconstructs."""
+        if self.indices is None:
+            return self.values
+        empty = self.values.new_zeros(*self.values.shape[:-1], self.dimension)
+        return empty.scatter(-1, self.indices, self.values)
+
+
+@runtime_checkable
+class Compressor(Protocol):
+    """What EF21 asks of a compressor."""
+
+    @property
+    def homogeneous(self) -> bool:
+        """Say whether C(s v) = s C(v) for s > 0 and the same random draw."""
+
+    def alpha(self, dimension: int) -> float:
+        """Return the contraction constant for vectors with `dimension` coordinates; 0 where there is none."""
+
+    def compress(
+        self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
+    ) -> Compressed:
+        """Compress each vector of the batch by itself."""
+
+
+def float_bits(vectors: Tensor) -> int:
+    """Return the bits of one coordinate sent as it is."""
+    return torch.finfo(vectors.dtype).bits
+
+
+def index_bits(dimension: int) -> int:
+    """Return ceil(log2 d), the bits that name one of d coordinates."""
+    return max(dimension - 1, 0).bit_length()
+
+
+def largest(vectors: Float[Tensor, "*batch d"], count: int) -> Int[Tensor, "*batch k"]:
+    """Return the positions of the `count` coordinates of largest magnitude."""
+    magnitudes = vectors.abs()
+    if count == 1:  # max is four times as fast as topk
+        return magnitudes.max(-1, keepdim=True).indices
+    return magnitudes.topk(count, dim=-1, sorted=False).indices
+
+
+def _checked_count(k: int | float) -> None:
+    fraction = isinstance(k, float)
+    if (fraction and not 0 < k <= 1) or (not fraction and k < 1):
+        raise ValueError(f"k is {k}: give a number of coordinates from 1 up, or a fraction in (0, 1].")
+
+
+def coordinates_kept(k: int | float, dimension: int) -> int:
+    """Return how many of `dimension` coordinates a k given as a number or as a fraction keeps."""
+    wanted = math.ceil(k * dimension) if isinstance(k, float) else k
+    return min(wanted, dimension)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """No compression: alpha = 1, and EF21 is gradient descent."""
+
+    homogeneous: ClassVar[bool] = True
+
+    def alpha(self, dimension: int) -> float:
+        """Return 1."""
+        return 1.0
+
+    def compress(
+        self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
+    ) -> Compressed:
+        """Return the vectors themselves."""
+        dimension = vectors.shape[-1]
+        return Compressed(vectors.clone(), None, dimension * float_bits(vectors), dimension)
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The k coordinates of largest magnitude; alpha = k/d, deterministic and homogeneous.
+
+    `k` is a number of coordinates, or a fraction of them as a float (0.01 keeps one per cent, rounded up).
+    Where a vector has fewer than k coordinates, it is sent whole.
+    """
+
+    k: int | float
+    homogeneous: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _checked_count(self.k)
+
+    def alpha(self, dimension: int) -> float:
+        """Return k/d."""
+        return coordinates_kept(self.k, dimension) / dimension
+
+    def compress(
+        self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
+    ) -> Compressed:
+        """Keep the largest coordinates; a message has k (value, index) pairs."""
+        dimension = vectors.shape[-1]
+        count = coordinates_kept(self.k, dimension)
+        indices = largest(vectors, count)
+        bits = count * (float_bits(vectors) + index_bits(dimension))
+        return Compressed(vectors.gather(-1, indices), indices, bits, dimension)
+
+
+@dataclass(frozen=True)
+class RandK:
+    """k coordinates drawn without replacement, not rescaled; alpha = k/d in expectation."""
+
+    k: int | float
+    homogeneous: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _checked_count(self.k)
+
+    def alpha(self, dimension: int) -> float:
+        """Return k/d."""
+        return coordinates_kept(self.k, dimension) / dimension
+
+    def compress(
+        self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
+    ) -> Compressed:
+        """Keep k coordinates, drawn for each vector by itself; a message has k (value, index) pairs."""
+        dimension = vectors.shape[-1]
+        count = coordinates_kept(self.k, dimension)
+        draw = torch.rand(vectors.shape, generator=generator, device=vectors.device)
+        indices = draw.topk(count, dim=-1, sorted=False).indices
+        bits = count * (float_bits(vectors) + index_bits(dimension))
+        return Compressed(vectors.gather(-1, indices), indices, bits, dimension)
+
+
+@dataclass(frozen=True)
+class SignL1:
+    """C(v) = (||v||_1 / d) sign(v), one bit a coordinate and one scale.
+
+    ||C(v) - v||^2 = ||v||^2 - ||v||_1^2 / d, and ||v||_1 >= ||v||_2 gives alpha = 1/d in the worst case.
+    sign(0) is taken as +1, since one bit has no third value.
+    """
+
+    homogeneous: ClassVar[bool] = True
+
+    def alpha(self, dimension: int) -> float:
+        """Return 1/d."""
+        return 1.0 / dimension
+
+    def compress(
+        self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
+    ) -> Compressed:
+        """Replace each coordinate by its sign times the mean magnitude."""
+        dimension = vectors.shape[-1]
+        scale = vectors.abs().mean(-1, keepdim=True)
+        values = torch.where(vectors < 0, -scale, scale)
+        return Compressed(values, None, dimension + float_bits(vectors), dimension)
+
+
+@dataclass(frozen=True)
+class ScaledQuantizer:
+    """Random rounding of |v_j| / ||v|| to one of s levels, divided by 1 + omega to be contractive.
+
+    The rounding Q is unbiased with E||Q(v) - v||^2 <= omega ||v||^2, omega = min(d / s^2, sqrt(d) / s);
+    then Q / (1 + omega) is contractive with alpha = 1 / (1 + omega).
+    """
+
+    levels: int
+    homogeneous: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.levels < 1:
+            raise ValueError(f"levels is {self.levels}: give at least 1.")
+
+    def variance(self, dimension: int) -> float:
+        """Return omega."""
+        return min(dimension / self.levels**2, math.sqrt(dimension) / self.levels)
+
+    def alpha(self, dimension: int) -> float:
+        """Return 1 / (1 + omega)."""
+        return 1.0 / (1.0 + self.variance(dimension))
+
+    def compress(
+        self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
+    ) -> Compressed:
+        """Round each coordinate up or down at random; a message has a norm, signs and levels."""
+        dimension = vectors.shape[-1]
+        norms = vectors.norm(dim=-1, keepdim=True)
+        scaled = self.levels * vectors.abs() / torch.where(norms > 0, norms, torch.ones_like(norms))
+        draw = torch.rand(vectors.shape, generator=generator, device=vectors.device, dtype=vectors.dtype)
+        rounded = (scaled + draw).floor()
+        values = vectors.sign() * norms * rounded / (self.levels * (1.0 + self.variance(dimension)))
+        bits = float_bits(vectors) + dimension * (1 + index_bits(self.levels + 1))
+        return Compressed(values, None, bits, dimension)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Coordinates of magnitude `tau` or more, and in any case the `exact` largest ones.
+
+    A bare threshold sends nothing once all coordinates are small, so it is not contractive;
+    the guaranteed largest coordinates make it so, with alpha = exact/d. Deterministic, not homogeneous.
+    """
+
+    tau: float
+    exact: int = 1
+    homogeneous: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not self.tau > 0 or self.exact < 0:
+            raise ValueError(f"tau is {self.tau} and exact {self.exact}: tau must be above 0, exact from 0 up.")
+
+    def alpha(self, dimension: int) -> float:
+        """Return exact/d."""
+        return min(self.exact, dimension) / dimension
+
+    def compress(
+        self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
+    ) -> Compressed:
+        """Zero the small coordinates; a message has one (value, index) pair for each other."""
+        dimension = vectors.shape[-1]
+        kept = vectors.abs() >= self.tau
+        if self.exact:
+            kept = kept.scatter(-1, largest(vectors, min(self.exact, dimension)), True)
+        bits = kept.sum(-1) * (float_bits(vectors) + index_bits(dimension))
+        return Compressed(vectors * kept, None, bits, dimension)
+
+
+@dataclass(frozen=True)
+class FixedGrid:
+    """Rounding to the grid step * {-(2^(b-1) - 1), ..., 2^(b-1) - 1}, with the `exact` largest sent as they are.
+
+    The same grid serves large and small vectors, so C is deterministic but not homogeneous. No coordinate
+    is moved by more than its own magnitude, and the exact ones not at all: alpha = exact/d.
+    """
+
+    step: float
+    width: int = 4
+    exact: int = 1
+    homogeneous: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not self.step > 0 or self.width < 2 or self.exact < 0:
+            raise ValueError(
+                f"step is {self.step}, width {self.width} and exact {self.exact}: "
+                "step must be above 0, width (in bits) from 2 up, exact from 0 up."
+            )
+
+    def alpha(self, dimension: int) -> float:
+        """Return exact/d."""
+        return min(self.exact, dimension) / dimension
+
+    def compress(
+        self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
+    ) -> Compressed:
+        """Round every coordinate but the largest; a message has d grid numbers and the exact pairs."""
+        dimension = vectors.shape[-1]
+        end = 2 ** (self.width - 1) - 1
+        values = (vectors / self.step).round().clamp(-end, end) * self.step
+        exact = min(self.exact, dimension)
+        if exact:
+            indices = largest(vectors, exact)
+            values = values.scatter(-1, indices, vectors.gather(-1, indices))
+        bits = dimension * self.width + exact * (float_bits(vectors) + index_bits(dimension))
+        return Compressed(values, None, bits, dimension)
+
+
+@dataclass(frozen=True)
+class Blockwise:
+    """One compressor applied to each block of the vector by itself, as the DDP hook does to each parameter.
+
+    alpha is the smallest of the blocks'. `sizes` are the numbers of coordinates of the blocks, in order.
+    """
+
+    compressor: Compressor
+    sizes: tuple[int, ...]
+
+    @property
+    def homogeneous(self) -> bool:
+        """Say whether the compressor of the blocks is."""
+        return self.compressor.homogeneous
+
+    def alpha(self, dimension: int) -> float:
+        """Return the smallest alpha of the blocks."""
+        if dimension != sum(self.sizes):
+            raise ValueError(f"The blocks have {sum(self.sizes)} coordinates, the vectors {dimension}.")
+        return min(self.compressor.alpha(size) for size in self.sizes)
+
+    def compress(
+        self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
+    ) -> Compressed:
+        """Compress the blocks in order; indices are those of the whole vector."""
+        parts = [self.compressor.compress(part, generator) for part in vectors.split(self.sizes, dim=-1)]
+        values = torch.cat([part.values for part in parts], dim=-1)
+        bits = sum((part.bits for part in parts[1:]), start=parts[0].bits)
+        return Compressed(values, _shifted_indices(parts), bits, vectors.shape[-1])
+
+
+def _shifted_indices(parts: Sequence[Compressed]) -> Int[Tensor, "*batch k"] | None:
+    shifted, offset = [], 0
+    for part in parts:
+        if part.indices is None:
+            return None
+        shifted.append(part.indices + offset)
+        offset += part.dimension
+    return torch.cat(shifted, dim=-1)

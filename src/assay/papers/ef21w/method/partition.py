@@ -1,0 +1,127 @@
+"""Which rows of a table go to which client: n equal parts of floor(m/n) rows.
+
+All start by dropping the last m mod n rows in the order given, before anything is sorted, so that what is
+dropped does not depend on the rows' norms. Each returns the row numbers of the clients, [n, floor(m/n)].
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from scipy import sparse
+from torch import Tensor
+
+
+def partition_sorted(features: Any, num_clients: int) -> Int[np.ndarray, "n s"]:
+    """Cut the rows, sorted by norm, into neighbouring parts: smooth clients first, rough ones last."""
+    squared_norms = _squared_norms(features)
+    rows = _rows_used(len(squared_norms), num_clients)
+    return np.argsort(squared_norms[:rows], kind="stable").reshape(num_clients, -1)
+
+
+def partition_dealt(features: Any, num_clients: int) -> Int[np.ndarray, "n s"]:
+    """Deal the rows, sorted by norm, to the clients in turn and back again, so that all clients are alike."""
+    squared_norms = _squared_norms(features)
+    rows = _rows_used(len(squared_norms), num_clients)
+    deals = np.argsort(squared_norms[:rows], kind="stable").reshape(-1, num_clients)
+    deals[1::2] = deals[1::2, ::-1]
+    return np.ascontiguousarray(deals.T)
+
+
+def partition_random(features: Any, num_clients: int, generator: torch.Generator) -> Int[np.ndarray, "n s"]:
+    """Cut the rows in a random order."""
+    rows = _rows_used(features.shape[0], num_clients)
+    return torch.randperm(rows, generator=generator).numpy().reshape(num_clients, -1)
+
+
+def partition_max_variance(features: Any, num_clients: int) -> Int[np.ndarray, "n s"]:
+    """Split the rows so that the variance L_var of the clients' smoothness constants is large, greedily.
+
+    Rows are sorted by norm; client i = 1..n starts with number floor((m/n)(i - 1/2)) of them; each remaining
+    row goes, in sorted order, to the client with room where it makes L_var largest. L_i is counted as
+    lambda_max(A_i^T A_i) over the final number of rows, so a client's constant grows with each row.
+
+    A row adds at most ||a||^2 to lambda_max, which bounds what any client could gain; clients are tried
+    from the highest bound down until no bound is left above the best value found, so the result is that
+    of trying all of them.
+    """
+    table = sparse.csr_array(features) if sparse.issparse(features) else np.asarray(features, dtype=np.float64)
+    squared_norms = _squared_norms(table)
+    rows = _rows_used(len(squared_norms), num_clients)
+    order = np.argsort(squared_norms[:rows], kind="stable")
+    room = rows // num_clients
+    starts = np.floor(room * (np.arange(num_clients) + 0.5)).astype(int)
+    split = _GreedySplit(table, squared_norms, order[starts], room)
+    for row in np.delete(order, starts):
+        split.add(int(row))
+    return np.array(split.members)
+
+
+class _GreedySplit:
+    """Clients that grow row by row; keeps each client's Gram matrix A_i A_i^T."""
+
+    def __init__(self, table: Any, squared_norms: np.ndarray, first_rows: np.ndarray, room: int) -> None:
+        self.table, self.squared_norms, self.room = table, squared_norms, room
+        self.members = [[int(row)] for row in first_rows]
+        self.grams = [np.array([[squared_norms[row]]]) for row in first_rows]
+        self.curvatures = squared_norms[first_rows].astype(np.float64)
+        self.open = np.array([len(rows) < room for rows in self.members])
+
+    def add(self, row: int) -> None:
+        """Give the row to the client where it makes the variance largest."""
+        # convex in the growth, so the best case is all of ||a||^2 or nothing
+        bounds = np.where(self.open, np.maximum(self._gains(self.squared_norms[row]), 0.0), -np.inf)
+        best, best_gain, best_gram, best_curvature = -1, -np.inf, None, 0.0
+        for client in np.argsort(-bounds, kind="stable"):
+            if bounds[client] <= best_gain:
+                break
+            gram = self._bordered(client, row)
+            curvature = float(np.linalg.eigvalsh(gram)[-1])
+            gain = float(self._gains(curvature - self.curvatures[client])[client])
+            if gain > best_gain:
+                best, best_gain, best_gram, best_curvature = int(client), gain, gram, curvature
+        assert best_gram is not None
+        self.members[best].append(row)
+        self.grams[best], self.curvatures[best] = best_gram, best_curvature
+        self.open[best] = len(self.members[best]) < self.room
+
+    def _gains(self, growth: float) -> np.ndarray:
+        """Return by how much n^2 L_var = n sum L_i^2 - S^2, S = sum L_i, changes if one client's L_i grows.
+
+        n (2 L_i g + g^2) - (2 S g + g^2) for a growth of g, one number a client.
+        """
+        n, total = len(self.curvatures), self.curvatures.sum()
+        return growth * (2.0 * (n * self.curvatures - total) + (n - 1) * growth)
+
+    def _bordered(self, client: int, row: int) -> np.ndarray:
+        """Return the client's Gram matrix with one row more."""
+        products = self.table[self.members[client]] @ _dense_row(self.table, row)
+        gram = self.grams[client]
+        size = len(gram)
+        larger = np.empty((size + 1, size + 1))
+        larger[:size, :size] = gram
+        larger[size, :size] = larger[:size, size] = products
+        larger[size, size] = self.squared_norms[row]
+        return larger
+
+
+def _squared_norms(features: Any) -> np.ndarray:
+    if sparse.issparse(features):
+        return np.asarray(features.multiply(features).sum(axis=1)).ravel()
+    table = features.numpy() if isinstance(features, Tensor) else np.asarray(features)
+    return np.einsum("md,md->m", table, table)
+
+
+def _dense_row(table: Any, row: int) -> np.ndarray:
+    if sparse.issparse(table):
+        return np.asarray(table[[row]].toarray()).ravel()
+    return table[row]
+
+
+def _rows_used(rows: int, num_clients: int) -> int:
+    if not 1 <= num_clients <= rows:
+        raise ValueError(f"{rows} rows cannot be divided among {num_clients} clients: give 1 to {rows}.")
+    return rows - rows % num_clients

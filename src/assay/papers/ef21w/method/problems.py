@@ -1,0 +1,387 @@
+"""Finite sums f(x) = (1/n) sum_i f_i(x): the mean over n clients of a mean over each client's data.
+
+Clients of unequal size count equally, whatever the number of their rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.func import functional_call, grad, jvp, vmap
+
+from .rows import DenseRows, Rows, SparseRows
+from .smoothness import SmoothnessProfile
+
+
+@runtime_checkable
+class FiniteSum(Protocol):
+    """What the simulator asks of a problem."""
+
+    num_clients: int
+    dimension: int
+
+    def value(self, x: Float[Tensor, "d"]) -> float:
+        """Return f(x)."""
+
+    def gradients(self, x: Float[Tensor, "d"]) -> Float[Tensor, "n d"]:
+        """Return grad f_i(x) for every client."""
+
+    def minibatch_gradients(
+        self, x: Float[Tensor, "d"], size: int, generator: torch.Generator
+    ) -> Float[Tensor, "n d"]:
+        """Return for every client an unbiased estimate of grad f_i(x) from `size` of its samples."""
+
+
+# --- linear models: closed forms --------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """A loss of a margin z = a^T x and a target y, elementwise."""
+
+    @property
+    def smoothness(self) -> float:
+        """Return the largest second derivative in z."""
+
+    def value(self, margins: Tensor, targets: Tensor) -> Tensor:
+        """Return l(z, y)."""
+
+    def derivative(self, margins: Tensor, targets: Tensor) -> Tensor:
+        """Return dl/dz."""
+
+    def curvature(self, margins: Tensor, targets: Tensor) -> Tensor:
+        """Return d^2 l/dz^2."""
+
+
+@dataclass(frozen=True)
+class LogisticLoss:
+    """l(z, y) = log(1 + exp(-y z)) for y in {-1, 1}; its second derivative is 1/4 at z = 0 and at most that."""
+
+    smoothness: ClassVar[float] = 0.25
+
+    def value(self, margins: Tensor, targets: Tensor) -> Tensor:
+        """Return log(1 + exp(-y z))."""
+        return nn.functional.softplus(-targets * margins)
+
+    def derivative(self, margins: Tensor, targets: Tensor) -> Tensor:
+        """Return -y sigmoid(-y z)."""
+        return -targets * torch.sigmoid(-targets * margins)
+
+    def curvature(self, margins: Tensor, targets: Tensor) -> Tensor:
+        """Return sigmoid(z) sigmoid(-z)."""
+        return torch.sigmoid(margins) * torch.sigmoid(-margins)
+
+
+@dataclass(frozen=True)
+class SquaredLoss:
+    """l(z, y) = (z - y)^2, with second derivative 2."""
+
+    smoothness: ClassVar[float] = 2.0
+
+    def value(self, margins: Tensor, targets: Tensor) -> Tensor:
+        """Return (z - y)^2."""
+        return (margins - targets).square()
+
+    def derivative(self, margins: Tensor, targets: Tensor) -> Tensor:
+        """Return 2 (z - y)."""
+        return 2.0 * (margins - targets)
+
+    def curvature(self, margins: Tensor, targets: Tensor) -> Tensor:
+        """Return 2."""
+        return torch.full_like(margins, 2.0)
+
+
+@runtime_checkable
+class Penalty(Protocol):
+    """A regulariser r(x), the same for every client, counted once."""
+
+    @property
+    def strength(self) -> float:
+        """Return lambda."""
+
+    @property
+    def smoothness(self) -> float:
+        """Return the largest magnitude of a second derivative."""
+
+    def value(self, x: Tensor) -> Tensor:
+        """Return r(x)."""
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """Return grad r(x)."""
+
+    def curvature(self, x: Tensor) -> Tensor:
+        """Return the diagonal of the Hessian of r at x."""
+
+
+@dataclass(frozen=True)
+class L2Penalty:
+    """r(x) = (lambda/2) ||x||^2, with second derivative lambda; lambda = 0 is no regulariser."""
+
+    strength: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_strength(self.strength)
+
+    @property
+    def smoothness(self) -> float:
+        """Return lambda."""
+        return self.strength
+
+    def value(self, x: Tensor) -> Tensor:
+        """Return (lambda/2) ||x||^2."""
+        return 0.5 * self.strength * x.square().sum()
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """Return lambda x."""
+        return self.strength * x
+
+    def curvature(self, x: Tensor) -> Tensor:
+        """Return lambda."""
+        return torch.full_like(x, self.strength)
+
+
+@dataclass(frozen=True)
+class NonconvexPenalty:
+    """r(x) = lambda sum_j x_j^2 / (1 + x_j^2); its second derivative lies in lambda [-1/2, 2]."""
+
+    strength: float
+
+    def __post_init__(self) -> None:
+        _check_strength(self.strength)
+
+    @property
+    def smoothness(self) -> float:
+        """Return 2 lambda, which the second derivative reaches at x = 0."""
+        return 2.0 * self.strength
+
+    def value(self, x: Tensor) -> Tensor:
+        """Return lambda sum_j x_j^2 / (1 + x_j^2)."""
+        squared = x.square()
+        return self.strength * (squared / (1.0 + squared)).sum()
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """Return 2 lambda x / (1 + x^2)^2."""
+        return 2.0 * self.strength * x / (1.0 + x.square()).square()
+
+    def curvature(self, x: Tensor) -> Tensor:
+        """Return lambda (2 - 6 x^2) / (1 + x^2)^3."""
+        squared = x.square()
+        return self.strength * (2.0 - 6.0 * squared) / (1.0 + squared).pow(3)
+
+
+def _check_strength(strength: float) -> None:
+    if not (math.isfinite(strength) and strength >= 0):
+        raise ValueError(f"the regulariser's strength is {strength}: give a number from 0 up.")
+
+
+class LinearModel:
+    """f_i(x) = (1/n_i) sum over the rows (a, y) of client i of l(a^T x, y), plus r(x).
+
+    All clients are computed at once: a round costs two products with the whole table.
+    """
+
+    def __init__(self, rows: Rows, targets: Sequence[Tensor] | Tensor, loss: Loss, penalty: Penalty) -> None:
+        """Take the divided rows, and the targets client by client (or row-shaped)."""
+        self.rows, self.loss, self.penalty = rows, loss, penalty
+        self.num_clients, self.dimension = rows.num_clients, rows.dimension
+        self.targets = targets if isinstance(targets, Tensor) else rows.arrange(targets)
+        if self.targets.shape != rows.shares.shape:
+            raise ValueError(
+                f"the rows have the shape {tuple(rows.shares.shape)}, the targets {tuple(self.targets.shape)}."
+            )
+
+    def value(self, x: Float[Tensor, "d"]) -> float:
+        """Return f(x)."""
+        losses = self.loss.value(self.rows.margins(x), self.targets)
+        return float((self.rows.shares * losses).sum() / self.num_clients + self.penalty.value(x))
+
+    def gradients(self, x: Float[Tensor, "d"]) -> Float[Tensor, "n d"]:
+        """Return grad f_i(x) for every client."""
+        return self._gradients(x, self.rows.shares)
+
+    def minibatch_gradients(
+        self, x: Float[Tensor, "d"], size: int, generator: torch.Generator
+    ) -> Float[Tensor, "n d"]:
+        """Return estimates from `size` rows of each client, drawn without replacement."""
+        return self._gradients(x, self.rows.sample(size, generator))
+
+    def _gradients(self, x: Tensor, row_weights: Tensor) -> Tensor:
+        slopes = self.loss.derivative(self.rows.margins(x), self.targets)
+        return self.rows.combine(row_weights * slopes) + self.penalty.gradient(x)
+
+    def hessian_products(self, x: Float[Tensor, "d"], vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Return H_i v_i with the Hessian H_i of f_i at x."""
+        curvatures = self.rows.shares * self.loss.curvature(self.rows.margins(x), self.targets)
+        products = self.rows.combine(curvatures * self.rows.client_margins(vectors))
+        return products + self.penalty.curvature(x) * vectors
+
+    def smoothness(self) -> SmoothnessProfile:
+        """Return L_i = s lambda_max(A_i^T A_i) / n_i + s_r, and L from the mean of A_i^T A_i / n_i.
+
+        s bounds the second derivative of the loss (1/4 logistic, 2 squared), s_r that of the regulariser.
+        """
+        loss, penalty = self.loss.smoothness, self.penalty.smoothness
+        clients = loss * self.rows.client_curvatures() + penalty
+        return SmoothnessProfile(loss * self.rows.whole_curvature() + penalty, clients)
+
+    def supports(self) -> Bool[Tensor, "n d"]:
+        """Say which coordinates of grad f_i can differ from zero: all of them under a regulariser."""
+        return self.rows.supports() if self.penalty.strength == 0 else self.rows.supports() | True
+
+
+def logistic_regression(
+    rows: DenseRows | SparseRows, labels: Sequence[Tensor] | Tensor, penalty: Penalty | None = None
+) -> LinearModel:
+    """Return the logistic loss over the clients' rows, labels in {-1, 1}; no intercept is added.
+
+    Raises ValueError for other labels.
+    """
+    values = torch.cat([part.flatten() for part in labels]) if not isinstance(labels, Tensor) else labels
+    if not (values.abs() == 1).all():
+        found = sorted(set(values.flatten().tolist()))[:5]
+        raise ValueError(f"logistic labels must be -1 or 1, found {found}.")
+    return LinearModel(rows, labels, LogisticLoss(), penalty or L2Penalty())
+
+
+def least_squares(
+    rows: DenseRows | SparseRows, targets: Sequence[Tensor] | Tensor, penalty: Penalty | None = None
+) -> LinearModel:
+    """Return the mean of (a^T x - b)^2 over the clients' rows."""
+    return LinearModel(rows, targets, SquaredLoss(), penalty or L2Penalty())
+
+
+# --- the reader's own objectives --------------------------------------------------------------------------
+
+
+class ModuleSum:
+    """One torch module on n clients' data; x is the vector of all its parameters, in their order.
+
+    Gradients come from `vmap`, so the module must not draw random numbers nor update buffers
+    (put dropout and batch normalisation into `eval()`).
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        inputs: Float[Tensor, "n b ..."],
+        targets: Tensor,
+    ) -> None:
+        """Take the module, a loss that averages over a batch, and inputs and targets [n, b, ...]."""
+        if inputs.shape[:2] != targets.shape[:2]:
+            raise ValueError(
+                f"inputs and targets need the same [clients, samples], got {tuple(inputs.shape[:2])} "
+                f"and {tuple(targets.shape[:2])}."
+            )
+        self._module, self._loss, self._inputs, self._targets = module, loss, inputs, targets
+        self._shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
+        self.num_clients = len(inputs)
+        self.dimension = sum(shape.numel() for shape in self._shapes.values())
+
+    def initial(self) -> Float[Tensor, "d"]:
+        """Return the module's present parameters as one vector."""
+        return nn.utils.parameters_to_vector(self._module.parameters()).detach().clone()
+
+    def value(self, x: Float[Tensor, "d"]) -> float:
+        """Return f(x)."""
+        with torch.no_grad():
+            return float(vmap(self._local, in_dims=(None, 0, 0))(x, self._inputs, self._targets).mean())
+
+    def gradients(self, x: Float[Tensor, "d"]) -> Float[Tensor, "n d"]:
+        """Return grad f_i(x) for every client."""
+        return self._gradients(x, self._inputs, self._targets)
+
+    def minibatch_gradients(
+        self, x: Float[Tensor, "d"], size: int, generator: torch.Generator
+    ) -> Float[Tensor, "n d"]:
+        """Return estimates from `size` samples of each client, drawn without replacement."""
+        draw = torch.rand(self._inputs.shape[:2], generator=generator).argsort(1)[:, :size]
+        client = torch.arange(self.num_clients)[:, None]
+        return self._gradients(x, self._inputs[client, draw], self._targets[client, draw])
+
+    def hessian_products(self, x: Float[Tensor, "d"], vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Return H_i v_i with the Hessian H_i of f_i at x."""
+
+        def product(inputs: Tensor, targets: Tensor, vector: Tensor) -> Tensor:
+            _, tangent = jvp(lambda point: grad(self._local)(point, inputs, targets), (x,), (vector,))
+            return tangent  # type: ignore[no-any-return]
+
+        return vmap(product)(self._inputs, self._targets, vectors)
+
+    def _local(self, x: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+        parts = x.split([shape.numel() for shape in self._shapes.values()])
+        parameters = {
+            name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
+        }
+        return self._loss(functional_call(self._module, parameters, (inputs,)), targets)
+
+    def _gradients(self, x: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+        return vmap(grad(self._local), in_dims=(None, 0, 0))(x, inputs, targets)
+
+
+class FunctionSum:
+    """A list of functions f_i, each from x [d] to a scalar tensor; gradients by autograd, one by one."""
+
+    def __init__(self, functions: Sequence[Callable[[Tensor], Tensor]], dimension: int) -> None:
+        self._functions = list(functions)
+        self.num_clients, self.dimension = len(self._functions), dimension
+
+    def value(self, x: Float[Tensor, "d"]) -> float:
+        """Return f(x)."""
+        with torch.no_grad():
+            return float(torch.stack([function(x) for function in self._functions]).mean())
+
+    def gradients(self, x: Float[Tensor, "d"]) -> Float[Tensor, "n d"]:
+        """Return grad f_i(x) for every client."""
+        return torch.stack([grad(function)(x) for function in self._functions])
+
+    def minibatch_gradients(
+        self, x: Float[Tensor, "d"], size: int, generator: torch.Generator
+    ) -> Float[Tensor, "n d"]:
+        """Refuse: a function has no samples to draw."""
+        raise TypeError("FunctionSum has no samples to draw minibatches from: use ModuleSum or LinearModel.")
+
+    def hessian_products(self, x: Float[Tensor, "d"], vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Return H_i v_i with the Hessian H_i of f_i at x."""
+        pairs = zip(self._functions, vectors, strict=True)
+        return torch.stack([jvp(grad(function), (x,), (vector,))[1] for function, vector in pairs])
+
+
+class BatchedSum:
+    """The reader's own batched callables: `value(x)` and `gradients(x)` of shape [n, d]; numpy results do."""
+
+    def __init__(
+        self,
+        value: Callable[[Tensor], Any],
+        gradients: Callable[[Tensor], Any],
+        num_clients: int,
+        dimension: int,
+    ) -> None:
+        self._value, self._gradients = value, gradients
+        self.num_clients, self.dimension = num_clients, dimension
+
+    def value(self, x: Float[Tensor, "d"]) -> float:
+        """Return f(x)."""
+        return float(self._value(x))
+
+    def gradients(self, x: Float[Tensor, "d"]) -> Float[Tensor, "n d"]:
+        """Return grad f_i(x) for every client."""
+        found = torch.as_tensor(self._gradients(x), dtype=x.dtype)
+        if found.shape != (self.num_clients, self.dimension):
+            raise ValueError(
+                f"gradients(x) has the shape {tuple(found.shape)}, "
+                f"expected {(self.num_clients, self.dimension)}."
+            )
+        return found
+
+    def minibatch_gradients(
+        self, x: Float[Tensor, "d"], size: int, generator: torch.Generator
+    ) -> Float[Tensor, "n d"]:
+        """Refuse: a callable has no samples to draw."""
+        raise TypeError("BatchedSum has no samples to draw minibatches from: use ModuleSum or LinearModel.")

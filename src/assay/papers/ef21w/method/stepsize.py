@@ -1,0 +1,263 @@
+"""Step sizes from smoothness constants and the compressor's contraction: nothing to tune."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from .smoothness import FeatureSupport, SmoothnessProfile
+
+Mean = Literal["am", "qm"]
+
+
+@dataclass(frozen=True)
+class StepSize:
+    """A step size and why it is what it is: the rule as a formula, and the numbers that went in."""
+
+    value: float
+    rule: str
+    terms: dict[str, float]
+    guaranteed: bool = True
+
+    def scaled(self, multiplier: float) -> StepSize:
+        """Return `multiplier` times the step; beyond 1 the theory no longer covers it."""
+        if not multiplier > 0:
+            raise ValueError(f"the step size's multiplier is {multiplier}: give a number above 0.")
+        return replace(
+            self,
+            value=multiplier * self.value,
+            rule=f"{multiplier:g} × {self.rule}",
+            guaranteed=self.guaranteed and multiplier <= 1,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return asdict(self)
+
+
+def theta(alpha: float) -> float:
+    """Return θ(α) = 1 - √(1-α), the rate at which the compression error contracts."""
+    return 1.0 - math.sqrt(1.0 - _checked_alpha(alpha))
+
+
+def beta(alpha: float) -> float:
+    """Return β(α) = (1-α) / (1 - √(1-α))."""
+    return (1.0 - alpha) / theta(alpha)
+
+
+def xi(alpha: float) -> float:
+    """Return ξ(α) = √(β/θ) = √(1-α) / (1 - √(1-α)) = (1 + √(1-α))/α - 1; 0 without compression, ~2/α."""
+    return (1.0 + math.sqrt(1.0 - _checked_alpha(alpha))) / alpha - 1.0
+
+
+def ef21_stepsize(
+    profile: SmoothnessProfile,
+    alpha: float,
+    mean: Mean = "am",
+    *,
+    participation: float | Float[Tensor, "n"] = 1.0,
+    features: FeatureSupport | None = None,
+    rare: Literal["safe", "paper"] = "safe",
+    pl_constant: float | None = None,
+) -> StepSize:
+    """Return the largest step size that the theory of EF21 and EF21-W allows.
+
+    `mean="am"` is this paper's rule γ = 1/(L + L_AM ξ(α)), `mean="qm"` the older 1/(L + L_QM ξ(α)).
+    With it, E||∇f(x̂_T)||² ≤ 2 (f(x⁰) - f*)/(γT) + G⁰/(θT) for a uniformly drawn round (`convergence_bound`).
+
+    The rule holds whatever weights w the algorithm uses. With errors e_i = g_i - ∇f_i/(n w_i) and
+    v_i = L_i/Σ_j L_j, Cauchy-Schwarz gives ||Σ w_i e_i||² ≤ G = Σ (w_i²/v_i) ||e_i||². Each ||e_i||²
+    contracts by 1-θ and grows by at most β L_i²/(n w_i)² ||x⁺-x||², in sum β Σ L_i²/(n² v_i) = β L_AM².
+
+    Args:
+        profile: the smoothness constants.
+        alpha: the compressor's contraction; with `features`, that for vectors of r coordinates.
+        mean: which mean of the L_i.
+        participation: the probability with which clients take part in a round, one or one a client.
+        features: who has which feature; then L_AM shrinks by √(share of clients that a feature concerns).
+        rare: with `features`, the share is c/n ("paper") or max(c/n, C_v) with C_v = max_j Σ_{i∈S_j} v_i,
+            which the argument above supports ("safe").
+        pl_constant: μ > 0 where f has the Polyak-Łojasiewicz property; then the rate is linear and
+            γ = min(1/(L + √2 L_AM ξ(α)), θ/(2μ)).
+
+    Raises:
+        ValueError: alpha is no contraction, a probability is outside (0, 1], no step is feasible, or two of
+            participation, features and pl_constant are combined, for which there is no rule.
+    """
+    _check_combination(participation, features, pl_constant)
+    if features is not None:
+        return _rare_features(profile, alpha, mean, features, rare)
+    if pl_constant is not None:
+        return _polyak_lojasiewicz(profile, alpha, mean, pl_constant)
+    if not _everyone(participation):
+        return _partial_participation(profile, alpha, mean, participation)
+    constant = _mean_constant(profile, mean)
+    terms = {"L": profile.L, f"L_{mean.upper()}": constant, "alpha": alpha, "xi": xi(alpha)}
+    return _step(profile, f"1 / (L + L_{mean.upper()} ξ(α))", constant * xi(alpha), terms)
+
+
+def convergence_bound(
+    gap: float, distortion: float, stepsize: float, alpha: float, rounds: int
+) -> float:
+    """Return 2 (f(x⁰) - f*)/(γT) + G⁰/(θT), which bounds the mean of ||∇f(x^t)||² over t < T.
+
+    Args:
+        gap: f(x⁰) - f*, or a bound of it.
+        distortion: G⁰ = (1/n) Σ (1/(n v_i)) ||n w_i g_i⁰ - ∇f_i(x⁰)||², v_i = L_i/Σ_j L_j (`distortion`).
+        stepsize: γ, at most the rule's.
+        alpha: the compressor's contraction.
+        rounds: T.
+    """
+    return (2.0 * gap / stepsize + distortion / theta(alpha)) / rounds
+
+
+def distortion(
+    profile: SmoothnessProfile,
+    memory: Float[Tensor, "n d"],
+    gradients: Float[Tensor, "n d"],
+    weights: Float[Tensor, "n"],
+) -> float:
+    """Return G = (1/n) Σ (1/(n v_i)) ||n w_i g_i - ∇f_i||² with v_i = L_i/Σ_j L_j, for any weights w.
+
+    f(x^t) - f* + γ/(2θ) G^t never rises under a deterministic compressor and the rule's step.
+    """
+    n = len(gradients)
+    errors = (n * weights[:, None] * memory - gradients).square().sum(1)
+    return float((errors / (n * profile.weights())).mean())
+
+
+# --- the rules ----------------------------------------------------------------------------------------------
+
+
+def _rare_features(
+    profile: SmoothnessProfile, alpha: float, mean: Mean, features: FeatureSupport, rare: str
+) -> StepSize:
+    """γ = 1/(L + √s M ξ(α)) for a share s of the clients; M = L_AM, or before it min(L_QM, √(c/n) max L_i)."""
+    share = features.share()
+    if mean == "qm":
+        constant = min(profile.qm, math.sqrt(share) * float(profile.L_i.max()))
+    else:
+        constant = profile.am
+        if rare == "safe":
+            share = max(share, features.share(profile.weights()))
+    symbol = "L_AM" if mean == "am" else "min(L_QM, √(c/n) max L_i)"
+    terms = {"L": profile.L, "M": constant, "share": share, "alpha": alpha, "xi": xi(alpha)}
+    rule = f"1 / (L + √share M ξ(α)), M = {symbol}"
+    return _step(profile, rule, math.sqrt(share) * constant * xi(alpha), terms)
+
+
+def _polyak_lojasiewicz(profile: SmoothnessProfile, alpha: float, mean: Mean, constant: float) -> StepSize:
+    if not constant > 0:
+        raise ValueError(f"pl_constant is {constant}: give a number above 0.")
+    smoothness = _mean_constant(profile, mean)
+    terms = {"L": profile.L, f"L_{mean.upper()}": smoothness, "alpha": alpha, "xi": xi(alpha), "mu": constant}
+    rule = f"min(1 / (L + √2 L_{mean.upper()} ξ(α)), θ(α) / (2μ))"
+    step = _step(profile, rule, math.sqrt(2.0) * smoothness * xi(alpha), terms)
+    return replace(step, value=min(step.value, theta(alpha) / (2.0 * constant)))
+
+
+def _partial_participation(
+    profile: SmoothnessProfile, alpha: float, mean: Mean, participation: float | Tensor
+) -> StepSize:
+    """γ = 1/(L + M √(b/θ_p)), with the free constants s and ρ of the analysis chosen to make γ largest.
+
+    θ = 1 - (1+s)(1-α), β = (1+1/s)(1-α), θ_p = ρ p_min + θ p_max - ρ - (p_max - p_min),
+    b = β p_max + (1 + 1/ρ)(1 - p_min); feasible where θ_p > 0.
+    """
+    low, high = _probabilities(participation)
+    ratio, contraction, slack = _best_participation_constants(_checked_alpha(alpha), low, high)
+    constant = _mean_constant(profile, mean)
+    symbol = f"L_{mean.upper()}"
+    terms = {"L": profile.L, symbol: constant, "alpha": alpha, "p_min": low, "p_max": high}
+    terms |= {"theta": contraction, "rho": slack, "sqrt_ratio": math.sqrt(ratio)}
+    return _step(profile, f"1 / (L + {symbol} √(b/θ_p))", constant * math.sqrt(ratio), terms)
+
+
+def _best_participation_constants(alpha: float, low: float, high: float) -> tuple[float, float, float]:
+    """Return the smallest b/θ_p, and the θ and ρ at which it is reached.
+
+    s is written as s = (α-θ)/(1-α), so that β = (1-α)(1-θ)/(α-θ) with θ in (0, α). For a given θ let
+    a = θ p_max - (p_max - p_min), m = 1 - p_min and b₀ = β p_max + m: (b₀ + m/ρ)/(a - mρ) is smallest
+    where b₀ρ² + 2mρ = a. That leaves θ, found on a grid and refined.
+    """
+    smallest = (high - low) / high
+    if alpha <= smallest:
+        raise ValueError(
+            f"no step size is feasible with alpha {alpha:.3g} and probabilities from {low:g} to {high:g}: "
+            f"alpha must exceed (p_max - p_min)/p_max = {smallest:.3g}. "
+            "Send more coordinates, or let the clients take part more equally."
+        )
+
+    def best_slack(contraction: float) -> tuple[float, float]:
+        """Return b/θ_p and the ρ at which it is smallest for this θ."""
+        room, missing = contraction * high - (high - low), 1.0 - low
+        base = _error_growth(alpha, contraction) * high + missing
+        slack = room / (missing + math.sqrt(missing**2 + base * room))
+        return (base + missing / slack) / (room - missing * slack), slack
+
+    grid = smallest + (alpha - smallest) * np.linspace(0.0, 1.0, 1001)[1:-1]
+    best = int(np.argmin([best_slack(point)[0] for point in grid]))
+    ends = (grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
+    found = minimize_scalar(
+        lambda point: best_slack(point)[0], bounds=ends, method="bounded", options={"xatol": 1e-12}
+    )
+    return float(found.fun), float(found.x), best_slack(float(found.x))[1]
+
+
+def _error_growth(alpha: float, contraction: float) -> float:
+    """Return β as a function of θ."""
+    return (1.0 - alpha) * (1.0 - contraction) / (alpha - contraction)
+
+
+def _step(profile: SmoothnessProfile, rule: str, compression: float, terms: dict[str, float]) -> StepSize:
+    return StepSize(1.0 / (profile.L + compression), rule, terms, profile.guaranteed)
+
+
+def _mean_constant(profile: SmoothnessProfile, mean: Mean) -> float:
+    if mean not in ("am", "qm"):
+        raise ValueError(f"mean is {mean!r}: give 'am' (this paper) or 'qm' (the older rule).")
+    return profile.am if mean == "am" else profile.qm
+
+
+# --- the door -------------------------------------------------------------------------------------------------
+
+
+def _checked_alpha(alpha: float) -> float:
+    if not 0.0 < alpha <= 1.0:
+        raise ValueError(
+            f"alpha is {alpha}: a contractive compressor has alpha in (0, 1]. "
+            "Without a contraction no step size follows; give one yourself."
+        )
+    return alpha
+
+
+def _everyone(participation: float | Tensor) -> bool:
+    return bool((torch.as_tensor(participation) == 1.0).all())
+
+
+def _probabilities(participation: float | Tensor) -> tuple[float, float]:
+    values = torch.as_tensor(participation, dtype=torch.float64)
+    if not ((values > 0) & (values <= 1)).all():
+        raise ValueError(f"participation is {participation}: probabilities lie in (0, 1].")
+    return float(values.min()), float(values.max())
+
+
+def _check_combination(
+    participation: float | Tensor, features: FeatureSupport | None, pl_constant: float | None
+) -> None:
+    _probabilities(participation)
+    given = {
+        "participation": not _everyone(participation),
+        "features": features is not None,
+        "pl_constant": pl_constant is not None,
+    }
+    named = [name for name, is_given in given.items() if is_given]
+    if len(named) > 1:
+        raise ValueError(f"there is no rule for {' and '.join(named)} together: give one of them.")

@@ -1,0 +1,65 @@
+"""What a model costs: floating-point operations, counted by torch, and wall time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Cost a row of each part, in FLOPs (or any other unit, the same for all)."""
+
+    swift: float
+    """Swift; with an encoder head, only its decoder."""
+    super_: float
+    """Super."""
+    head: float = 0.0
+    """What runs before Swift to score a row: Swift's encoder and the head on it. 0 without a head."""
+
+    @property
+    def always(self) -> float:
+        """Cost of a row that Swift keeps."""
+        return self.head + self.swift
+
+    @property
+    def routed(self) -> float:
+        """Additional cost of a row that goes to Super; with a head, Swift's decoder is saved."""
+        return self.super_ - self.swift if self.head else self.super_
+
+    def total(self, rows: int, routed: int) -> float:
+        """Return the cost of `rows` inputs of which `routed` went to Super."""
+        return rows * self.always + routed * self.routed
+
+    def speedup(self, super_share: float) -> float:
+        """Return how many times cheaper than Super alone a row is when this share is routed."""
+        return self.super_ / (self.always + super_share * self.routed)
+
+
+def count_flops(function: Callable[..., Any], *arguments: Any) -> int:
+    """Return the floating-point operations of one call, by torch's counter.
+
+    It counts matrix products, convolutions and attention; look-ups, additions and what does not run in torch
+    count nothing. Attention runs as plain products meanwhile, because the counter passes over fused CPU kernels.
+    """
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        function(*arguments)
+    return counter.get_total_flops()
+
+
+def seconds(function: Callable[..., Any], *arguments: Any, repeats: int = 3) -> float:
+    """Return the shortest wall time of `repeats` calls, in seconds, after one that is not counted."""
+    timings = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        function(*arguments)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        timings.append(time.perf_counter() - start)
+    return min(timings[1:])

@@ -1,0 +1,397 @@
+"""The routing policy: what calibration found, as a JSON file that says which models it is for."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Num
+from numpy import ndarray
+from scipy import stats
+from torch import Tensor
+
+from .cost import Costs
+from .curve import RoutingCurve
+from .scores import score_logits
+
+Target = Literal["match_super", "budget", "share"]
+
+FILE = "policy.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What both models did on the same rows: enough to calibrate a policy, or to measure one."""
+
+    scores: Num[ndarray, " rows"]
+    """Routing score of each row, higher means "keep in Swift"."""
+    swift_quality: Num[ndarray, " rows"] | Bool[ndarray, " rows"]
+    """Quality of Swift's answer: correct or not, or a number where more is better."""
+    super_quality: Num[ndarray, " rows"] | Bool[ndarray, " rows"]
+    """Quality of Super's answer."""
+    costs: Costs | None = None
+    """Cost a row of each part."""
+
+    def take(self, rows: ndarray) -> Observations:
+        """Return the observations of some rows."""
+        return replace(
+            self,
+            scores=self.scores[rows],
+            swift_quality=self.swift_quality[rows],
+            super_quality=self.super_quality[rows],
+        )
+
+    def curve(self) -> RoutingCurve:
+        """Return quality and cost at every threshold."""
+        always, routed = (self.costs.always, self.costs.routed) if self.costs else (None, None)
+        return RoutingCurve.measure(self.scores, self.swift_quality, self.super_quality, always, routed)
+
+    def measure(self, threshold: float) -> Measured:
+        """Return what a threshold gives on these rows."""
+        routed = ~(np.isfinite(self.scores) & (self.scores >= threshold))
+        quality = np.where(routed, self.super_quality, self.swift_quality)
+        share = float(routed.mean())
+        return Measured(
+            rows=len(routed),
+            invalid=int(np.count_nonzero(~np.isfinite(self.scores))),
+            super_share=share,
+            quality=float(quality.mean()),
+            interval=mean_interval(quality),
+            swift_quality=float(self.swift_quality.mean()),
+            super_quality=float(self.super_quality.mean()),
+            speedup=self.costs.speedup(share) if self.costs else None,
+        )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a threshold gave on some rows."""
+
+    rows: int
+    """Number of rows."""
+    invalid: int
+    """Rows whose score was not finite and that went to Super for that reason."""
+    super_share: float
+    """Share of rows that Super answered."""
+    quality: float
+    """Mean quality of the joint answers."""
+    interval: tuple[float, float]
+    """95 % interval of the quality: Clopper-Pearson for a share of correct answers, else Student."""
+    swift_quality: float
+    """Mean quality of Swift alone."""
+    super_quality: float
+    """Mean quality of Super alone."""
+    speedup: float | None
+    """Cost of Super alone over the joint cost; None where costs are unknown."""
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """Whether live traffic is routed as the calibration rows were."""
+
+    rows: int
+    """Rows seen."""
+    invalid: int
+    """Rows whose score is not finite."""
+    super_share: float
+    """Share of them that goes to Super."""
+    interval: tuple[float, float]
+    """95 % Clopper-Pearson interval of that share."""
+    calibrated_share: float
+    """Share of Super on the calibration rows."""
+    p_value: float
+    """Fisher's exact test that both shares are the same."""
+    largest_gap: float
+    """Largest distance between the two distribution functions of the score, at the curve's thresholds."""
+    drifted: bool
+    """The p-value is below the level: calibrate again on fresh rows."""
+
+
+@dataclass(frozen=True)
+class RoutingPolicy:
+    """A calibrated rule: Swift keeps a row if its score is finite and ≥ `threshold`; else Super answers.
+
+    The file is JSON. A policy belongs to the pair of models that it was calibrated on: `check_models` compares
+    fingerprints, and `EnergyRouter` calls it.
+    """
+
+    threshold: float
+    """t, on the scale of the score; −∞ is Swift only, +∞ Super only."""
+    score: str = "negative_free_energy"
+    """Name of the score; the higher it is, the more readily Swift keeps the row."""
+    temperature: float = 1.0
+    """T of the score."""
+    read_from: Literal["swift", "encoder"] = "swift"
+    """Whose logits are scored: Swift's, or those of the head on Swift's encoder."""
+    num_classes: int | None = None
+    """Logits a row; None for a vocabulary or a score of the user's own."""
+    label_names: tuple[str, ...] | None = None
+    """Class names in the order of the logits, where the models name them."""
+    target: Target = "match_super"
+    """What the threshold was chosen for."""
+    target_value: float = 0.0
+    """The tolerance, the budget (as a share of Super's cost) or the share of Super."""
+    swift_fingerprint: str | None = None
+    """Identifies Swift."""
+    super_fingerprint: str | None = None
+    """Identifies Super."""
+    costs: Costs | None = None
+    """Cost a row of each part."""
+    calibration: Measured | None = None
+    """What the threshold gives on the rows that chose it (optimistic)."""
+    held_out: Measured | None = None
+    """What it gives on rows that had no say in it: the number to quote."""
+    curve: dict[str, list[float]] = field(default_factory=dict)
+    """The curve on the calibration rows, thinned: threshold, super_share, quality and, if known, cost."""
+
+    def route(
+        self,
+        logits: Float[Tensor, "batch classes"] | Float[Tensor, "batch steps vocabulary"],
+        mask: Bool[Tensor, "batch steps"] | None = None,
+    ) -> Bool[Tensor, " batch"]:
+        """Return True for the rows that Super should answer.
+
+        Args:
+            logits: Swift's raw logits, before any softmax; of a sequence, those of each step.
+            mask: True where a step belongs to the sequence.
+
+        Raises:
+            ValueError: The logits carry no energy or have another number of classes than the calibrated ones.
+        """
+        if self.num_classes is not None and logits.shape[-1] != self.num_classes:
+            raise ValueError(
+                f"This policy is for {self.num_classes} classes, the logits have {logits.shape[-1]}."
+                " Calibrate a policy for this model."
+            )
+        return self.route_scores(score_logits(logits, self.score, self.temperature, mask))
+
+    def route_scores(self, scores: Float[Tensor, " batch"]) -> Bool[Tensor, " batch"]:
+        """Return True where the score is below the threshold or not finite."""
+        return ~(torch.isfinite(scores) & (scores.double() >= self.threshold))  # float32 would round the threshold
+
+    def check_models(self, swift_fingerprint: str | None, super_fingerprint: str | None) -> None:
+        """Refuse other models than the calibrated pair. What has no fingerprint cannot be checked.
+
+        Raises:
+            ValueError: Says which of the two differs.
+        """
+        pairs = {
+            "Swift": (self.swift_fingerprint, swift_fingerprint),
+            "Super": (self.super_fingerprint, super_fingerprint),
+        }
+        for name, (mine, given) in pairs.items():
+            if mine is not None and given is not None and mine != given:
+                raise ValueError(
+                    f"This policy was calibrated with another {name} ({mine}, not {given}). A threshold holds"
+                    " only for the models that it was calibrated on: calibrate again."
+                )
+
+    def drift(self, scores: Num[ndarray, " rows"], level: float = 0.01) -> DriftReport:
+        """Compare the scores of live rows with the calibration rows.
+
+        Args:
+            scores: Scores of rows as they came in.
+            level: The p-value below which the routed share counts as changed.
+
+        Raises:
+            ValueError: No rows, or a policy without calibration data.
+        """
+        if self.calibration is None or len(scores) == 0:
+            raise ValueError("A drift report needs live scores and a policy that was calibrated.")
+        kept = np.isfinite(scores) & (scores >= self.threshold)
+        routed, rows = int(np.count_nonzero(~kept)), len(scores)
+        before, total = round(self.calibration.super_share * self.calibration.rows), self.calibration.rows
+        p_value = float(stats.fisher_exact([[routed, rows - routed], [before, total - before]]).pvalue)
+        return DriftReport(
+            rows=rows,
+            invalid=int(np.count_nonzero(~np.isfinite(scores))),
+            super_share=routed / rows,
+            interval=clopper_pearson(routed, rows),
+            calibrated_share=self.calibration.super_share,
+            p_value=p_value,
+            largest_gap=self._largest_gap(scores),
+            drifted=p_value < level,
+        )
+
+    def _largest_gap(self, scores: Num[ndarray, " rows"]) -> float:
+        """Return the Kolmogorov distance, read at the finite thresholds of the thinned curve."""
+        thresholds, share = np.array(self.curve["threshold"]), np.array(self.curve["super_share"])
+        finite = np.isfinite(thresholds)
+        live = np.sort(np.where(np.isfinite(scores), scores, -np.inf))
+        below = np.searchsorted(live, thresholds[finite], side="left") / len(live)
+        return float(np.abs(below - share[finite]).max(initial=0.0))
+
+    def save(self, folder: str | Path) -> None:
+        """Write `policy.json` into a folder."""
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        content = json.dumps(_to_json({"format": FORMAT} | asdict(self)), indent=1, allow_nan=False)
+        temporary = path / f".{FILE}.new"
+        temporary.write_text(content + "\n", encoding="utf-8")
+        temporary.replace(path / FILE)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> RoutingPolicy:
+        """Read a policy from its folder.
+
+        Raises:
+            FileNotFoundError: There is no `policy.json`.
+            ValueError: It is not one, or one of a later version.
+        """
+        path = Path(folder) / FILE
+        try:
+            content = _from_json(json.loads(path.read_text(encoding="utf-8")))
+            if content.pop("format") != FORMAT:
+                raise ValueError(f"it is not of format {FORMAT}")
+            return cls(**_typed(content))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a routing policy: {error}.") from error
+
+
+def calibrate(
+    observed: Observations,
+    target: Target = "match_super",
+    *,
+    tolerance: float = 0.0,
+    budget: float | None = None,
+    share: float | None = None,
+    held_out: Observations | None = None,
+    **identity: Any,
+) -> RoutingPolicy:
+    """Choose the threshold on some rows and measure it on others.
+
+    Args:
+        observed: The rows that choose.
+        target: `match_super`: the cheapest threshold whose quality is at least Super's minus `tolerance`.
+            `budget`: the best quality at a mean cost of at most `budget`. `share`: the largest share of Super
+            that is at most `share`.
+        tolerance: In units of the quality (0.005 is half a point of accuracy).
+        budget: Mean cost a row as a share of Super's, Swift included.
+        share: Between 0 and 1.
+        held_out: Rows that had no say, for the metric to quote and its interval.
+        identity: Other fields of `RoutingPolicy`: the score, the temperature, the models.
+
+    Raises:
+        ValueError: A target without its number, or one that cannot be met.
+    """
+    curve = observed.curve()
+    routed, value = _choose(curve, observed.costs, target, tolerance, budget, share)
+    threshold = curve.threshold(routed)
+    return RoutingPolicy(
+        threshold=threshold,
+        target=target,
+        target_value=value,
+        costs=observed.costs,
+        calibration=observed.measure(threshold),
+        held_out=held_out.measure(threshold) if held_out else None,
+        curve=curve.points(),
+        **identity,
+    )
+
+
+def _choose(
+    curve: RoutingCurve,
+    costs: Costs | None,
+    target: Target,
+    tolerance: float,
+    budget: float | None,
+    share: float | None,
+) -> tuple[int, float]:
+    """Return how many rows to route, and the number that the target was given."""
+    if target == "match_super":
+        if tolerance < 0:
+            raise ValueError(f"The tolerance must be at least 0, got {tolerance}.")
+        return curve.match(curve.super_quality - tolerance), tolerance
+    if target == "budget":
+        if budget is None or costs is None:
+            raise ValueError("target='budget' needs budget=, a share of Super's cost, and the costs of both models.")
+        return curve.afford(budget * costs.super_), budget
+    if target == "share":
+        if share is None:
+            raise ValueError("target='share' needs share=, the share of rows that Super may answer.")
+        return curve.at_most(share), share
+    raise ValueError(f"There is no target {target!r}. Known: {', '.join(get_args(Target))}.")
+
+
+def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the exact interval of a share: [B(α/2; k, n−k+1), B(1−α/2; k+1, n−k)] with quantiles B of the beta law."""
+    tail = (1 - confidence) / 2
+    low = stats.beta.ppf(tail, successes, trials - successes + 1) if successes > 0 else 0.0
+    high = stats.beta.ppf(1 - tail, successes + 1, trials - successes) if successes < trials else 1.0
+    return float(low), float(high)
+
+
+def mean_interval(
+    values: Num[ndarray, " rows"] | Bool[ndarray, " rows"], confidence: float = 0.95
+) -> tuple[float, float]:
+    """Return an interval of a mean: Clopper-Pearson where every value is 0 or 1, else Student's.
+
+    A single value that is not 0 or 1 says nothing about its spread: (−∞, ∞).
+    """
+    if ((values == 0) | (values == 1)).all():
+        return clopper_pearson(int(np.count_nonzero(values)), len(values), confidence)
+    if len(values) < 2:
+        return -math.inf, math.inf
+    mean, error = float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))
+    half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * error
+    return mean - half, mean + half
+
+
+def _to_json(value: Any) -> Any:
+    """Write infinities as strings, since JSON has none."""
+    if isinstance(value, dict):
+        return {name: _to_json(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_json(item) for item in value]
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _from_json(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_from_json(item) for item in value]
+    return float(value) if value in ("inf", "-inf") else value
+
+
+def _typed(content: dict[str, Any]) -> dict[str, Any]:
+    """Rebuild the nested dataclasses and refuse what a policy does not have."""
+    unknown = set(content) - {each.name for each in fields(RoutingPolicy)}
+    if unknown:
+        raise ValueError(f"it has the unknown fields {', '.join(sorted(unknown))}")
+    if not isinstance(content["threshold"], float | int):
+        raise ValueError(f"its threshold is {content['threshold']!r}, not a number")
+    if content.get("costs") is not None:
+        content["costs"] = Costs(**content["costs"])
+    if content.get("label_names") is not None:
+        content["label_names"] = tuple(content["label_names"])
+    for name in ("calibration", "held_out"):
+        if content.get(name) is not None:
+            measured: dict[str, Any] = content[name]
+            content[name] = Measured(**measured | {"interval": tuple(measured["interval"])})
+    return content
+
+
+def same_labels(swift: Sequence[str] | None, super_: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the class names that both models share; None where neither or only one names them.
+
+    Raises:
+        ValueError: The names differ, or stand in another order.
+    """
+    if swift is None or super_ is None:
+        return None
+    mine, other = ([name.casefold() for name in names] for names in (swift, super_))
+    if mine != other:
+        what = "the same labels in another order" if sorted(mine) == sorted(other) else "other labels"
+        raise ValueError(
+            f"Swift and Super have {what}: {list(swift)} and {list(super_)}. An answer would change its meaning"
+            " with the route. Give both models one order of labels (id2label)."
+        )
+    return tuple(swift)

@@ -1,0 +1,20 @@
+"""What all tests share: shapes are checked at run time, one thread, no network, the toy paper."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+PLUGINS = Path(__file__).parent / "plugins"
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PLUGINS), os.environ.get("PYTHONPATH")]))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from jaxtyping import install_import_hook  # noqa: E402
+
+install_import_hook(["assay.papers", "assay.models", "assay.training"], "beartype.beartype")
+
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
