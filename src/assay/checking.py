@@ -272,7 +272,8 @@ class _Check:
                 if any(claim.name == other.name for other in group.claims)
             }
             if trials:
-                results.append(judging.judge_claim(self.paper, claim, trials, anytime))
+                judged = judging.judge_claim(self.paper, claim, trials, anytime)
+                results.append(_without_verdict(judged) if self.settings.preset == "tiny" else judged)
         return results
 
     def _assemble(self, claims: Sequence[ClaimResult], seconds: float) -> Checked:
@@ -422,20 +423,26 @@ def _refuse_options(entry: Entry, recipes: Sequence[str], overrides: Mapping[str
 
 
 def _refuse_too_few(paper: Paper, settings: Settings) -> None:
+    if settings.seeds is not None and settings.until_decided:
+        raise InputError("--seeds and --until-decided exclude each other; use --max-seeds with the latter.")
+    if settings.until_decided and settings.max_seeds < FIRST_LOOK:
+        raise InputError(f"--max-seeds {settings.max_seeds} is too few: the first look is at {FIRST_LOOK}.")
     sampled = any(
         claim.unit == "seed"
         and any(paper.metric(test.metric).kind in ("sampled", "timing") for test in claim.tests)
         for claim in paper.tested
     )
-    if settings.seeds is None:
+    if settings.seeds is None or settings.preset == "tiny":
         return
     if settings.seeds < (MIN_SEEDS if sampled else 1):
         raise InputError(
             f"--seeds {settings.seeds} is too few: a verdict on {paper.slug} needs at least"
             f" {MIN_SEEDS if sampled else 1}. Give more, or --preset tiny just to see it run."
         )
-    if settings.until_decided:
-        raise InputError("--seeds and --until-decided exclude each other; use --max-seeds with the latter.")
+
+
+def _without_verdict(judged: ClaimResult) -> ClaimResult:
+    return replace(judged, verdict="inconclusive", reason="the tiny preset shows that it runs, no more")
 
 
 def _refuse_resplit(trials: Mapping[Any, Mapping[int, Mapping[str, TrialRecord]]]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -254,8 +255,13 @@ def _parse(config: type, words: Sequence[str], program: str, default: Any = None
     except SystemExit as stop:
         if not stop.code:
             raise
-        text = " ".join(line.strip(" │╭╮╰╯─") for line in shown.getvalue().splitlines())
-        raise InputError(" ".join(text.split())) from None
+        raise InputError(_plain_error(shown.getvalue())) from None
+
+
+def _plain_error(shown: str) -> str:
+    """Return the sentence inside the frame that tyro draws around an error."""
+    parts = re.split(r"[-─]{5,}", re.sub(r"[│╭╮╰╯]", " ", shown))
+    return " ".join(parts[min(1, len(parts) - 1)].split())
 
 
 def overrides_of(entry: Entry, recipes: Sequence[str], given: Sequence[Given]) -> dict[str, Any]:

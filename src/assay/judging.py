@@ -152,9 +152,7 @@ def judge_test(
         moving = all(len({plain(value) for value in side}) > 1 for side in zip(*pairs, strict=True))
         constant = moving and len(set(known)) == 1
         estimate = (
-            statistics.exact(known)
-            if constant
-            else _estimate(test, metric, pairs, known, resplit, anytime)
+            statistics.exact(known) if constant else _estimate(test, metric, pairs, known, resplit, anytime)
         )
     verdict: Verdict = (
         statistics.decide(estimate.interval, low, high) if estimate.interval else "inconclusive"

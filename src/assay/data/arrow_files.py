@@ -47,7 +47,9 @@ def read_hub(place: Place) -> Splits:
             " your connection; a data set that is a script must be saved as Parquet first."
         ) from error
     if not isinstance(loaded, datasets.DatasetDict):
-        raise InputError(f"{place.text} cannot be loaded: it came as a {type(loaded).__name__}, not as splits.")
+        raise InputError(
+            f"{place.text} cannot be loaded: it came as a {type(loaded).__name__}, not as splits."
+        )
     splits = {SPLITS.get(str(name), str(name)): rows for name, rows in loaded.items()}
     return _hub_splits(place, splits)
 
@@ -60,8 +62,10 @@ def _hub_splits(place: Place, splits: dict[str, datasets.Dataset]) -> Splits:
         raise InputError(f"{place.text} has no split {main!r}. It has: {', '.join(sorted(splits))}.")
 
     def raw(name: str) -> Raw:
-        made = make_raw(splits[name].data.table, f"{place.text} ({name})")  # stays mapped from the hub's cache
-        return Raw(made.table, splits[name].features, made.name)
+        made = make_raw(
+            splits[name].data.table, f"{place.text} ({name})"
+        )  # stays mapped from the hub's cache
+        return Raw(made.table, splits[name].features, made.name, media_checked=True)
 
     return Splits(raw(main), {name: raw(name) for name in tests})
 

@@ -59,7 +59,15 @@ def _scikit_learn(name: str) -> Raw:
         features["image"] = datasets.Image()
         columns["image"] = columns["image"].cast(datasets.Image().pa_type)
     names = tuple(str(each) for each in bunch.feature_names)
-    return Raw(pa.table(columns), datasets.Features(features), f"bundled:{name}", names, len(names))
+    return Raw(
+        pa.table(columns),
+        datasets.Features(features),
+        f"bundled:{name}",
+        feature_names=names,
+        num_features=len(names),
+        media_checked=True,
+        regression=name == "diabetes",
+    )
 
 
 def _png(image: Any) -> bytes:

@@ -37,9 +37,7 @@ def real_values(raw: Raw, column: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     _refuse_empty(null_mask(data), raw, column)
     values: np.ndarray[Any, np.dtype[np.float64]] = data.cast(pa.float64()).to_numpy()
     if not np.isfinite(values).all():
-        raise InputError(
-            f"{raw.name}: column {column!r} is infinite in {row_numbers(~np.isfinite(values))}."
-        )
+        raise InputError(f"{raw.name}: column {column!r} is infinite in {row_numbers(~np.isfinite(values))}.")
     return values
 
 
@@ -101,7 +99,9 @@ def _empty(raw: Raw, column: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
     data = raw.table[column]
     mask = null_mask(data)
     if is_text(data.type):
-        mask |= np.array([value is None or value.strip().lower() in ("", "nan") for value in data.to_pylist()])
+        mask |= np.array(
+            [value is None or value.strip().lower() in ("", "nan") for value in data.to_pylist()]
+        )
     feature = raw.features[column]
     if isinstance(feature, datasets.ClassLabel):
         codes = np.array([-1 if code is None else code for code in data.to_pylist()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import io
 import secrets
@@ -26,21 +27,21 @@ from assay.errors import InputError
 
 def load(table: Table, needs: Iterable[str] | None = None) -> LoadedTable:
     """Load a table; see `Table.load`."""
-    needs = None if needs is None else tuple(needs)
-    splits, test_name = _read_both(table)
+    if needs is not None:
+        needs = (needs,) if isinstance(needs, str) else tuple(needs)
+    splits = _read_both(table)
     main = splits.main
     roles = find_roles(main, table, needs)
     regression = _is_regression(main, roles, needs)
-    names, codes = (), None
+    names: tuple[str, ...] = ()
+    codes = None
     if roles.label is not None and not regression:
         codes, names = labels.encode(main, roles.label)
     shaped, feature_names = _shape(main, roles, codes, names)
-    test = None
-    for split, raw in splits.tests.items():
-        if test_name is None and roles.label is not None and labels.all_hidden(raw, roles.label):
-            continue
-        test, test_name = _shape_test(raw, roles, names, main, feature_names), test_name or split
-        break
+    test, test_name = None, _choose_test(splits.tests, roles, given=table.test is not None)
+    if test_name is not None:
+        test = _shape_test(splits.tests[test_name], roles, names, main, feature_names)
+        test_name = table.test or test_name
     num_features = main.num_features if not roles.features else len(feature_names)
     return LoadedTable(shaped, test, names, feature_names, num_features, table.source, test_name)
 
@@ -48,18 +49,17 @@ def load(table: Table, needs: Iterable[str] | None = None) -> LoadedTable:
 # --- reading ------------------------------------------------------------------------------------
 
 
-def _read_both(table: Table) -> tuple[Splits, str | None]:
-    """Read the source and, where the user gave one, the test source; return the latter's name too."""
+def _read_both(table: Table) -> Splits:
+    """Read the source and, where the user gave one, the test source in place of the published test split."""
     place = parse(table.source)
     if table.test is None:
-        return _read(place), None
+        return _read(place)
     test = parse(table.test)
     if place.kind == test.kind == "svmlight":  # one numbering of features for both
         main, tested = read_svmlight([(place.path, place.text), (test.path, test.text)])
-    else:
-        main, found = _read(place).main, _read(test)
-        tested = next(iter(found.tests.values()), found.main)
-    return Splits(main, {table.test: tested}), table.test
+        return Splits(main, {"test": tested})
+    main, found = _read(place).main, _read(test)
+    return Splits(main, found.tests or {"test": found.main})
 
 
 def _read(place: Place) -> Splits:
@@ -86,12 +86,22 @@ def _is_regression(raw: Raw, roles: Roles, needs: tuple[str, ...] | None) -> boo
         return False
     if needs is not None and "target" in needs:
         return True
+    if raw.regression and roles.label == "target":
+        return True
     real = labels.is_real(raw, roles.label)
     if real and needs is not None and "label" in needs:
         raise InputError(
             f"{raw.name}: column {roles.label!r} holds real numbers, not classes. Name another with --data.label."
         )
     return real
+
+
+def _choose_test(tests: dict[str, Raw], roles: Roles, given: bool) -> str | None:
+    """Return the first test split whose labels are not hidden. One that the user gave must do in any case."""
+    for name, raw in tests.items():
+        if roles.label is None or not labels.all_hidden(raw, roles.label):
+            return name
+    return next(iter(tests), None) if given else None
 
 
 def _shape_test(
@@ -134,7 +144,7 @@ def _shape(
     for column in raw.columns:
         if column not in roles.used():
             name = _free_name(column, columns)
-            columns[name], types[name] = raw.table[column], _without_decoder(raw.features[column])
+            columns[name], types[name] = _other_column(raw, column)
     # a random fingerprint, because the default would hash every byte, and nothing in memory is cached by it
     info = datasets.DatasetInfo(features=datasets.Features(types))
     return datasets.Dataset(pa.table(columns), info=info, fingerprint=secrets.token_hex(8)), feature_names
@@ -151,7 +161,6 @@ def _role_column(raw: Raw, role: str, column: str) -> tuple[Any, Any]:
     if role == "image":
         feature = feature if isinstance(feature, datasets.Image) else datasets.Image()
         data = _media(raw, column, feature)
-        _check_pictures(data, raw.name, column)
     elif role == "audio":
         feature = _without_decoder(feature if isinstance(feature, datasets.Audio) else datasets.Audio())
         data = _media(raw, column, feature)
@@ -165,7 +174,7 @@ def _media(raw: Raw, column: str, feature: Any) -> pa.ChunkedArray:
     """Return pictures or sound as structs of bytes and path."""
     chunks = [feature.cast_storage(chunk) for chunk in raw.table[column].chunks]
     data = pa.chunked_array(chunks, feature.pa_type)
-    if raw.from_folder:
+    if raw.media_checked:
         return data
     outside = null_mask(pa.chunked_array([chunk.field("bytes") for chunk in data.chunks], pa.binary()))
     if outside.any():  # a path inside a table may lead to any file or address: it is not followed
@@ -173,16 +182,31 @@ def _media(raw: Raw, column: str, feature: Any) -> pa.ChunkedArray:
             f"{raw.name}: column {column!r} has no content but only a path in {row_numbers(outside)}. Save"
             " the table with the bytes of the files in it."
         )
+    if isinstance(feature, datasets.Image):
+        for row, picture in enumerate(data, start=1):
+            fault = check_picture(io.BytesIO(picture["bytes"].as_py()), whole=False)
+            if fault is not None:
+                raise InputError(
+                    f"{raw.name}: column {column!r}, row {row} is no readable picture ({fault})."
+                )
     return data
 
 
-def _check_pictures(data: pa.ChunkedArray, name: str, column: str) -> None:
-    """Read the heads of pictures that are kept in a table; those in folders were read when listed."""
-    for row, picture in enumerate(data.to_pylist(), start=1):
-        content = picture["bytes"]
-        fault = check_picture(io.BytesIO(content)) if content is not None else None
-        if fault is not None:
-            raise InputError(f"{name}: column {column!r}, row {row} is no readable picture ({fault}).")
+def _other_column(raw: Raw, column: str) -> tuple[Any, Any]:
+    """Return a column without a role. Media inside it are decoded only where no path can be followed."""
+    data, feature = raw.table[column], raw.features[column]
+    if not raw.media_checked:
+        return data, _undecoded(feature)
+    return data, _without_decoder(feature)
+
+
+def _undecoded(feature: Any) -> Any:
+    """Return a type in which pictures, sound and the like stay bytes and path, however deep they are."""
+    if isinstance(feature, dict):
+        return {name: _undecoded(inner) for name, inner in feature.items()}
+    if isinstance(feature, datasets.List | datasets.LargeList):
+        return dataclasses.replace(feature, feature=_undecoded(feature.feature))
+    return dataclasses.replace(feature, decode=False) if hasattr(feature, "decode") else feature
 
 
 def _without_decoder(feature: Any) -> Any:

@@ -17,7 +17,9 @@ from assay.data.source import Place
 from assay.data.text_files import read_csv
 from assay.errors import InputError
 
-PICTURES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+PICTURES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
 SOUNDS = frozenset({".aif", ".aiff", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
 METADATA = "metadata.csv"
 
@@ -42,17 +44,22 @@ def read_folder(place: Place) -> Splits:
     return Splits(raws["train"], {name: raws[name] for name in TEST_SPLITS if name in raws})
 
 
-def check_picture(content: Path | io.BytesIO) -> str | None:
-    """Say what is wrong with a picture, or `None`. A JPEG is decoded small, other formats are verified."""
+def check_picture(content: Path | io.BytesIO, whole: bool = True) -> str | None:
+    """Say what is wrong with a picture, or `None`.
+
+    Of the whole picture, a JPEG is decoded small and other formats are verified; else the head is read.
+    """
     import PIL.Image
 
     try:
         with warnings.catch_warnings(), PIL.Image.open(content) as picture:
             warnings.simplefilter("ignore")
-            if picture.format == "JPEG":  # its checksums say nothing; an eighth of the size is quick
+            if (
+                whole and picture.format == "JPEG"
+            ):  # its checksums say nothing; an eighth of the size is quick
                 picture.draft("RGB", (1, 1))
                 picture.load()
-            else:
+            elif whole:
                 picture.verify()
     except Exception as error:  # decoders raise what they like on damaged bytes
         return str(error).split(" <")[0].split(" '")[0] or type(error).__name__
@@ -78,7 +85,7 @@ def _read(folder: Path, kind: str, name: str) -> Raw:
     media = pa.array([{"bytes": None, "path": str(file.absolute())} for file in files], _STORAGE)
     raw = make_raw(pa.table({role: media} | columns), name)
     feature = datasets.Image() if role == "image" else datasets.Audio()
-    return Raw(raw.table, datasets.Features(raw.features | {role: feature}), name, from_folder=True)
+    return Raw(raw.table, datasets.Features(raw.features | {role: feature}), name, media_checked=True)
 
 
 def _classified(

@@ -12,7 +12,9 @@ from assay.errors import InputError, nearest
 PICKLES = frozenset({".ckpt", ".dill", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth"})
 COMPRESSED = frozenset({".bz2", ".gz"})
 TEST_SPLITS = ("test", "validation")  # a published test split, and what stands in where there is none
-SPLITS = {"train": "train", "test": "test"} | dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
+SPLITS = {"train": "train", "test": "test"} | dict.fromkeys(
+    ("validation", "valid", "val", "dev"), "validation"
+)
 
 _SHARD = re.compile(r"(?P<split>.+?)(-\d+-of-\d+)?\.parquet")
 _CHUNK = 1 << 20
@@ -103,7 +105,9 @@ def used_splits(splits: Sequence[str], place: str) -> tuple[str, tuple[str, ...]
         InputError: there are several splits and none is called train.
     """
     if len(splits) > 1 and "train" not in splits:
-        raise InputError(f"{place} has no split 'train'. It has: {', '.join(sorted(splits))}. Name one of them.")
+        raise InputError(
+            f"{place} has no split 'train'. It has: {', '.join(sorted(splits))}. Name one of them."
+        )
     main = "train" if "train" in splits else splits[0]
     return main, tuple(name for name in TEST_SPLITS if name in splits and name != main)
 
@@ -130,4 +134,6 @@ def _missing(kind: str, path: Path) -> InputError:
     parent = path.parent
     if not parent.is_dir():
         return InputError(f"There is no {kind} {path}: the folder {parent} does not exist.")
-    return InputError(f"There is no {kind} {path}.{nearest(path.name, (each.name for each in parent.iterdir()))}")
+    return InputError(
+        f"There is no {kind} {path}.{nearest(path.name, (each.name for each in parent.iterdir()))}"
+    )

@@ -18,7 +18,9 @@ class Raw:
     """Rows as read from one file, folder or split.
 
     `name` is how errors call it. `feature_names` names the entries of a ready-made column of lists;
-    `num_features` is the width of a sparse table. `from_folder` says that its files were listed by us.
+    `num_features` is the width of a sparse table. `media_checked` says that paths to
+    pictures and sound may be followed: they were listed by us or by the hub. `regression` says that the
+    label is a number to predict, even where all are whole.
     """
 
     table: pa.Table
@@ -26,7 +28,8 @@ class Raw:
     name: str
     feature_names: tuple[str, ...] = ()
     num_features: int = 0
-    from_folder: bool = False
+    media_checked: bool = False
+    regression: bool = False
 
     @property
     def columns(self) -> list[str]:

@@ -81,7 +81,9 @@ class Table:
         parse(self.source)
         if self.test is not None:
             parse(self.test)
-        if self.features is not None:
+        if isinstance(self.features, str):
+            object.__setattr__(self, "features", (self.features,))
+        elif self.features is not None:
             object.__setattr__(self, "features", tuple(self.features))
 
     def load(self, needs: Iterable[str] | None = None) -> LoadedTable:
@@ -236,7 +238,9 @@ def _unprefixed(text: str) -> InputError:
         hint = f" Did you mean {f'hub:{text}'!r}?"
     else:
         hint = ""
-    return InputError(f"{text!r} does not say what kind of source it is.{hint} Known: {', '.join(KINDS.values())}.")
+    return InputError(
+        f"{text!r} does not say what kind of source it is.{hint} Known: {', '.join(KINDS.values())}."
+    )
 
 
 def _content(place: Place) -> list[str | None]:

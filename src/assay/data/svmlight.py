@@ -93,7 +93,9 @@ def _find_malformed(path: Path, name: str) -> None:
             content = line.partition("#")[0].strip()
             reason = _fault(content) if content else None
             if reason is not None:
-                raise InputError(f"{name}, line {number}: {reason}. Expected: label index:value index:value ...")
+                raise InputError(
+                    f"{name}, line {number}: {reason}. Expected: label index:value index:value ..."
+                )
 
 
 def _fault(line: str) -> str | None:

@@ -68,7 +68,9 @@ def read_json(path: Path, name: str) -> Raw:
     columns: dict[str, None] = {}
     for record in records:
         columns.update(dict.fromkeys(record))
-    table = {column: _array_of([record.get(column) for record in records], column, name) for column in columns}
+    table = {
+        column: _array_of([record.get(column) for record in records], column, name) for column in columns
+    }
     return make_raw(pa.table(table), name)
 
 
@@ -100,7 +102,9 @@ def _check_utf8(file: IO[bytes], path: Path) -> None:
     while True:
         piece = file.read(1 << 20)
         if offset == 0 and _PICKLE.match(piece):
-            raise InputError(f"{path} is a pickle, which is never read. Save the data as Parquet, CSV or JSON.")
+            raise InputError(
+                f"{path} is a pickle, which is never read. Save the data as Parquet, CSV or JSON."
+            )
         pending = len(decoder.getstate()[0])
         try:
             text = decoder.decode(piece, final=not piece)
@@ -222,7 +226,7 @@ def _object(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
 
 def _checked(record: Any, where: str) -> dict[str, Any]:
     if not isinstance(record, dict):
-        raise InputError(f"{where}: expected an object such as {{\"text\": ...}}, got {type(record).__name__}.")
+        raise InputError(f'{where}: expected an object such as {{"text": ...}}, got {type(record).__name__}.')
     return record
 
 

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 from assay.errors import InputError
 from assay.trial import Trial
-
 from toy_paper.config import Draw
 
 

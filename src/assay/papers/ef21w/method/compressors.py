@@ -230,7 +230,9 @@ class Threshold:
 
     def __post_init__(self) -> None:
         if not self.tau > 0 or self.exact < 0:
-            raise ValueError(f"tau is {self.tau} and exact {self.exact}: tau must be above 0, exact from 0 up.")
+            raise ValueError(
+                f"tau is {self.tau} and exact {self.exact}: tau must be above 0, exact from 0 up."
+            )
 
     def alpha(self, dimension: int) -> float:
         """Return exact/d."""
@@ -250,9 +252,9 @@ class Threshold:
 
 @dataclass(frozen=True)
 class FixedGrid:
-    """Rounding to the grid step * {-(2^(b-1) - 1), ..., 2^(b-1) - 1}, with the `exact` largest sent as they are.
+    """Rounding to a grid of 2^b - 1 points, `step` apart, around 0; the `exact` largest are sent as they are.
 
-    The same grid serves large and small vectors, so C is deterministic but not homogeneous. No coordinate
+    The grid is step * {-(2^(b-1) - 1), ..., 2^(b-1) - 1} with b = `width` bits. The same grid serves large and small vectors, so C is deterministic but not homogeneous. No coordinate
     is moved by more than its own magnitude, and the exact ones not at all: alpha = exact/d.
     """
 

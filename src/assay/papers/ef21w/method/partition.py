@@ -48,7 +48,9 @@ def partition_max_variance(features: Any, num_clients: int) -> Int[np.ndarray, "
     from the highest bound down until no bound is left above the best value found, so the result is that
     of trying all of them.
     """
-    table = sparse.csr_array(features) if sparse.issparse(features) else np.asarray(features, dtype=np.float64)
+    table = (
+        sparse.csr_array(features) if sparse.issparse(features) else np.asarray(features, dtype=np.float64)
+    )
     squared_norms = _squared_norms(table)
     rows = _rows_used(len(squared_norms), num_clients)
     order = np.argsort(squared_norms[:rows], kind="stable")

@@ -26,14 +26,14 @@ class FiniteSum(Protocol):
     num_clients: int
     dimension: int
 
-    def value(self, x: Float[Tensor, "d"]) -> float:
+    def value(self, x: Float[Tensor, " d"]) -> float:
         """Return f(x)."""
 
-    def gradients(self, x: Float[Tensor, "d"]) -> Float[Tensor, "n d"]:
+    def gradients(self, x: Float[Tensor, " d"]) -> Float[Tensor, "n d"]:
         """Return grad f_i(x) for every client."""
 
     def minibatch_gradients(
-        self, x: Float[Tensor, "d"], size: int, generator: torch.Generator
+        self, x: Float[Tensor, " d"], size: int, generator: torch.Generator
     ) -> Float[Tensor, "n d"]:
         """Return for every client an unbiased estimate of grad f_i(x) from `size` of its samples."""
 
@@ -61,7 +61,7 @@ class Loss(Protocol):
 
 @dataclass(frozen=True)
 class LogisticLoss:
-    """l(z, y) = log(1 + exp(-y z)) for y in {-1, 1}; its second derivative is 1/4 at z = 0 and at most that."""
+    """l(z, y) = log(1 + exp(-y z)) for y in {-1, 1}; its second derivative is largest at z = 0: 1/4."""
 
     smoothness: ClassVar[float] = 0.25
 
@@ -193,20 +193,21 @@ class LinearModel:
         self.targets = targets if isinstance(targets, Tensor) else rows.arrange(targets)
         if self.targets.shape != rows.shares.shape:
             raise ValueError(
-                f"the rows have the shape {tuple(rows.shares.shape)}, the targets {tuple(self.targets.shape)}."
+                f"the rows have the shape {tuple(rows.shares.shape)}, "
+                f"the targets {tuple(self.targets.shape)}."
             )
 
-    def value(self, x: Float[Tensor, "d"]) -> float:
+    def value(self, x: Float[Tensor, " d"]) -> float:
         """Return f(x)."""
         losses = self.loss.value(self.rows.margins(x), self.targets)
         return float((self.rows.shares * losses).sum() / self.num_clients + self.penalty.value(x))
 
-    def gradients(self, x: Float[Tensor, "d"]) -> Float[Tensor, "n d"]:
+    def gradients(self, x: Float[Tensor, " d"]) -> Float[Tensor, "n d"]:
         """Return grad f_i(x) for every client."""
         return self._gradients(x, self.rows.shares)
 
     def minibatch_gradients(
-        self, x: Float[Tensor, "d"], size: int, generator: torch.Generator
+        self, x: Float[Tensor, " d"], size: int, generator: torch.Generator
     ) -> Float[Tensor, "n d"]:
         """Return estimates from `size` rows of each client, drawn without replacement."""
         return self._gradients(x, self.rows.sample(size, generator))
@@ -215,7 +216,7 @@ class LinearModel:
         slopes = self.loss.derivative(self.rows.margins(x), self.targets)
         return self.rows.combine(row_weights * slopes) + self.penalty.gradient(x)
 
-    def hessian_products(self, x: Float[Tensor, "d"], vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    def hessian_products(self, x: Float[Tensor, " d"], vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """Return H_i v_i with the Hessian H_i of f_i at x."""
         curvatures = self.rows.shares * self.loss.curvature(self.rows.margins(x), self.targets)
         products = self.rows.combine(curvatures * self.rows.client_margins(vectors))
@@ -284,33 +285,33 @@ class ModuleSum:
         self.num_clients = len(inputs)
         self.dimension = sum(shape.numel() for shape in self._shapes.values())
 
-    def initial(self) -> Float[Tensor, "d"]:
+    def initial(self) -> Float[Tensor, " d"]:
         """Return the module's present parameters as one vector."""
         return nn.utils.parameters_to_vector(self._module.parameters()).detach().clone()
 
-    def value(self, x: Float[Tensor, "d"]) -> float:
+    def value(self, x: Float[Tensor, " d"]) -> float:
         """Return f(x)."""
         with torch.no_grad():
             return float(vmap(self._local, in_dims=(None, 0, 0))(x, self._inputs, self._targets).mean())
 
-    def gradients(self, x: Float[Tensor, "d"]) -> Float[Tensor, "n d"]:
+    def gradients(self, x: Float[Tensor, " d"]) -> Float[Tensor, "n d"]:
         """Return grad f_i(x) for every client."""
         return self._gradients(x, self._inputs, self._targets)
 
     def minibatch_gradients(
-        self, x: Float[Tensor, "d"], size: int, generator: torch.Generator
+        self, x: Float[Tensor, " d"], size: int, generator: torch.Generator
     ) -> Float[Tensor, "n d"]:
         """Return estimates from `size` samples of each client, drawn without replacement."""
         draw = torch.rand(self._inputs.shape[:2], generator=generator).argsort(1)[:, :size]
         client = torch.arange(self.num_clients)[:, None]
         return self._gradients(x, self._inputs[client, draw], self._targets[client, draw])
 
-    def hessian_products(self, x: Float[Tensor, "d"], vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    def hessian_products(self, x: Float[Tensor, " d"], vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """Return H_i v_i with the Hessian H_i of f_i at x."""
 
         def product(inputs: Tensor, targets: Tensor, vector: Tensor) -> Tensor:
-            _, tangent = jvp(lambda point: grad(self._local)(point, inputs, targets), (x,), (vector,))
-            return tangent  # type: ignore[no-any-return]
+            found: Tensor = jvp(lambda point: grad(self._local)(point, inputs, targets), (x,), (vector,))[1]
+            return found
 
         return vmap(product)(self._inputs, self._targets, vectors)
 
@@ -322,7 +323,8 @@ class ModuleSum:
         return self._loss(functional_call(self._module, parameters, (inputs,)), targets)
 
     def _gradients(self, x: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        return vmap(grad(self._local), in_dims=(None, 0, 0))(x, inputs, targets)
+        found: Tensor = vmap(grad(self._local), in_dims=(None, 0, 0))(x, inputs, targets)
+        return found
 
 
 class FunctionSum:
@@ -332,22 +334,22 @@ class FunctionSum:
         self._functions = list(functions)
         self.num_clients, self.dimension = len(self._functions), dimension
 
-    def value(self, x: Float[Tensor, "d"]) -> float:
+    def value(self, x: Float[Tensor, " d"]) -> float:
         """Return f(x)."""
         with torch.no_grad():
             return float(torch.stack([function(x) for function in self._functions]).mean())
 
-    def gradients(self, x: Float[Tensor, "d"]) -> Float[Tensor, "n d"]:
+    def gradients(self, x: Float[Tensor, " d"]) -> Float[Tensor, "n d"]:
         """Return grad f_i(x) for every client."""
         return torch.stack([grad(function)(x) for function in self._functions])
 
     def minibatch_gradients(
-        self, x: Float[Tensor, "d"], size: int, generator: torch.Generator
+        self, x: Float[Tensor, " d"], size: int, generator: torch.Generator
     ) -> Float[Tensor, "n d"]:
         """Refuse: a function has no samples to draw."""
         raise TypeError("FunctionSum has no samples to draw minibatches from: use ModuleSum or LinearModel.")
 
-    def hessian_products(self, x: Float[Tensor, "d"], vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    def hessian_products(self, x: Float[Tensor, " d"], vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """Return H_i v_i with the Hessian H_i of f_i at x."""
         pairs = zip(self._functions, vectors, strict=True)
         return torch.stack([jvp(grad(function), (x,), (vector,))[1] for function, vector in pairs])
@@ -366,11 +368,11 @@ class BatchedSum:
         self._value, self._gradients = value, gradients
         self.num_clients, self.dimension = num_clients, dimension
 
-    def value(self, x: Float[Tensor, "d"]) -> float:
+    def value(self, x: Float[Tensor, " d"]) -> float:
         """Return f(x)."""
         return float(self._value(x))
 
-    def gradients(self, x: Float[Tensor, "d"]) -> Float[Tensor, "n d"]:
+    def gradients(self, x: Float[Tensor, " d"]) -> Float[Tensor, "n d"]:
         """Return grad f_i(x) for every client."""
         found = torch.as_tensor(self._gradients(x), dtype=x.dtype)
         if found.shape != (self.num_clients, self.dimension):
@@ -381,7 +383,7 @@ class BatchedSum:
         return found
 
     def minibatch_gradients(
-        self, x: Float[Tensor, "d"], size: int, generator: torch.Generator
+        self, x: Float[Tensor, " d"], size: int, generator: torch.Generator
     ) -> Float[Tensor, "n d"]:
         """Refuse: a callable has no samples to draw."""
         raise TypeError("BatchedSum has no samples to draw minibatches from: use ModuleSum or LinearModel.")

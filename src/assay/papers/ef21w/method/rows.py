@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -26,26 +27,26 @@ class Rows(Protocol):
 
     num_clients: int
     dimension: int
-    counts: Int[Tensor, "n"]
-    shares: Float[Tensor, "..."]
+    counts: Int[Tensor, " n"]
+    shares: Float[Tensor, " ..."]
     """Row-shaped: 1/n_i, and 0 on padding."""
 
-    def margins(self, x: Float[Tensor, "d"]) -> Float[Tensor, "..."]:
+    def margins(self, x: Float[Tensor, " d"]) -> Float[Tensor, " ..."]:
         """Return a^T x for every row, row-shaped."""
 
-    def client_margins(self, vectors: Float[Tensor, "n d"]) -> Float[Tensor, "..."]:
+    def client_margins(self, vectors: Float[Tensor, "n d"]) -> Float[Tensor, " ..."]:
         """Return a^T v_i for every row a of client i, row-shaped."""
 
-    def combine(self, coefficients: Float[Tensor, "..."]) -> Float[Tensor, "n d"]:
+    def combine(self, coefficients: Float[Tensor, " ..."]) -> Float[Tensor, "n d"]:
         """Return A_i^T c_i for every client."""
 
-    def arrange(self, values: Sequence[Tensor]) -> Float[Tensor, "..."]:
+    def arrange(self, values: Sequence[Tensor]) -> Float[Tensor, " ..."]:
         """Bring one number a row, given client by client, into the row shape."""
 
-    def sample(self, size: int, generator: torch.Generator) -> Float[Tensor, "..."]:
+    def sample(self, size: int, generator: torch.Generator) -> Float[Tensor, " ..."]:
         """Draw `size` rows of every client without replacement: 1/size on drawn rows, 0 elsewhere."""
 
-    def client_curvatures(self) -> Float[Tensor, "n"]:
+    def client_curvatures(self) -> Float[Tensor, " n"]:
         """Return lambda_max(A_i^T A_i) / n_i."""
 
     def whole_curvature(self) -> float:
@@ -58,7 +59,7 @@ class Rows(Protocol):
 class DenseRows:
     """Client blocks stacked to one array [n, s, d]; shorter clients are padded with zero rows."""
 
-    def __init__(self, blocks: Float[Tensor, "n s d"], counts: Int[Tensor, "n"] | None = None) -> None:
+    def __init__(self, blocks: Float[Tensor, "n s d"], counts: Int[Tensor, " n"] | None = None) -> None:
         self.num_clients, rows, self.dimension = blocks.shape
         self.blocks = blocks.contiguous()
         self.counts = torch.full((self.num_clients,), rows) if counts is None else counts
@@ -73,7 +74,7 @@ class DenseRows:
         counts = torch.tensor([len(rows) for rows in clients])
         return cls(torch.nn.utils.rnn.pad_sequence(list(clients), batch_first=True), counts)
 
-    def margins(self, x: Float[Tensor, "d"]) -> Float[Tensor, "n s"]:
+    def margins(self, x: Float[Tensor, " d"]) -> Float[Tensor, "n s"]:
         """Return a^T x for every row."""
         return torch.mv(self.blocks.view(-1, self.dimension), x).view(self.num_clients, -1)
 
@@ -97,9 +98,10 @@ class DenseRows:
         drawn = self.counts.clamp(max=size)[:, None]
         return (ranks < drawn).to(self.blocks) / drawn.to(self.blocks)
 
-    def client_curvatures(self) -> Float[Tensor, "n"]:
+    def client_curvatures(self) -> Float[Tensor, " n"]:
         """Return lambda_max(A_i^T A_i) / n_i, from the smaller of the two Gram matrices."""
-        return torch.linalg.eigvalsh(_small_gram(self.blocks))[:, -1] / self.counts.to(self.blocks)
+        largest: Tensor = torch.linalg.eigvalsh(_small_gram(self.blocks))[:, -1]
+        return largest / self.counts.to(self.blocks)
 
     def whole_curvature(self) -> float:
         """Return lambda_max((1/n) sum_i A_i^T A_i / n_i)."""
@@ -132,27 +134,27 @@ class SparseRows:
         self._forward = _torch_csr(self._matrix)
         self._backward = _torch_csr(_client_columns(self._matrix, self._client.numpy(), self.num_clients))
 
-    def margins(self, x: Float[Tensor, "d"]) -> Float[Tensor, "m"]:
+    def margins(self, x: Float[Tensor, " d"]) -> Float[Tensor, " m"]:
         """Return a^T x for every row."""
         return self._forward @ x
 
-    def client_margins(self, vectors: Float[Tensor, "n d"]) -> Float[Tensor, "m"]:
+    def client_margins(self, vectors: Float[Tensor, "n d"]) -> Float[Tensor, " m"]:
         """Return a^T v_i for every row a of client i."""
         entries = sparse.coo_array(self._matrix)
         row, column = torch.from_numpy(entries.row).long(), torch.from_numpy(entries.col).long()
         products = torch.from_numpy(entries.data) * vectors[self._client[row], column]
         return torch.zeros_like(self.shares).index_add_(0, row, products)
 
-    def combine(self, coefficients: Float[Tensor, "m"]) -> Float[Tensor, "n d"]:
+    def combine(self, coefficients: Float[Tensor, " m"]) -> Float[Tensor, "n d"]:
         """Return A_i^T c_i for every client."""
         return (self._backward @ coefficients).view(self.num_clients, self.dimension)
 
-    def arrange(self, values: Sequence[Tensor]) -> Float[Tensor, "m"]:
+    def arrange(self, values: Sequence[Tensor]) -> Float[Tensor, " m"]:
         """Concatenate one [n_i] vector a client."""
         _check_lengths(self.counts, values)
         return torch.cat(list(values)).double()
 
-    def sample(self, size: int, generator: torch.Generator) -> Float[Tensor, "m"]:
+    def sample(self, size: int, generator: torch.Generator) -> Float[Tensor, " m"]:
         """Draw `size` rows of every client without replacement; a client with fewer uses all of them."""
         draw = torch.rand(len(self._client), generator=generator, dtype=torch.float64)
         order = (self._client + draw).argsort()  # by client, then at random
@@ -162,12 +164,12 @@ class SparseRows:
         drawn = self.counts.clamp(max=size)[self._client]
         return (ranks < drawn).double() / drawn
 
-    def client_curvatures(self) -> Float[Tensor, "n"]:
+    def client_curvatures(self) -> Float[Tensor, " n"]:
         """Return lambda_max(A_i^T A_i) / n_i; a client's block is dense in the features that it has."""
         starts = np.concatenate([[0], np.cumsum(self.counts.numpy())])
         largest = [
             np.linalg.eigvalsh(_dense_gram(self._matrix[start:end]))[-1] / (end - start)
-            for start, end in zip(starts[:-1], starts[1:], strict=True)
+            for start, end in pairwise(starts)
         ]
         return torch.tensor(largest, dtype=torch.float64)
 
@@ -226,7 +228,9 @@ def _client_columns(matrix: Any, client: np.ndarray, num_clients: int) -> Any:
     """Return M [n d, m] whose row (i, j) is column j of A_i, so that M c holds A_i^T c_i for all i."""
     entries = sparse.coo_array(matrix)
     row = client[entries.row] * matrix.shape[1] + entries.col
-    return sparse.csr_array((entries.data, (row, entries.row)), shape=(num_clients * matrix.shape[1], len(client)))
+    return sparse.csr_array(
+        (entries.data, (row, entries.row)), shape=(num_clients * matrix.shape[1], len(client))
+    )
 
 
 def _torch_csr(matrix: Any) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .compressors import Compressed, Compressor
+from .compressors import Compressed, Compressor, FixedGrid, Identity, Threshold, TopK
 from .problems import FiniteSum
 from .smoothness import FeatureSupport, SmoothnessProfile
 from .stepsize import Mean, StepSize, ef21_stepsize
@@ -19,6 +19,8 @@ from .stepsize import Mean, StepSize, ef21_stepsize
 Rule = Literal["new", "old", "rare", "rare-old"]
 Start = Literal["compressed", "full", "zero"]
 
+COLUMNS = ["round", "loss", "squared_gradient_norm", "bits"]
+KEEP_SUPPORT = (Identity, TopK, Threshold, FixedGrid)  # zeros stay zeros, alpha counts the others alone
 MEANS: dict[str, Mean] = {"new": "am", "old": "qm", "rare": "am", "rare-old": "qm"}
 
 
@@ -88,16 +90,6 @@ class EF21Result:
     state: EF21State
 
 
-@dataclass
-class _History:
-    """Collects the logged rounds and says when the tolerance is reached."""
-
-    rows: list[tuple[int, float, float, float]] = field(default_factory=list)
-
-    def frame(self) -> pd.DataFrame:
-        return pd.DataFrame(self.rows, columns=["round", "loss", "squared_gradient_norm", "bits"])
-
-
 class EF21:
     """EF21 and EF21-W with compressed differences, for n clients.
 
@@ -116,7 +108,7 @@ class EF21:
         compressor: C.
         weights: "smoothness" is EF21-W, None EF21; or any weights above zero that sum to one, [n].
         stepsize: "new" is 1/(L + L_AM ξ), "old" 1/(L + L_QM ξ), both with the rule for partial participation
-            where that applies; "rare" and "rare-old" use that features are rare; or a number, or a `StepSize`.
+            where that applies; "rare" and "rare-old" use that features are rare; or a number or a `StepSize`.
         participation: the probability with which a client takes part in a round, one or one a client. The
             others send nothing and keep g_i. All take part in the first exchange, at x^0.
         minibatch: samples a client draws for each gradient; None is all of them. With minibatches the rules
@@ -133,9 +125,9 @@ class EF21:
         problem: FiniteSum,
         compressor: Compressor,
         *,
-        weights: Literal["smoothness"] | Float[Tensor, "n"] | None = "smoothness",
+        weights: Literal["smoothness"] | Float[Tensor, " n"] | None = "smoothness",
         stepsize: Rule | float | StepSize = "new",
-        participation: float | Float[Tensor, "n"] = 1.0,
+        participation: float | Float[Tensor, " n"] = 1.0,
         minibatch: int | None = None,
         init: Start = "compressed",
         profile: SmoothnessProfile | None = None,
@@ -164,13 +156,15 @@ class EF21:
             self._profile = self.problem.smoothness()
         return self._profile
 
-    def start(self, x0: Float[Tensor, "d"], generator: torch.Generator | None = None) -> EF21State:
+    def start(self, x0: Float[Tensor, " d"], generator: torch.Generator | None = None) -> EF21State:
         """Return the state at round 0: all clients compute and, unless init is "zero", send g_i^0."""
         if x0.shape != (self.problem.dimension,):
             raise ValueError(f"x0 has the shape {tuple(x0.shape)}, expected ({self.problem.dimension},).")
         x, dimension = x0.detach().clone(), self.problem.dimension
         memory = x.new_zeros(self.problem.num_clients, dimension)
-        state = EF21State(x, memory, torch.zeros_like(x), torch.zeros_like(x), generator or _default_generator())
+        state = EF21State(
+            x, memory, torch.zeros_like(x), torch.zeros_like(x), generator or _default_generator()
+        )
         scaled = self._scaled_gradients(state)
         if self.init == "full":
             state.memory += scaled
@@ -190,7 +184,7 @@ class EF21:
 
     def run(
         self,
-        start: Float[Tensor, "d"] | EF21State,
+        start: Float[Tensor, " d"] | EF21State,
         rounds: int,
         *,
         tolerance: float | None = None,
@@ -202,7 +196,7 @@ class EF21:
         Args:
             start: x^0 [d], or a state, which is updated in place.
             rounds: how many rounds at most.
-            tolerance: stop when ||grad f(x^t)||^2 is at most this share of its value at the start of this run.
+            tolerance: stop when ||grad f(x^t)||^2 is at most this share of its value at `start`.
             log_every: log (and with minibatches, look at the tolerance) every so many rounds.
             generator: the random stream of a run that starts at x^0.
 
@@ -212,20 +206,22 @@ class EF21:
         if rounds < 0 or log_every < 1:
             raise ValueError(f"rounds is {rounds} and log_every {log_every}: give at least 0 and 1.")
         state = start if isinstance(start, EF21State) else self.start(start, generator)
-        first, history = state.round, _History()
+        first = state.round
+        history: list[tuple[int, float, float, float]] = []
         target = -math.inf if tolerance is None else tolerance * self._squared_gradient_norm(state)
-        reached = False
         while True:
             logged = (state.round - first) % log_every == 0
             norm = self._squared_gradient_norm(state) if logged or self.minibatch is None else math.inf
             reached = norm <= target
             if logged or reached:
-                history.rows.append((state.round, self.problem.value(state.x), norm, state.bits))
+                history.append((state.round, self.problem.value(state.x), norm, state.bits))
             if reached or state.round - first == rounds:
                 break
             self.step(state)
         rounds_taken = state.round - first if reached else None
-        return EF21Result(state.x.clone(), history.frame(), self.stepsize, rounds_taken, state)
+        return EF21Result(
+            state.x.clone(), pd.DataFrame(history, columns=COLUMNS), self.stepsize, rounds_taken, state
+        )
 
     # --- one round ------------------------------------------------------------------------------------------
 
@@ -238,12 +234,12 @@ class EF21:
         state.gradient = gradients.mean(0)
         if not math.isfinite(float(state.gradient.sum())):
             raise DivergenceError(
-                f"a gradient at round {state.round} is not finite: the step size {self.stepsize.value:.3g} is "
-                "too large for this problem, or the data hold infinite or missing values."
+                f"a gradient at round {state.round} is not finite: the step size {self.stepsize.value:.3g} "
+                "is too large for this problem, or the data hold infinite or missing values."
             )
         return gradients * self._scale.to(gradients)
 
-    def _participants(self, state: EF21State) -> Float[Tensor, "n"] | None:
+    def _participants(self, state: EF21State) -> Float[Tensor, " n"] | None:
         if self._everyone:
             return None
         draw = torch.rand(self.problem.num_clients, generator=state.generator, dtype=torch.float64)
@@ -279,7 +275,7 @@ class EF21:
         if self.init not in ("compressed", "full", "zero"):
             raise ValueError(f"init is {self.init!r}: give 'compressed', 'full' or 'zero'.")
 
-    def _resolve_weights(self, weights: Any) -> Float[Tensor, "n"]:
+    def _resolve_weights(self, weights: Any) -> Float[Tensor, " n"]:
         n = self.problem.num_clients
         if weights is None:
             return torch.full((n,), 1.0 / n, dtype=torch.float64)
@@ -309,6 +305,7 @@ class EF21:
             raise ValueError(f"stepsize is {rule!r}: give a number above 0 or one of {', '.join(MEANS)}.")
         dimension, features = self.problem.dimension, None
         if rule.startswith("rare"):
+            self._check_keeps_support()
             features = self._features()
             dimension = features.widest_client
         return ef21_stepsize(
@@ -318,6 +315,14 @@ class EF21:
             participation=self.participation,
             features=features,
         )
+
+    def _check_keeps_support(self) -> None:
+        if not isinstance(self.compressor, KEEP_SUPPORT):
+            names = ", ".join(kind.__name__ for kind in KEEP_SUPPORT)
+            raise ValueError(
+                f"{self.compressor!r} does not contract better on vectors with few features, "
+                f"which the rare-features rule rests on: use one of {names}."
+            )
 
     def _features(self) -> FeatureSupport:
         if not hasattr(self.problem, "supports"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -24,7 +25,7 @@ class SmoothnessProfile:
     """
 
     L: float
-    L_i: Float[Tensor, "n"]
+    L_i: Float[Tensor, " n"]
     guaranteed: bool = True
 
     def __post_init__(self) -> None:
@@ -53,7 +54,7 @@ class SmoothnessProfile:
         """L_var = L_QM^2 - L_AM^2, the variance of the L_i."""
         return float(self.L_i.var(correction=0))
 
-    def weights(self, floor: float = 0.0) -> Float[Tensor, "n"]:
+    def weights(self, floor: float = 0.0) -> Float[Tensor, " n"]:
         """Return w_i = L_i / sum_j L_j, mixed with 1/n by the share `floor`: w_i >= floor/n, sum w_i = 1.
 
         A client with a tiny L_i would have its gradient multiplied by 1/(n w_i) = L_AM/L_i; a floor of
@@ -89,14 +90,14 @@ class FeatureSupport:
         """c = max_j |S_j|, the largest number of clients that share a feature."""
         return int(self.owners.sum(0).max())
 
-    def share(self, weights: Float[Tensor, "n"] | None = None) -> float:
+    def share(self, weights: Float[Tensor, " n"] | None = None) -> float:
         """Return C_w = max_j sum over S_j of w_i; c/n for equal weights."""
         if weights is None:
             return self.commonest_feature / len(self.owners)
         return float((self.owners.to(weights) * weights[:, None]).sum(0).max())
 
 
-def clone_plan(L_i: Sequence[float] | Float[Tensor, "n"]) -> list[int]:
+def clone_plan(L_i: Sequence[float] | Float[Tensor, " n"]) -> list[int]:
     """Return N_i = ceil(L_i / L_AM), into how many clones the paper's thought experiment splits client i.
 
     n <= sum N_i <= 2n. The clones of client i hold (N/(n N_i)) f_i each; plain EF21 on them, whose
@@ -115,13 +116,13 @@ class TwiceDifferentiable(Protocol):
     num_clients: int
     dimension: int
 
-    def hessian_products(self, x: Float[Tensor, "d"], vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    def hessian_products(self, x: Float[Tensor, " d"], vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """Return H_i v_i."""
 
 
 def estimate_smoothness(
     problem: TwiceDifferentiable,
-    x: Float[Tensor, "d"],
+    x: Float[Tensor, " d"],
     iterations: int = 100,
     generator: torch.Generator | None = None,
 ) -> SmoothnessProfile:
@@ -145,7 +146,7 @@ def estimate_smoothness(
 
 
 def _power_iteration(product: Any, vectors: Tensor, iterations: int) -> Tensor:
-    norms = vectors.norm(dim=1)
+    norms: Tensor = vectors.norm(dim=1)
     for _ in range(iterations):
         vectors = product(vectors / norms[:, None].clamp(min=torch.finfo(vectors.dtype).tiny))
         norms = vectors.norm(dim=1)
@@ -161,7 +162,7 @@ def secant_smoothness(problem: Any, points: Float[Tensor, "t d"]) -> SmoothnessP
         raise ValueError(f"secants need at least 2 points, got {len(points)}.")
     local, whole = [], []
     previous = problem.gradients(points[0])
-    for before, point in zip(points[:-1], points[1:], strict=True):
+    for before, point in pairwise(points):
         distance = (point - before).norm()
         if distance == 0:
             raise ValueError("two neighbouring points are equal: a secant needs a step.")

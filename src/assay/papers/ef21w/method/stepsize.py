@@ -62,7 +62,7 @@ def ef21_stepsize(
     alpha: float,
     mean: Mean = "am",
     *,
-    participation: float | Float[Tensor, "n"] = 1.0,
+    participation: float | Float[Tensor, " n"] = 1.0,
     features: FeatureSupport | None = None,
     rare: Literal["safe", "paper"] = "safe",
     pl_constant: float | None = None,
@@ -103,9 +103,7 @@ def ef21_stepsize(
     return _step(profile, f"1 / (L + L_{mean.upper()} ξ(α))", constant * xi(alpha), terms)
 
 
-def convergence_bound(
-    gap: float, distortion: float, stepsize: float, alpha: float, rounds: int
-) -> float:
+def convergence_bound(gap: float, distortion: float, stepsize: float, alpha: float, rounds: int) -> float:
     """Return 2 (f(x⁰) - f*)/(γT) + G⁰/(θT), which bounds the mean of ||∇f(x^t)||² over t < T.
 
     Args:
@@ -122,7 +120,7 @@ def distortion(
     profile: SmoothnessProfile,
     memory: Float[Tensor, "n d"],
     gradients: Float[Tensor, "n d"],
-    weights: Float[Tensor, "n"],
+    weights: Float[Tensor, " n"],
 ) -> float:
     """Return G = (1/n) Σ (1/(n v_i)) ||n w_i g_i - ∇f_i||² with v_i = L_i/Σ_j L_j, for any weights w.
 
@@ -139,7 +137,7 @@ def distortion(
 def _rare_features(
     profile: SmoothnessProfile, alpha: float, mean: Mean, features: FeatureSupport, rare: str
 ) -> StepSize:
-    """γ = 1/(L + √s M ξ(α)) for a share s of the clients; M = L_AM, or before it min(L_QM, √(c/n) max L_i)."""
+    """γ = 1/(L + √share M ξ(α)); M is L_AM, and before this paper it was min(L_QM, √(c/n) max_i L_i)."""
     share = features.share()
     if mean == "qm":
         constant = min(profile.qm, math.sqrt(share) * float(profile.L_i.max()))
@@ -226,7 +224,7 @@ def _mean_constant(profile: SmoothnessProfile, mean: Mean) -> float:
     return profile.am if mean == "am" else profile.qm
 
 
-# --- the door -------------------------------------------------------------------------------------------------
+# --- the door -----------------------------------------------------------------------------------------------
 
 
 def _checked_alpha(alpha: float) -> float:

@@ -147,7 +147,9 @@ class RoutingCurve:
             raise ValueError("A budget needs costs: give the cost of Swift and of Super.")
         affordable = self.cost <= budget * (1 + 1e-12)
         if not affordable.any():
-            raise ValueError(f"A budget of {budget:g} a row is below the cheapest routing, {self.cost.min():g}.")
+            raise ValueError(
+                f"A budget of {budget:g} a row is below the cheapest routing, {self.cost.min():g}."
+            )
         return int(self.cuts[np.argmax(np.where(affordable, self.quality, -np.inf))])
 
     def at_most(self, share: float) -> int:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,78 +17,13 @@ from torch import Tensor
 
 from .cost import Costs
 from .curve import RoutingCurve
+from .observations import Measured, Observations, clopper_pearson
 from .scores import score_logits
 
 Target = Literal["match_super", "budget", "share"]
 
 FILE = "policy.json"
 FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Observations:
-    """What both models did on the same rows: enough to calibrate a policy, or to measure one."""
-
-    scores: Num[ndarray, " rows"]
-    """Routing score of each row, higher means "keep in Swift"."""
-    swift_quality: Num[ndarray, " rows"] | Bool[ndarray, " rows"]
-    """Quality of Swift's answer: correct or not, or a number where more is better."""
-    super_quality: Num[ndarray, " rows"] | Bool[ndarray, " rows"]
-    """Quality of Super's answer."""
-    costs: Costs | None = None
-    """Cost a row of each part."""
-
-    def take(self, rows: ndarray) -> Observations:
-        """Return the observations of some rows."""
-        return replace(
-            self,
-            scores=self.scores[rows],
-            swift_quality=self.swift_quality[rows],
-            super_quality=self.super_quality[rows],
-        )
-
-    def curve(self) -> RoutingCurve:
-        """Return quality and cost at every threshold."""
-        always, routed = (self.costs.always, self.costs.routed) if self.costs else (None, None)
-        return RoutingCurve.measure(self.scores, self.swift_quality, self.super_quality, always, routed)
-
-    def measure(self, threshold: float) -> Measured:
-        """Return what a threshold gives on these rows."""
-        routed = ~(np.isfinite(self.scores) & (self.scores >= threshold))
-        quality = np.where(routed, self.super_quality, self.swift_quality)
-        share = float(routed.mean())
-        return Measured(
-            rows=len(routed),
-            invalid=int(np.count_nonzero(~np.isfinite(self.scores))),
-            super_share=share,
-            quality=float(quality.mean()),
-            interval=mean_interval(quality),
-            swift_quality=float(self.swift_quality.mean()),
-            super_quality=float(self.super_quality.mean()),
-            speedup=self.costs.speedup(share) if self.costs else None,
-        )
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a threshold gave on some rows."""
-
-    rows: int
-    """Number of rows."""
-    invalid: int
-    """Rows whose score was not finite and that went to Super for that reason."""
-    super_share: float
-    """Share of rows that Super answered."""
-    quality: float
-    """Mean quality of the joint answers."""
-    interval: tuple[float, float]
-    """95 % interval of the quality: Clopper-Pearson for a share of correct answers, else Student."""
-    swift_quality: float
-    """Mean quality of Swift alone."""
-    super_quality: float
-    """Mean quality of Super alone."""
-    speedup: float | None
-    """Cost of Super alone over the joint cost; None where costs are unknown."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +77,9 @@ class RoutingPolicy:
     super_fingerprint: str | None = None
     """Identifies Super."""
     costs: Costs | None = None
-    """Cost a row of each part."""
+    """FLOPs a row of each part."""
+    wall_time: Costs | None = None
+    """Seconds a row of each part, on the machine that calibrated."""
     calibration: Measured | None = None
     """What the threshold gives on the rows that chose it (optimistic)."""
     held_out: Measured | None = None
@@ -174,7 +110,9 @@ class RoutingPolicy:
 
     def route_scores(self, scores: Float[Tensor, " batch"]) -> Bool[Tensor, " batch"]:
         """Return True where the score is below the threshold or not finite."""
-        return ~(torch.isfinite(scores) & (scores.double() >= self.threshold))  # float32 would round the threshold
+        return ~(
+            torch.isfinite(scores) & (scores.double() >= self.threshold)
+        )  # float32 would round the threshold
 
     def check_models(self, swift_fingerprint: str | None, super_fingerprint: str | None) -> None:
         """Refuse other models than the calibrated pair. What has no fingerprint cannot be checked.
@@ -311,37 +249,15 @@ def _choose(
         return curve.match(curve.super_quality - tolerance), tolerance
     if target == "budget":
         if budget is None or costs is None:
-            raise ValueError("target='budget' needs budget=, a share of Super's cost, and the costs of both models.")
+            raise ValueError(
+                "target='budget' needs budget=, a share of Super's cost, and the costs of both models."
+            )
         return curve.afford(budget * costs.super_), budget
     if target == "share":
         if share is None:
             raise ValueError("target='share' needs share=, the share of rows that Super may answer.")
         return curve.at_most(share), share
     raise ValueError(f"There is no target {target!r}. Known: {', '.join(get_args(Target))}.")
-
-
-def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the exact interval of a share: [B(α/2; k, n−k+1), B(1−α/2; k+1, n−k)] with quantiles B of the beta law."""
-    tail = (1 - confidence) / 2
-    low = stats.beta.ppf(tail, successes, trials - successes + 1) if successes > 0 else 0.0
-    high = stats.beta.ppf(1 - tail, successes + 1, trials - successes) if successes < trials else 1.0
-    return float(low), float(high)
-
-
-def mean_interval(
-    values: Num[ndarray, " rows"] | Bool[ndarray, " rows"], confidence: float = 0.95
-) -> tuple[float, float]:
-    """Return an interval of a mean: Clopper-Pearson where every value is 0 or 1, else Student's.
-
-    A single value that is not 0 or 1 says nothing about its spread: (−∞, ∞).
-    """
-    if ((values == 0) | (values == 1)).all():
-        return clopper_pearson(int(np.count_nonzero(values)), len(values), confidence)
-    if len(values) < 2:
-        return -math.inf, math.inf
-    mean, error = float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))
-    half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * error
-    return mean - half, mean + half
 
 
 def _to_json(value: Any) -> Any:
@@ -368,8 +284,9 @@ def _typed(content: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"it has the unknown fields {', '.join(sorted(unknown))}")
     if not isinstance(content["threshold"], float | int):
         raise ValueError(f"its threshold is {content['threshold']!r}, not a number")
-    if content.get("costs") is not None:
-        content["costs"] = Costs(**content["costs"])
+    for name in ("costs", "wall_time"):
+        if content.get(name) is not None:
+            content[name] = Costs(**content[name])
     if content.get("label_names") is not None:
         content["label_names"] = tuple(content["label_names"])
     for name in ("calibration", "held_out"):
@@ -377,21 +294,3 @@ def _typed(content: dict[str, Any]) -> dict[str, Any]:
             measured: dict[str, Any] = content[name]
             content[name] = Measured(**measured | {"interval": tuple(measured["interval"])})
     return content
-
-
-def same_labels(swift: Sequence[str] | None, super_: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Return the class names that both models share; None where neither or only one names them.
-
-    Raises:
-        ValueError: The names differ, or stand in another order.
-    """
-    if swift is None or super_ is None:
-        return None
-    mine, other = ([name.casefold() for name in names] for names in (swift, super_))
-    if mine != other:
-        what = "the same labels in another order" if sorted(mine) == sorted(other) else "other labels"
-        raise ValueError(
-            f"Swift and Super have {what}: {list(swift)} and {list(super_)}. An answer would change its meaning"
-            " with the route. Give both models one order of labels (id2label)."
-        )
-    return tuple(swift)

@@ -15,7 +15,9 @@ from .energy import at_least_float32, free_energy, mean_over_steps
 LogitScore = Callable[[Tensor, float], Tensor]
 
 
-def negative_free_energy(logits: Float[Tensor, "*rows classes"], temperature: float = 1.0) -> Float[Tensor, "*rows"]:
+def negative_free_energy(
+    logits: Float[Tensor, "*rows classes"], temperature: float = 1.0
+) -> Float[Tensor, "*rows"]:
     """Return g(x) = −F(x) = T log Σ_c exp(f_c(x) / T), E-LANG's score.
 
     At T = 1 it is the maximal log-softmax with the top logit added back: g = max_c f_c − max_c log p(c|x).
@@ -23,7 +25,9 @@ def negative_free_energy(logits: Float[Tensor, "*rows classes"], temperature: fl
     return -free_energy(logits, temperature)
 
 
-def max_log_softmax(logits: Float[Tensor, "*rows classes"], temperature: float = 1.0) -> Float[Tensor, "*rows"]:
+def max_log_softmax(
+    logits: Float[Tensor, "*rows classes"], temperature: float = 1.0
+) -> Float[Tensor, "*rows"]:
     """Return max_c log p(c|x), the logarithm of the softmax confidence, with p = softmax(f / T).
 
     Written as −log(1 + Σ_{c ≠ top} exp((f_c − f_top) / T)), so that confident rows do not collapse into ties at 0.
@@ -34,7 +38,9 @@ def max_log_softmax(logits: Float[Tensor, "*rows classes"], temperature: float =
     return -softplus(torch.logsumexp(others, dim=-1) - top.squeeze(-1))
 
 
-def negative_entropy(logits: Float[Tensor, "*rows classes"], temperature: float = 1.0) -> Float[Tensor, "*rows"]:
+def negative_entropy(
+    logits: Float[Tensor, "*rows classes"], temperature: float = 1.0
+) -> Float[Tensor, "*rows"]:
     """Return −H = Σ_c p(c|x) log p(c|x) in nats, with p = softmax(f / T)."""
     probabilities = (logits.double() / temperature).softmax(dim=-1)
     return -torch.special.entr(probabilities).sum(dim=-1)
@@ -58,22 +64,32 @@ SCORES: Mapping[str, LogitScore] = MappingProxyType(
 
 
 def score_logits(
-    logits: Float[Tensor, "batch classes"] | Float[Tensor, "batch steps vocabulary"],
+    logits: Float[Tensor, "batch classes"]
+    | Float[Tensor, "batch steps vocabulary"]
+    | Sequence[Float[Tensor, "batch vocabulary"]],
     score: str = "negative_free_energy",
     temperature: float = 1.0,
     mask: Bool[Tensor, "batch steps"] | None = None,
 ) -> Float[Tensor, " batch"]:
     """Return one score a row; of a sequence, the mean over its steps (all of them, or those in `mask`).
 
+    Args:
+        logits: Raw logits of a batch; of sequences, as one tensor or one tensor a step.
+        score: One of `SCORES`.
+        temperature: T > 0.
+        mask: True where a step belongs to the sequence.
+
     Raises:
         ValueError: An unknown score, or logits that `check_logits` refuses.
     """
     if score not in SCORES:
         raise ValueError(f"There is no score {score!r}. Known: {', '.join(SCORES)}.")
-    check_logits(logits)
-    values = SCORES[score](logits, temperature)
-    if values.ndim == 1:
-        return values
+    if isinstance(logits, Tensor) and logits.ndim == 2:
+        check_logits(logits)
+        return SCORES[score](logits, temperature)
+    steps = logits.unbind(1) if isinstance(logits, Tensor) else logits
+    check_logits(steps[0])
+    values = torch.stack([SCORES[score](step, temperature) for step in steps], dim=1)
     return mean_over_steps(values, torch.ones_like(values, dtype=torch.bool) if mask is None else mask)
 
 
@@ -86,15 +102,21 @@ def check_logits(logits: Float[Tensor, "*rows classes"]) -> None:
         ValueError: What was given, and what to give instead.
     """
     if logits.shape[-1] < 2:
-        raise ValueError("One output a row has no energy. Give the router a score of your own: score=function(output).")
+        raise ValueError(
+            "One output a row has no energy. Give the router a score of your own: score=function(output)."
+        )
     rows = at_least_float32(logits.reshape(-1, logits.shape[-1]))
     if len(rows) < 2:
         return
     tolerance = 1e-4 if logits.dtype in (torch.float32, torch.float64) else 2e-2
     if bool((torch.logsumexp(rows, dim=-1).abs() < tolerance).all()):
-        raise ValueError("These are normalised log-probabilities: their free energy is 0 for every row. Give raw logits.")
+        raise ValueError(
+            "These are normalised log-probabilities: their free energy is 0 for every row. Give raw logits."
+        )
     if bool((rows >= 0).all()) and bool(((rows.sum(dim=-1) - 1).abs() < tolerance).all()):
-        raise ValueError("These are probabilities: softmax was already applied. Give the raw logits before it.")
+        raise ValueError(
+            "These are probabilities: softmax was already applied. Give the raw logits before it."
+        )
 
 
 def random_score(rows: int, generator: torch.Generator) -> Float[Tensor, " rows"]:

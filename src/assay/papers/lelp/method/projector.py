@@ -120,7 +120,9 @@ class SubspaceProjector:
         if weight is not None:
             self._begin(weight)
         if self._weight is None:
-            raise ValueError("The first partial_fit needs `weight`, the (classes, D) weight of the last layer.")
+            raise ValueError(
+                "The first partial_fit needs `weight`, the (classes, D) weight of the last layer."
+            )
         _check_lengths(embeddings, labels)
         _check_values(embeddings, labels, *self._weight.shape)
         for label in labels.unique().tolist():
@@ -204,7 +206,9 @@ class SubspaceProjector:
         self.scales = torch.tensor([scale for _, scale in solved], dtype=torch.float64)
         self._stale = False
 
-    def _solve_class(self, label: int, removed: Tensor, generator: np.random.Generator) -> tuple[Tensor, float]:
+    def _solve_class(
+        self, label: int, removed: Tensor, generator: np.random.Generator
+    ) -> tuple[Tensor, float]:
         """Return U_c and sigma_c."""
         moments, wanted = self._moments[label], self.n_subclasses
         _check_count(label, moments.count, wanted)

@@ -1,0 +1,291 @@
+"""EF21-W as a communication hook of torch's `DistributedDataParallel`.
+
+Every rank is a client: its f_i is the loss that it averages over its own data. Per parameter, each rank keeps
+g_i (what the others know of its gradient) and g = sum_i w_i g_i (the same on all ranks), sends
+u_i = C(grad f_i / (n w_i) - g_i), and hands g to the optimiser in place of the mean gradient.
+"""
+
+# DDP compares a hook's annotations with the types themselves, so they must not become strings here:
+# there is no `from __future__ import annotations`.
+import zlib
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .compressors import Compressed, Compressor, float_bits
+from .smoothness import SmoothnessProfile
+
+
+class EF21WState:
+    """What the hook remembers between backward passes.
+
+    Memories belong to parameters, by name, not to buckets: DDP rebuilds its buckets after the first pass.
+    They are kept in float32 at least, since 1/(n w_i) can be large. Each parameter is compressed by itself.
+
+    Things to know:
+        - The hook's result already is the estimate of the mean gradient; clip after `backward`, as usual.
+        - With `no_sync`, the accumulated gradient is what gets compressed.
+        - A gradient that is infinite or NaN on any rank raises on all of them; with `loss_scale`, all ranks
+          hand infinities to the gradient scaler, which skips the step, and the memories stay as they were.
+        - Compressors that send positions (Top-K, Rand-K) use one all-gather of (value, int32 position)
+          pairs, which pays while n k is far below 2 d. All others use an all-reduce of whole vectors: right,
+          but nothing is saved on the wire.
+
+    Args:
+        module: the module, wrapped in DDP or not; its parameters' names key the memories.
+        compressor: C, the same on all ranks. Fractions suit parameters of different sizes: `TopK(0.01)`.
+        weights: w_i for all ranks, [n]; None is 1/n, plain EF21. `gather_weights` makes them of constants.
+        init: the first exchange is "full" (not compressed) or "compressed".
+        loss_scale: with mixed precision, a function that returns the present scale (`scaler.get_scale`).
+        process_group: the group that DDP uses; by default the world.
+        seed: for random compressors; each rank draws from its own stream.
+
+    Attributes:
+        bits_sent: what this rank has sent, in bits.
+
+    Raises:
+        ValueError: the weights are none, or compressor, weights or parameters differ between ranks.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        compressor: Compressor,
+        *,
+        weights: Float[Tensor, " n"] | None = None,
+        init: Literal["full", "compressed"] = "full",
+        loss_scale: Callable[[], float] | None = None,
+        process_group: dist.ProcessGroup | None = None,
+        seed: int = 0,
+    ) -> None:
+        if init not in ("full", "compressed"):
+            raise ValueError(f"init is {init!r}: give 'full' or 'compressed'.")
+        self.process_group = process_group or _world()
+        self.rank, self.world_size = self.process_group.rank(), self.process_group.size()
+        self.compressor, self.init, self.loss_scale = compressor, init, loss_scale
+        self.weight = float(_checked_weights(weights, self.world_size)[self.rank])
+        self.bits_sent = 0
+        self.memory: dict[str, Tensor] = {}
+        self.estimate: dict[str, Tensor] = {}
+        self._generator = torch.Generator().manual_seed(seed * self.world_size + self.rank)
+        self._parameters = {
+            name.removeprefix("module."): parameter
+            for name, parameter in module.named_parameters()
+            if parameter.requires_grad
+        }
+        self._names = {parameter: name for name, parameter in self._parameters.items()}
+        self._check_agreement(weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return this rank's memories, for `torch.save` beside the model; every rank saves its own."""
+        return {
+            "rank": self.rank,
+            "world_size": self.world_size,
+            "bits_sent": self.bits_sent,
+            "generator": self._generator.get_state(),
+            "memory": {name: tensor.clone() for name, tensor in self.memory.items()},
+            "estimate": {name: tensor.clone() for name, tensor in self.estimate.items()},
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned on this rank (read files with `weights_only=True`).
+
+        Raises ValueError for another rank's or another module's memories.
+        """
+        place = (saved["rank"], saved["world_size"])
+        if place != (self.rank, self.world_size):
+            raise ValueError(
+                f"the memories are those of rank {place[0]} of {place[1]}, "
+                f"this is rank {self.rank} of {self.world_size}."
+            )
+        for part in ("memory", "estimate"):
+            sizes = {name: tensor.numel() for name, tensor in saved[part].items()}
+            known = {name: parameter.numel() for name, parameter in self._parameters.items()}
+            if sizes and sizes != known:
+                raise ValueError(f"the saved {part} has the sizes {sizes}, the module has {known}.")
+            restored = {
+                name: tensor.to(self._parameters[name].device) for name, tensor in saved[part].items()
+            }
+            setattr(self, part, {name: tensor.clone() for name, tensor in restored.items()})
+        self.bits_sent = saved["bits_sent"]
+        self._generator.set_state(saved["generator"])
+
+    def names_of(self, parameters: Sequence[Tensor]) -> list[str]:
+        """Return the parameters' names."""
+        return [self._names[parameter] for parameter in parameters]  # type: ignore[index]
+
+    def innovations(self, names: list[str], gradients: Sequence[Tensor]) -> list[Tensor]:
+        """Return grad f_i/(n w_i) - g_i for each parameter, flat.
+
+        All NaN if any gradient is not finite: that reaches every rank through the exchange, so that all of
+        them refuse together.
+        """
+        scale = 1.0 / (self.world_size * self.weight)
+        if self.loss_scale is not None:
+            scale /= self.loss_scale()
+        found = []
+        for name, gradient in zip(names, gradients, strict=True):
+            wide = torch.promote_types(gradient.dtype, torch.float32)
+            scaled = gradient.reshape(-1).to(wide) * scale
+            found.append(scaled - self.memory[name] if name in self.memory else scaled)
+        if all(bool(torch.isfinite(vector).all()) for vector in found):
+            return found
+        return [torch.full_like(vector, torch.nan) for vector in found]
+
+    def compress(self, vectors: list[Tensor]) -> list[Compressed]:
+        """Compress each parameter's innovation, and count the bits."""
+        messages = [self.compressor.compress(vector, self._generator) for vector in vectors]
+        self.bits_sent += sum(int(message.bits) for message in messages)
+        return messages
+
+    def advance(
+        self, names: list[str], sent: list[Tensor], update: Tensor, gradients: Sequence[Tensor]
+    ) -> None:
+        """Add u_i to the memories and sum_i w_i u_i to the estimates, and write those into `gradients`."""
+        if not torch.isfinite(update).all():
+            self._refuse(gradients)
+            return
+        parts = update.split([vector.numel() for vector in sent])
+        scale = 1.0 if self.loss_scale is None else self.loss_scale()
+        for name, vector, part, gradient in zip(names, sent, parts, gradients, strict=True):
+            self.memory[name] = self.memory[name] + vector if name in self.memory else vector.clone()
+            self.estimate[name] = self.estimate[name] + part if name in self.estimate else part.clone()
+            gradient.copy_((self.estimate[name] * scale).view_as(gradient))
+
+    def _refuse(self, gradients: Sequence[Tensor]) -> None:
+        if self.loss_scale is None:
+            raise ValueError(
+                "a gradient is not finite on some rank, so nothing was exchanged. "
+                "With a gradient scaler, pass loss_scale=scaler.get_scale to skip such steps."
+            )
+        for gradient in gradients:
+            gradient.fill_(torch.inf)
+
+    def _check_agreement(self, weights: Tensor | None) -> None:
+        """Compare a checksum of the setting over all ranks: another k on one rank would hang the exchange."""
+        listed = None if weights is None else weights.tolist()
+        sizes = {name: tuple(parameter.shape) for name, parameter in self._parameters.items()}
+        setting = f"{self.compressor!r} {self.init} {listed} {sizes}"
+        device = next(iter(self._parameters.values())).device
+        own = torch.tensor([zlib.crc32(setting.encode())], device=device)
+        found = _gathered(own, self.process_group)
+        if (found != found[0]).any():
+            raise ValueError(
+                "compressor, init, weights or parameters differ between ranks: "
+                f"rank {self.rank} has {self.compressor!r}, {self.init}, weights {listed}."
+            )
+
+
+def ef21w_hook(
+    state: EF21WState,
+    bucket: dist.GradBucket,  # type: ignore[name-defined]
+) -> torch.futures.Future[Tensor]:
+    """Exchange one bucket of gradients; for `DistributedDataParallel.register_comm_hook(state, ef21w_hook)`.
+
+    DDP does not divide gradients by the number of ranks before a hook, so `bucket` holds grad f_i itself, and
+    what comes back is the estimate of (1/n) sum_i grad f_i.
+    """
+    names, gradients = state.names_of(bucket.parameters()), bucket.gradients()
+    vectors = state.innovations(names, gradients)
+    first = any(name not in state.memory for name in names)
+    if first and state.init == "full":
+        state.bits_sent += sum(vector.numel() * float_bits(vector) for vector in vectors)
+        messages = [Compressed(vector, None, 0, vector.numel()) for vector in vectors]
+    else:
+        messages = state.compress(vectors)
+    exchange = _exchange_dense if any(message.indices is None for message in messages) else _exchange_pairs
+
+    def finish(update: Tensor) -> Tensor:
+        state.advance(names, [message.dense() for message in messages], update, gradients)
+        return bucket.buffer()
+
+    return exchange(state, messages, finish)
+
+
+def gather_weights(
+    smoothness: float,
+    floor: float = 0.0,
+    process_group: dist.ProcessGroup | None = None,
+    device: torch.device | None = None,
+) -> Float[Tensor, " n"]:
+    """Return w_i = L_i / sum_j L_j for all ranks, each of which gives its own L_i.
+
+    Args:
+        smoothness: this rank's L_i.
+        floor: share of 1/n mixed in, so that no 1/(n w_i) exceeds 1/floor.
+        process_group: by default the world.
+        device: where the group communicates from (a GPU for nccl); by default the CPU.
+    """
+    own = torch.tensor([smoothness], dtype=torch.float64, device=device)
+    constants = _gathered(own, process_group or _world()).cpu()
+    return SmoothnessProfile(float(constants.mean()), constants).weights(floor)
+
+
+def _exchange_dense(
+    state: EF21WState, messages: list[Compressed], finish: Callable[[Tensor], Tensor]
+) -> torch.futures.Future[Tensor]:
+    """Sum w_i u_i over the ranks with an all-reduce of whole vectors."""
+    weighted = state.weight * torch.cat([message.dense() for message in messages])
+    work = dist.all_reduce(weighted, group=state.process_group, async_op=True)
+    return work.get_future().then(lambda _: finish(weighted))
+
+
+def _exchange_pairs(
+    state: EF21WState, messages: list[Compressed], finish: Callable[[Tensor], Tensor]
+) -> torch.futures.Future[Tensor]:
+    """Sum w_i u_i over the ranks with one all-gather of values and int32 positions in the bucket."""
+    offsets = [0, *accumulate(message.dimension for message in messages)]
+    values = state.weight * torch.cat([message.values for message in messages])
+    positions = torch.cat(
+        [_positions(message) + offset for message, offset in zip(messages, offsets[:-1], strict=True)]
+    )
+    payload = torch.cat([values.view(torch.int32), positions.to(torch.int32)])
+    received = payload.new_empty(state.world_size * len(payload))
+    work = dist.all_gather_into_tensor(received, payload, group=state.process_group, async_op=True)
+
+    def scatter() -> Tensor:
+        table = received.view(state.world_size, -1)
+        words = len(payload) - len(positions)
+        all_values = table[:, :words].contiguous().view(values.dtype)
+        update = values.new_zeros(offsets[-1])
+        return update.index_add_(0, table[:, words:].flatten(), all_values.flatten())
+
+    return work.get_future().then(lambda _: finish(scatter()))
+
+
+def _positions(message: Compressed) -> Tensor:
+    assert message.indices is not None
+    return message.indices
+
+
+def _gathered(own: Tensor, group: dist.ProcessGroup) -> Tensor:
+    found = own.new_empty(group.size() * len(own))
+    dist.all_gather_into_tensor(found, own, group=group)
+    return found
+
+
+def _world() -> dist.ProcessGroup:
+    if not dist.is_initialized():
+        raise ValueError(
+            "torch.distributed is not initialised: call init_process_group (torchrun does) first."
+        )
+    group = dist.group.WORLD
+    assert group is not None
+    return group
+
+
+def _checked_weights(weights: Tensor | None, world_size: int) -> Tensor:
+    if weights is None:
+        return torch.full((world_size,), 1.0 / world_size, dtype=torch.float64)
+    sound = weights.shape == (world_size,) and bool((weights > 0).all())
+    if not sound or abs(float(weights.sum()) - 1.0) > 1e-6:
+        raise ValueError(
+            f"weights of shape {tuple(weights.shape)} with sum {float(weights.sum()):.6g} given: "
+            f"there must be one above 0 for each of {world_size} ranks, with sum 1."
+        )
+    return weights

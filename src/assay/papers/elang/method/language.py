@@ -1,0 +1,141 @@
+"""Transformers models that take raw texts, so that Swift and Super may have different tokenizers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from .batches import Replies, take
+from .identity import label_names
+
+Texts = Sequence[str] | Sequence[tuple[str, str]]
+"""Texts, or pairs of texts such as a premise and a hypothesis."""
+
+
+class TextClassifier(nn.Module):
+    """A transformers sequence classifier and its tokenizer as one function from texts to logits.
+
+    Args:
+        model: Such as `AutoModelForSequenceClassification.from_pretrained(...)` returns.
+        tokenizer: Its tokenizer.
+        max_length: Tokens kept of a text; by default what the model can take.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Any, max_length: int | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.max_length = max_length or longest_input(model, tokenizer)
+        self.label_names = label_names(model)
+
+    def forward(self, texts: Texts) -> Float[Tensor, "batch classes"]:
+        """Return the logits of each text."""
+        logits: Tensor = self.model(**tokenize(self, texts)).logits
+        return logits
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What an encoder made of a batch of texts."""
+
+    hidden: Float[Tensor, "batch tokens width"]
+    mask: Bool[Tensor, "batch tokens"]
+
+    def take(self, rows: Int[Tensor, " taken"]) -> Encoded:
+        """Return some rows."""
+        return Encoded(take(self.hidden, rows), take(self.mask, rows))
+
+
+class TextGenerator(nn.Module):
+    """A transformers encoder-decoder (T5 and its like) as a function from texts to replies, decoded greedily.
+
+    Encoding and decoding are separate, so that a row can be routed by its encoder energy before the decoder runs.
+
+    Args:
+        model: Such as `AutoModelForSeq2SeqLM.from_pretrained(...)` returns.
+        tokenizer: Its tokenizer.
+        max_new_tokens: The longest reply.
+        keep_logits: Keep each step's raw logits, which Swift's energy needs and Super's replies do not.
+        max_length: Tokens kept of an input; by default what the model can take.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        max_new_tokens: int = 16,
+        keep_logits: bool = True,
+        max_length: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.max_new_tokens = max_new_tokens
+        self.keep_logits = keep_logits
+        self.max_length = max_length or longest_input(model, tokenizer)
+
+    def forward(self, texts: Texts) -> Replies:
+        """Return the replies to the texts."""
+        return self.decode(self.encode(texts))
+
+    def encode(self, texts: Texts) -> Encoded:
+        """Run the encoder alone."""
+        tokens = tokenize(self, texts)
+        ids, mask = tokens["input_ids"], tokens["attention_mask"]
+        hidden = self.model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state  # type: ignore[operator]
+        return Encoded(hidden, mask.bool())
+
+    def decode(self, encoded: Encoded) -> Replies:
+        """Run the decoder on what `encode` returned."""
+        from transformers.modeling_outputs import BaseModelOutput
+
+        generated = self.model.generate(  # type: ignore[operator]
+            encoder_outputs=BaseModelOutput(last_hidden_state=encoded.hidden),
+            attention_mask=encoded.mask.long(),
+            max_new_tokens=self.max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            return_dict_in_generate=True,
+            output_logits=self.keep_logits,  # `scores` would be processed logits
+        )
+        tokens = generated.sequences[:, 1:]  # without the decoder's start token
+        texts = [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+        return Replies(texts, tuple(generated.logits or ()), reply_mask(tokens, _end_tokens(self.model)))
+
+
+def reply_mask(tokens: Int[Tensor, "batch steps"], end_tokens: Sequence[int]) -> Bool[Tensor, "batch steps"]:
+    """Return True for the steps before the first end token; an empty reply is judged by its end token."""
+    ended = torch.isin(tokens, torch.tensor(list(end_tokens), device=tokens.device)).cumsum(dim=1) > 0
+    mask = ~ended
+    mask[:, 0] = True
+    return mask
+
+
+def tokenize(model: TextClassifier | TextGenerator, texts: Texts) -> dict[str, Tensor]:
+    """Turn texts into padded token ids on the model's device."""
+    tokens = model.tokenizer(
+        list(texts), padding=True, truncation=True, max_length=model.max_length, return_tensors="pt"
+    )
+    device = next(model.model.parameters()).device
+    return {name: column.to(device) for name, column in tokens.items()}
+
+
+def longest_input(model: nn.Module, tokenizer: Any) -> int:
+    """Return how many tokens both the tokenizer and the position embeddings allow, at most 512 if neither says."""
+    config = getattr(model, "config", None)
+    positions = (
+        getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 512
+    )
+    return int(min(tokenizer.model_max_length, positions))
+
+
+def _end_tokens(model: nn.Module) -> list[int]:
+    end = model.generation_config.eos_token_id  # type: ignore[union-attr]
+    if end is None:
+        return []
+    return list(end) if isinstance(end, list) else [end]
