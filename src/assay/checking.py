@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,11 @@ class Checked:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to check: everything but the paper. See `check`."""
+    """How to check: everything but the paper.
+
+    `executor` is any `concurrent.futures.Executor` that can run `run_unit`; without it, processes here or,
+    with `ray`, a cluster (an empty address starts a local one).
+    """
 
     preset: str = "laptop"
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -103,6 +108,7 @@ class Settings:
     max_seeds: int = 60
     workers: int | None = None
     ray: str | None = None
+    executor: Executor | None = None
     store: Path = DEFAULT
     fresh: bool = False
     device: str = "cpu"
@@ -160,7 +166,9 @@ class _Check:
 
     # --- running --------------------------------------------------------------------------------
 
-    def _executor(self) -> Executor:
+    def _executor(self) -> AbstractContextManager[Executor]:
+        if self.settings.executor is not None:
+            return nullcontext(self.settings.executor)  # the caller's own, which stays open
         alone = any(_is_timed(self.paper, claim) for group in self.groups for claim in group.claims)
         if self.settings.ray is not None:
             return RayExecutor(self.settings.ray or None)

@@ -284,8 +284,9 @@ def overrides_of(entry: Entry, recipes: Sequence[str], given: Sequence[Given]) -
 
 
 def _positive(name: str, known: set[str]) -> str:
-    """Return the option behind a flag that switches it off (`--no-rotate`)."""
-    return name.removeprefix("no_") if name not in known else name
+    """Return the option behind a flag that switches it off (`--no-rotate`, `--inner.no-rotate`)."""
+    outer, dot, last = name.rpartition(".")
+    return name if name in known else outer + dot + last.removeprefix("no_")
 
 
 def _typed(config: Any, given: Sequence[Given], program: str) -> dict[str, Any]:
@@ -486,7 +487,7 @@ def _progress(slug: str, store: Path) -> Iterator[Callable[[int, int], None]]:
                 task.fields["doing"] = doing[:100]
             return super().get_renderables()
 
-    with Live(*columns, console=ERR, transient=True) as bar:
+    with Live(*columns, console=ERR, transient=True, disable=not ERR.is_terminal) as bar:
         task = bar.add_task(slug, total=None, doing="")
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,15 +49,18 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, last: str | None = None) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` when the block ends well.
 
-    Where another process has made `path` meanwhile, its folder stays and ours is dropped.
+    Where another process has made `path` meanwhile, its folder stays and ours is dropped. With `last`, the
+    name of a file that every whole folder has, a folder without it is a remnant and is replaced.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
         temporary.mkdir(parents=True)
         yield temporary
+        if last is not None and path.is_dir() and not (path / last).exists():
+            shutil.rmtree(path, ignore_errors=True)
         try:
             temporary.rename(path)
         except OSError:
@@ -125,6 +129,12 @@ def refuse_full(folder: Path, overwrite: bool) -> None:
 
 # --- trees of tensors, arrays, tables and plain values ------------------------------------------
 
+STORED_DTYPES = frozenset(
+    ["bool", "float16", "float32", "float64", "complex64"]
+    + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+)
+"""The types of numpy arrays that safetensors holds."""
+
 
 def save_tree(folder: Path, value: Any) -> None:
     """Save nested dicts, lists and tuples over tensors, numpy arrays, tables and plain values."""
@@ -135,25 +145,37 @@ def save_tree(folder: Path, value: Any) -> None:
     arrays: dict[str, Any] = {}
     tables: dict[str, datasets.Dataset] = {}
     skeleton = _take_apart(value, tensors, arrays, tables)
-    if tensors:
-        safetensors.torch.save_file(tensors, folder / "tensors.safetensors")
-    if arrays:
-        safetensors.numpy.save_file(arrays, folder / "arrays.safetensors")
+    try:
+        if tensors:
+            safetensors.torch.save_file(tensors, folder / "tensors.safetensors")
+        if arrays:
+            safetensors.numpy.save_file(arrays, folder / "arrays.safetensors")
+    except safetensors.SafetensorError as error:  # how it says that the disk is full
+        raise OSError(str(error)) from error
     for name, table in tables.items():
-        table.to_parquet(folder / f"{name}.parquet")
+        _write_table(table, folder / f"{name}.parquet")
     write_json(folder / "tree.json", skeleton)
 
 
 def load_tree(folder: Path) -> Any:
-    """Load what `save_tree` wrote."""
+    """Load what `save_tree` wrote.
+
+    Raises:
+        FileNotFoundError: `save_tree` has not written to this folder.
+        StorageError: a file is damaged.
+    """
+    import pyarrow
     import safetensors.numpy
     import safetensors.torch
 
     skeleton = read_json(folder / "tree.json")
     tensor_file, array_file = folder / "tensors.safetensors", folder / "arrays.safetensors"
-    tensors = safetensors.torch.load_file(tensor_file) if tensor_file.exists() else {}
-    arrays = safetensors.numpy.load_file(array_file) if array_file.exists() else {}
-    return _put_together(skeleton, folder, tensors, arrays)
+    try:
+        tensors = safetensors.torch.load_file(tensor_file) if tensor_file.exists() else {}
+        arrays = safetensors.numpy.load_file(array_file) if array_file.exists() else {}
+        return _put_together(skeleton, folder, tensors, arrays)
+    except (safetensors.SafetensorError, pyarrow.ArrowInvalid) as error:
+        raise StorageError(f"{folder} is damaged ({error}).") from error
 
 
 def read_table(path: Path) -> datasets.Dataset:
@@ -164,39 +186,58 @@ def read_table(path: Path) -> datasets.Dataset:
     return datasets.Dataset(pyarrow.parquet.read_table(path))
 
 
+def _write_table(table: datasets.Dataset, path: Path) -> None:
+    import datasets
+
+    shown = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        table.to_parquet(path)
+    finally:
+        if not shown:
+            datasets.enable_progress_bars()
+
+
 def _take_apart(
     value: Any, tensors: dict[str, Any], arrays: dict[str, Any], tables: dict[str, datasets.Dataset]
 ) -> Any:
-    import datasets
     import numpy as np
     import torch
 
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, torch.Tensor) and value.layout == torch.strided:
         name = f"t{len(tensors)}"
         tensors[name] = value.detach().cpu().contiguous().clone()
         return {"$tensor": name}
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and value.dtype.name in STORED_DTYPES:
         name = f"a{len(arrays)}"
         arrays[name] = np.ascontiguousarray(value).reshape(value.shape)
         return {"$array": name}
-    if isinstance(value, datasets.Dataset):
+    if _is_table(value):
         name = f"d{len(tables)}"
         tables[name] = value.with_format(None)
         return {"$table": name}
     if isinstance(value, dict):
-        pairs = [[key, _take_apart(item, tensors, arrays, tables)] for key, item in value.items()]
-        return {"$dict": pairs}
+        return {
+            "$dict": [[_take_apart(part, tensors, arrays, tables) for part in pair] for pair in value.items()]
+        }
     if isinstance(value, list | tuple):
         items = [_take_apart(item, tensors, arrays, tables) for item in value]
         return items if isinstance(value, list) else {"$tuple": items}
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    kind = f" of {value.dtype}" if isinstance(value, np.ndarray) else ""
     raise TypeError(
-        f"cannot save a {type(value).__name__}: return tensors, arrays, tables and plain values"
-        " (for a module, its state_dict())"
+        f"cannot save a {type(value).__name__}{kind}: return dense tensors, arrays of numbers, tables and plain"
+        " values (for a module, its state_dict())"
     )
+
+
+def _is_table(value: Any) -> bool:
+    """Whether a value is a `datasets.Dataset`, without importing that package: who has one, has it."""
+    package = sys.modules.get("datasets")
+    return package is not None and isinstance(value, package.Dataset)
 
 
 def _put_together(skeleton: Any, folder: Path, tensors: dict[str, Any], arrays: dict[str, Any]) -> Any:
@@ -214,7 +255,7 @@ def _put_together(skeleton: Any, folder: Path, tensors: dict[str, Any], arrays: 
             return read_table(inside(folder, f"{content}.parquet"))
         if kind == "$tuple":
             return tuple(build(part) for part in content)
-        return {key: build(part) for key, part in content}
+        return {build(key): build(part) for key, part in content}
 
     return build(skeleton)
 
@@ -231,7 +272,8 @@ def digest(*values: Any) -> str:
 
 
 def _feed(state: Any, value: Any) -> None:
-    if value is None or isinstance(value, bool | int | float | str | bytes | Path):
+    is_numpy = hasattr(value, "dtype")  # its float64 is a float, but not its float32
+    if not is_numpy and (value is None or isinstance(value, bool | int | float | str | bytes | Path)):
         state.update(f"{type(value).__name__}:{value!r};".encode())
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         state.update(f"{type(value).__qualname__}(".encode())
@@ -255,7 +297,6 @@ def _feed(state: Any, value: Any) -> None:
 
 
 def _feed_array(state: Any, value: Any) -> None:
-    import datasets
     import numpy as np
     import torch
 
@@ -268,11 +309,13 @@ def _feed_array(state: Any, value: Any) -> None:
         state.update(np.ascontiguousarray(value).tobytes())
     elif isinstance(value, np.generic):
         _feed(state, value.item())
-    elif isinstance(value, datasets.Dataset):
+    elif _is_table(value):
         import pyarrow
 
-        rows = value.with_format("arrow")[:].combine_chunks()
-        sink = pyarrow.BufferOutputStream()  # a stream holds just the rows of a slice, unlike its buffers
+        # Two tables of equal rows may differ in the library's own metadata and in the bits beyond a slice.
+        rows = value.with_format("arrow")[:].cast(value.features.arrow_schema)
+        rows = rows.take(pyarrow.array(range(len(rows)), pyarrow.int64())).combine_chunks()
+        sink = pyarrow.BufferOutputStream()
         with pyarrow.ipc.new_stream(sink, rows.schema) as writer:
             writer.write_table(rows)
         state.update(sink.getvalue())

@@ -10,8 +10,9 @@ import dataclasses
 import hashlib
 import json
 import math
+import operator
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 Family = Literal[
@@ -47,6 +48,8 @@ class Rate:
     trials: int
 
     def __post_init__(self) -> None:
+        for name in ("successes", "trials"):  # numpy's integers are counts too, but JSON has none
+            object.__setattr__(self, name, operator.index(getattr(self, name)))
         if not 0 <= self.successes <= self.trials or self.trials == 0:
             raise ValueError(f"a rate needs 0 <= successes <= trials and trials > 0, got {self}")
 
@@ -68,7 +71,11 @@ class Items:
     clusters: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        lengths = {len(self.ids), len(self.values)} | ({len(self.clusters)} if self.clusters else set())
+        object.__setattr__(self, "ids", tuple(str(name) for name in self.ids))
+        object.__setattr__(self, "values", tuple(float(value) for value in self.values))
+        if self.clusters is not None:
+            object.__setattr__(self, "clusters", tuple(str(name) for name in self.clusters))
+        lengths = {len(self.ids), len(self.values), len(self.ids if self.clusters is None else self.clusters)}
         if len(lengths) != 1 or not self.ids:
             raise ValueError(f"ids, values and clusters need one length above 0, got {sorted(lengths)}")
         if len(set(self.ids)) != len(self.ids):
@@ -347,10 +354,13 @@ class Paper:
         return tuple(claim for claim in self.claims if claim.tests)
 
     def fingerprint(self, preset: str) -> str:
-        """Identify the claims as they are judged at `preset`: tests, requirements, arms and settings."""
+        """Identify the claims as they are judged at `preset`: sentence, tests, requirements, arms, settings.
+
+        What the paper reports and what only explains (a metric's description, a preset's cost) do not count.
+        """
         judged = {
-            "claims": [_plain(claim) for claim in self.tested],
-            "metrics": [_plain(metric) for metric in self.metrics],
+            "claims": [_plain(replace(claim, reported=None)) for claim in self.tested],
+            "metrics": [_plain(replace(metric, description="")) for metric in self.metrics],
             "recipes": {
                 name: [[_plain(arm) for arm in recipe.arms], dict(recipe.presets[preset].settings)]
                 for name, recipe in self.recipes.items()
@@ -399,6 +409,8 @@ def _claim_problems(paper: Paper, claim: Claim) -> Iterable[str]:
         for name in arms_of(test):
             if name not in arms:
                 yield f"{where} tests the arm {name!r}, which the recipe {claim.recipe!r} does not have"
+    if claim.equal and not claim.compared:
+        yield f"{where} wants {claim.equal[0]!r} equal, but its tests compare no arms with one another"
     if not any(arm.role == "control" for arm in recipe.arms):
         yield f"{where} needs a control in the recipe {claim.recipe!r}: an arm that removes the mechanism"
     if "tiny" not in recipe.presets or "laptop" not in recipe.presets:

@@ -170,21 +170,25 @@ def sign_flip_p(differences: ArrayLike) -> float | None:
 def pooled_rate(successes: ArrayLike, trials: ArrayLike, test_to_train: float = 0.0) -> Estimate:
     """Return the rate of successes over all seeds.
 
-    `successes` and `trials` hold one count a seed; seeds without trials are left out. The interval is the
-    hull of two: Clopper and Pearson (1934) on the pooled counts, and from 3 seeds on `student` over the rates
-    of the seeds, which is the wider one where the rate differs between seeds more than chance allows.
+    `successes` and `trials` hold one count a seed; seeds without trials are left out. The interval is that of
+    Clopper and Pearson (1934) for the pooled rate p among N* trials. N* is the number of trials, or less from
+    3 seeds on where the rates differ between seeds more than chance allows: then only as many as would give a
+    normal interval for p the width of `student`'s over the rates of the seeds (Korn and Graubard 1998),
+
+        N* = p (1 - p) · (1.96 / margin)²,   margin = t(n - 1; 0.975) · s · √(1/n + ρ).
 
     Raises ValueError for counts that are no rate and for a negative ratio.
     """
     hits, totals = _counts(successes, trials)
-    seeds = totals > 0
+    ratio, seeds = _ratio(test_to_train), totals > 0
     if not seeds.any():
         return Estimate(None, None, None, 0, "no trials")
     hits, totals = hits[seeds], totals[seeds]
-    over_seeds = student(hits / totals, test_to_train).interval
-    interval = _hull(_clopper_pearson(hits.sum(), totals.sum()), over_seeds)
-    rate = float(hits.sum() / totals.sum())
-    return Estimate(rate, (max(interval[0], 0.0), min(interval[1], 1.0)), None, len(hits))
+    rate, weight, rates = hits.sum() / totals.sum(), totals.sum(), hits / totals
+    if len(rates) >= MIN_SEEDS and _varies(rates):
+        margin = student_margin(rates.std(ddof=1), len(rates), ratio)
+        weight = min(weight, rate * (1 - rate) * (special.ndtri(1 - ALPHA / 2) / margin) ** 2)
+    return Estimate(float(rate), _clopper_pearson(rate * weight, weight), None, len(hits))
 
 
 def rate_difference(
@@ -259,7 +263,7 @@ def items(differences: ArrayLike, clusters: ArrayLike | None = None) -> Estimate
       where the values are discrete or heavy-tailed and the bootstrap is too short.
 
     Coverage is about 95 % from 10 clusters on; strong skew (lognormal values) takes some 50 of them, at 10 it
-    is 90 %. An end is infinite where so few clusters differ that a resample easily misses them all.
+    is 93 %. An end is infinite where so few clusters differ that a resample easily misses them all.
 
     Raises ValueError for NaN or infinite differences and for another number of clusters than of items.
     """
@@ -288,9 +292,9 @@ def items(differences: ArrayLike, clusters: ArrayLike | None = None) -> Estimate
 def _bootstrap_t(residuals: Array, sizes: Array) -> Interval:
     """Return the 2.5 % and 97.5 % points of (m* - m) / s* over resampled clusters.
 
-    A resample draws M = G - 3 of G clusters with replacement: the mean of M draws then has the skewness that
-    the mean of G clusters has, as a sample's own skewness is too small by (G - 2) / √(G (G - 1)) and that of a
-    mean falls with √M, so M = (G - 2)² / (G - 1) (the resample size of Rao and Wu 1988).
+    A resample draws M = G - 3 clusters with replacement, so that its mean is about as skewed as that of G
+    clusters: a sample's skewness is too small by the factor (G - 2) / √(G (G - 1)), a mean's falls with √M,
+    and M = (G - 2)² / (G - 1) balances the two (the resample size of Rao and Wu 1988).
     s*² = M/(M - 1) · Σ (S_g - m* n_g)² / N*² is a function of five sums over the resample, so a matrix of
     counts times a table of five columns gives all of them.
     """

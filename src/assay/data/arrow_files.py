@@ -23,7 +23,7 @@ def read_parquet(place: Place) -> Splits:
     if not place.path.is_dir():
         return Splits(_read([existing_file(place.path)], place.text), {})
     files = parquet_splits(place.path)
-    main, tests = used_splits(list(files), place.text)
+    main, tests = used_splits(list(files), place.text, f"{place.text}/SPLIT.parquet")
     return Splits(
         _read(files[main], f"{place.text} ({main})"),
         {name: _read(files[name], f"{place.text} ({name})") for name in tests},
@@ -43,8 +43,8 @@ def read_hub(place: Place) -> Splits:
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{place.text} cannot be loaded: {reason.rstrip('.')}. Check its name, configuration, revision and"
-            " your connection; a data set that is a script must be saved as Parquet first."
+            f"{place.text} cannot be loaded: {reason.rstrip('.')}. Check its name, configuration, revision"
+            " and your connection; a data set that is a script must be saved as Parquet first."
         ) from error
     if not isinstance(loaded, datasets.DatasetDict):
         raise InputError(
@@ -55,9 +55,9 @@ def read_hub(place: Place) -> Splits:
 
 
 def _hub_splits(place: Place, splits: dict[str, datasets.Dataset]) -> Splits:
-    main, tests = place.split, ()
-    if main is None:
-        main, tests = used_splits(list(splits), place.text)
+    main, tests = place.split or "", tuple[str, ...]()
+    if not main:
+        main, tests = used_splits(list(splits), place.text, f"{place.text}#SPLIT")
     elif main not in splits:
         raise InputError(f"{place.text} has no split {main!r}. It has: {', '.join(sorted(splits))}.")
 
@@ -72,7 +72,8 @@ def _hub_splits(place: Place, splits: dict[str, datasets.Dataset]) -> Splits:
 
 def _read(files: list[Path], name: str) -> Raw:
     try:
-        tables = [pyarrow.parquet.read_table(file) for file in files]
+        # read_table would make columns of folders that are called `name=value`
+        tables = [pyarrow.parquet.ParquetFile(file).read() for file in files]
         table = pa.concat_tables(tables) if len(tables) > 1 else tables[0]
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise InputError(f"{name} cannot be read as Parquet: {str(error).splitlines()[0]}") from None

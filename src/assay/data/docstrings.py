@@ -8,6 +8,7 @@ so that a text does not say which package it is from.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import importlib.util
 import io
@@ -26,7 +27,6 @@ from assay.errors import InputError, StorageError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-EXTRACTION = "1"  # raise it whenever the rules below change, or old extracts would be taken for new ones
 PACKAGES = {
     "numpy": "numpy",
     "pandas": "pandas",
@@ -39,8 +39,9 @@ MASK = "library"
 
 _NAMES = re.compile(r"scikit[- ]?learn|sklearn|numpy|scipy|pandas|pytorch|torch|\b(np|pd)\b", re.IGNORECASE)
 _ROLE = re.compile(r":[a-z:]+:`~?([^`<]*)(<[^`]*>)?`")
+_SIGNATURE = re.compile(r"[\w.]+\(.*\)( ?->.*)?")
 _NOT_DOCUMENTATION = frozenset(
-    {"conftest", "externals", "include", "test", "testing", "tests", "thirdparty", "vendored"}
+    {"_testing", "conftest", "externals", "include", "test", "testing", "tests", "thirdparty", "vendored"}
 )
 _COPIED = re.compile(r"_?(vendor|extern|array_api)|_numpy$")  # code of others inside a package
 
@@ -61,10 +62,8 @@ def read_docstrings() -> pa.Table:
         table = extract({label: _folder_of(label) for label in PACKAGES})
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(table, buffer)
-    try:
+    with contextlib.suppress(StorageError):  # keeping it only saves time
         files.write_atomic(kept, buffer.getvalue())
-    except StorageError:
-        pass  # it only saves time
     return table
 
 
@@ -75,8 +74,9 @@ def cache_folder() -> Path:
 
 
 def versions() -> list[str]:
-    """Return what the rows depend on: the rules of extraction and the packages' versions."""
-    return [f"extraction {EXTRACTION}", *(f"{name} {version(name)}" for name in PACKAGES.values())]
+    """Return what the rows depend on: the rules of extraction (this file) and the packages' versions."""
+    rules = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+    return [f"rules {rules}", *(f"{name} {version(name)}" for name in PACKAGES.values())]
 
 
 def extract(packages: dict[str, Path]) -> pa.Table:
@@ -99,12 +99,16 @@ def extract(packages: dict[str, Path]) -> pa.Table:
 
 
 def first_paragraph(docstring: str) -> str:
-    """Return the first paragraph on one line, without markup and with the packages' names masked."""
-    paragraph = re.split(r"\n\s*\n", docstring.strip(), maxsplit=1)[0]
-    if paragraph.startswith((">>>", "..")):
-        return ""
+    """Return the first paragraph on one line, without markup and with the packages' names masked.
+
+    It ends before an example; one that is a directive or a bare signature counts as none.
+    """
+    paragraph = re.split(r"\n\s*\n|>>>", docstring.strip(), maxsplit=1)[0]
     plain = _ROLE.sub(lambda match: match[1].strip().rpartition(".")[2], paragraph).replace("`", "")
-    return " ".join(_NAMES.sub(MASK, plain).split())
+    text = " ".join(plain.split())
+    if text.startswith("..") or _SIGNATURE.fullmatch(text):
+        return ""
+    return _NAMES.sub(MASK, text)
 
 
 def _rows(label: str, folder: Path) -> Iterator[dict[str, str]]:

@@ -42,8 +42,8 @@ def _numbers(raw: Raw, column: str, data: pa.ChunkedArray) -> Matrix:
     empty = null_mask(data)
     if empty.any():
         raise InputError(
-            f"{raw.name}: column {column!r} is empty or NaN in {int(empty.sum())} rows ({row_numbers(empty)})."
-            " Fill them in, or choose other columns with --data.features."
+            f"{raw.name}: column {column!r} is empty or NaN in {int(empty.sum())} of {len(empty)} rows"
+            f" ({row_numbers(empty)}). Fill them in, or choose other columns with --data.features."
         )
     values: Matrix = data.cast(pa.float64()).to_numpy()
     _refuse_infinite(~np.isfinite(values), raw, column)
@@ -63,11 +63,11 @@ def _lists(raw: Raw, column: str, data: pa.ChunkedArray) -> Matrix:
             f" where row 1 has {width}."
         )
     flat = pyarrow.compute.list_flatten(data)
-    empty = null_mask(flat).reshape(-1, width).any(axis=1)
+    empty = np.any(null_mask(flat).reshape(-1, width), axis=1)
     if empty.any():
         raise InputError(f"{raw.name}: column {column!r} has empty or NaN numbers in {row_numbers(empty)}.")
     values: Matrix = flat.cast(pa.float64()).to_numpy().reshape(-1, width)
-    _refuse_infinite(~np.isfinite(values).all(axis=1), raw, column)
+    _refuse_infinite(np.any(~np.isfinite(values), axis=1), raw, column)
     return values
 
 

@@ -91,7 +91,8 @@ def _is_regression(raw: Raw, roles: Roles, needs: tuple[str, ...] | None) -> boo
     real = labels.is_real(raw, roles.label)
     if real and needs is not None and "label" in needs:
         raise InputError(
-            f"{raw.name}: column {roles.label!r} holds real numbers, not classes. Name another with --data.label."
+            f"{raw.name}: column {roles.label!r} holds real numbers, not classes. Name another with"
+            " --data.label."
         )
     return real
 

@@ -103,7 +103,8 @@ def _classified(
         found = [file for file in files_in(subfolder) if file.suffix.lower() in suffixes]
         if not found:
             raise InputError(
-                f"{name}: the class folder {subfolder.name!r} holds no {kind} ({', '.join(sorted(suffixes))})."
+                f"{name}: the class folder {subfolder.name!r} holds no {kind}"
+                f" ({', '.join(sorted(suffixes))})."
             )
         files += found
         labels += [subfolder.name] * len(found)

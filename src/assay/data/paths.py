@@ -77,7 +77,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def parquet_splits(folder: Path) -> dict[str, list[Path]]:
-    """Return the Parquet files of each split of a folder: `test.parquet`, or shards `test-00000-of-00002.parquet`.
+    """Return the Parquet files of each split of a folder: `test.parquet` or `test-00000-of-00002.parquet`.
 
     They may lie in the folder itself or in its subfolder `data`, as hubs lay them out.
 
@@ -98,15 +98,17 @@ def parquet_splits(folder: Path) -> dict[str, list[Path]]:
     return splits
 
 
-def used_splits(splits: Sequence[str], place: str) -> tuple[str, tuple[str, ...]]:
+def used_splits(splits: Sequence[str], place: str, single: str) -> tuple[str, tuple[str, ...]]:
     """Return the split to learn from and those that may serve as its test split, best first.
+
+    `single` shows how one split is named.
 
     Raises:
         InputError: there are several splits and none is called train.
     """
     if len(splits) > 1 and "train" not in splits:
         raise InputError(
-            f"{place} has no split 'train'. It has: {', '.join(sorted(splits))}. Name one of them."
+            f"{place} has no split 'train'. It has: {', '.join(sorted(splits))}. Name one: {single}."
         )
     main = "train" if "train" in splits else splits[0]
     return main, tuple(name for name in TEST_SPLITS if name in splits and name != main)

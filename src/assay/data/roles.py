@@ -58,8 +58,10 @@ def find_roles(raw: Raw, table: Table, needs: Iterable[str] | None) -> Roles:
     for role, names in CANONICAL.items():
         if getattr(roles, role) is None and role in wanted:
             free = {column.lower(): column for column in raw.columns if column not in roles.used()}
+            if "x" in free:
+                free.pop("y", None)  # coordinates
             fits = [free[name] for name in names if name in free and _fault(raw, free[name], role) is None]
-            roles = replace(roles, **{role: fits[0]}) if fits else roles
+            roles = _with(roles, role, fits[0]) if fits else roles
     if not roles.features and "features" in wanted:
         roles = replace(roles, features=_numeric(raw, roles, needs is not None))
     _check_needs(raw, roles, needs)
@@ -81,24 +83,27 @@ def check_roles(raw: Raw, roles: Roles, train: str) -> None:
 
 def is_list(kind: pa.DataType) -> bool:
     """Return whether a type is a list of anything."""
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def is_number(kind: pa.DataType) -> bool:
     """Return whether a type is a number or true/false."""
-    return (
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_decimal(kind)
-    )
+    checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
+    return any(check(kind) for check in checks)
 
 
 def is_text(kind: pa.DataType) -> bool:
     """Return whether a type is text, also when it is kept as a dictionary."""
     if pa.types.is_dictionary(kind):
         return is_text(kind.value_type)
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return any(
+        check(kind) for check in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    )
+
+
+def _with(roles: Roles, role: str, column: str) -> Roles:
+    found: dict[str, Any] = {role: column}
+    return replace(roles, **found)
 
 
 def _wanted(needs: Iterable[str] | None) -> set[str]:
@@ -174,8 +179,8 @@ def _fault(raw: Raw, column: str, role: str) -> str | None:
 
 def _holds_bytes(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+        return bool(kind.get_field_index("bytes") >= 0)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _example(raw: Raw, column: str) -> str:

@@ -46,7 +46,7 @@ _KIND_OF_SUFFIX = {
 }
 _PREFIX = re.compile(r"(?P<kind>[A-Za-z_]{2,}):(?P<place>.*)", re.DOTALL)
 _HUB = re.compile(
-    r"(?P<name>[\w.-]+(/[\w.-]+)?)(/(?P<config>[^@#]+))?(@(?P<revision>[^#\s]+))?(#(?P<split>[\w.-]+))?"
+    r"(?P<name>\w[\w.-]*(/\w[\w.-]*)?)(/(?P<config>[^@#]+))?(@(?P<revision>[^#\s]+))?(#(?P<split>[\w.-]+))?"
 )
 
 
@@ -81,10 +81,9 @@ class Table:
         parse(self.source)
         if self.test is not None:
             parse(self.test)
-        if isinstance(self.features, str):
-            object.__setattr__(self, "features", (self.features,))
-        elif self.features is not None:
-            object.__setattr__(self, "features", tuple(self.features))
+        if self.features is not None:
+            given: str | Iterable[str] = self.features  # a list from JSON, or a single name
+            object.__setattr__(self, "features", (given,) if isinstance(given, str) else tuple(given))
 
     def load(self, needs: Iterable[str] | None = None) -> LoadedTable:
         """Read the rows and give the columns their roles' names.
@@ -253,7 +252,7 @@ def _content(place: Place) -> list[str | None]:
         return ["bundled", place.location, *versions(place.location)]
     if place.kind == "parquet" and place.path.is_dir():
         splits = paths.parquet_splits(place.path)
-        main, tests = paths.used_splits(list(splits), place.text)
+        main, tests = paths.used_splits(list(splits), place.text, f"{place.text}/SPLIT.parquet")
         used = [(name, file) for name in (main, *tests) for file in splits[name]]
         return ["parquet", *(f"{name}:{paths.hash_file(file)}" for name, file in used)]
     if place.kind in ("images", "audio"):

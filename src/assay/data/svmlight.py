@@ -101,8 +101,8 @@ def _find_malformed(path: Path, name: str) -> None:
 def _fault(line: str) -> str | None:
     if not _LINE.fullmatch(line):
         return f"{line[:60]!r} is malformed"
-    label, *pairs = line.split()
-    pairs = [pair.split(":") for pair in pairs if not pair.startswith("qid:")]
+    label, *rest = line.split()
+    pairs = [pair.partition(":")[::2] for pair in rest if not pair.startswith("qid:")]
     for text in (label, *(value for _, value in pairs)):
         try:
             float(text)

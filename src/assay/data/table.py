@@ -39,7 +39,7 @@ class LoadedTable:
     """What the test rows are: the source given as test, or the name of the published split."""
 
     def labels(self, rows: datasets.Dataset | None = None) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Return the class of each row of `rows` (any selection from this table), or of all: int64 [n].
+        """Return the class of each row of `rows` (a selection from this table), or of all: int64 [n].
 
         Raises:
             InputError: the table has no labels.
@@ -49,10 +49,11 @@ class LoadedTable:
         if not self.label_names:
             raise InputError(f"{self.source} has no labels. Name the column with --data.label.")
         column = self._arrow(rows, "label")["label"]
-        return column.to_numpy().astype(np.int64)
+        labels: np.ndarray[Any, np.dtype[np.int64]] = column.to_numpy().astype(np.int64)
+        return labels
 
     def matrix(self, rows: datasets.Dataset | None = None) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Return the features of each row of `rows` (any selection from this table), or of all: float64 [n, d].
+        """Return the features of each row of `rows` (a selection from this table), or of all: float64 [n, d].
 
         Raises:
             InputError: the table has no features.

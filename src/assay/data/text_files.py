@@ -16,6 +16,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -92,8 +93,9 @@ def open_text(path: Path) -> Iterator[IO[str]]:
 
 
 def _open_bytes(path: Path) -> IO[bytes]:
-    opener = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix.lower(), open)
-    return cast("IO[bytes]", opener(path, "rb"))
+    if path.suffix.lower() == ".gz":
+        return cast("IO[bytes]", gzip.open(path, "rb"))
+    return bz2.open(path, "rb") if path.suffix.lower() == ".bz2" else path.open("rb")
 
 
 def _check_utf8(file: IO[bytes], path: Path) -> None:
@@ -196,7 +198,7 @@ def _number_or_empty(cell: str) -> bool:
 
 def _array(file: IO[str], name: str) -> Iterator[dict[str, Any]]:
     try:
-        records = json.load(file, object_pairs_hook=lambda pairs: _object(pairs, name))
+        records = json.load(file, object_pairs_hook=partial(_object, where=name))
     except json.JSONDecodeError as error:
         raise InputError(f"{name}, line {error.lineno}, column {error.colno}: {error.msg}.") from None
     for position, record in enumerate(records, start=1):
@@ -209,7 +211,7 @@ def _lines(file: IO[str], name: str) -> Iterator[dict[str, Any]]:
             continue
         where = f"{name}, line {number}"
         try:
-            record = json.loads(line, object_pairs_hook=lambda pairs, where=where: _object(pairs, where))
+            record = json.loads(line.rstrip(), object_pairs_hook=partial(_object, where=where))
         except json.JSONDecodeError as error:
             raise InputError(
                 f"{where}, column {error.colno}: {error.msg}. Expected one JSON object a line, or one array"
@@ -250,4 +252,6 @@ def _kind(value: Any) -> str:
         return "true or false"
     if isinstance(value, int | float):
         return "a number"
-    return {str: "text", list: "a list"}.get(type(value), "an object")
+    if isinstance(value, str):
+        return "text"
+    return "a list" if isinstance(value, list) else "an object"

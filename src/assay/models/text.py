@@ -157,8 +157,8 @@ class TextModel(ABC):
         """Give log p(continuation | prompt) for each pair.
 
         Prompt and continuation are joined as they are (no space is put between) and tokenised together, as
-        the model would read them. The continuation's tokens are those that end after the prompt's last character:
-        a token that spans the border counts as the continuation's. Chat templates are not applied.
+        the model would read them. The continuation's tokens are those that end after the prompt's last
+        character: a token that spans the border counts as the continuation's. Chat templates are not applied.
 
         Args:
             prompts: the given texts.

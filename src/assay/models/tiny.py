@@ -16,8 +16,8 @@ def word_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizer
     """Build a tokenizer whose tokens are the most frequent words of `texts`.
 
     A token keeps the space before it (" word"), so that decoding gives the text back, apart from words
-    outside the vocabulary, which become `<unk>`. `<s>` stands before every text; `</s>` is there for a model to end
-    with and is not added.
+    outside the vocabulary, which become `<unk>`. `<s>` stands before every text; `</s>` is there for a
+    model to end with and is not added.
 
     Args:
         texts: where the words are counted.

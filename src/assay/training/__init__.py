@@ -1,4 +1,4 @@
-"""Training and evaluation of PyTorch models: the same loop on one core, on a GPU and over several processes."""
+"""Training and evaluation of PyTorch models: one loop for a core, a GPU and several processes."""
 
 from __future__ import annotations
 

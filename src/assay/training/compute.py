@@ -55,8 +55,8 @@ class Compute:
         strategy = self.resolve_strategy()
         if strategy in ("ddp", "fsdp") and not _under_torchrun() and multiprocessing.parent_process():
             raise InputError(
-                f"compute.strategy {strategy!r} starts the whole command once for each device, which a worker "
-                "process cannot do. Use 'ddp_spawn', or start the command with torchrun."
+                f"compute.strategy {strategy!r} starts the whole command once for each device, which a "
+                "worker process cannot do. Use 'ddp_spawn', or start the command with torchrun."
             )
         try:
             return Fabric(
@@ -84,5 +84,5 @@ def _under_torchrun() -> bool:
 def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise InputError(
-            f"compute.{name} is {value!r}; it must be one of {', '.join(choices)}.{nearest(str(value), choices)}"
+            f"compute.{name} is {value!r}; use one of {', '.join(choices)}.{nearest(str(value), choices)}"
         )

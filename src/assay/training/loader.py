@@ -18,7 +18,7 @@ def batches(
 ) -> TensorBatches:
     """Return batches of the rows of `tensors`, which can be iterated again and again.
 
-    A `DataLoader` fetches and collates row by row; this indexes once for each batch, and stays on the tensors' device.
+    A `DataLoader` fetches and collates row by row; this indexes once for each batch, on the tensors' device.
 
     Args:
         tensors: with the same number of rows, on one device.
@@ -61,14 +61,29 @@ class TensorBatches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         order = self._order()
-        together = self.batch_size * self.processes
-        for start in range(0, len(self) * together, together):
-            yield tuple(tensor[self._part(order[start : start + together])] for tensor in self.tensors)
+        for index in order.split(self.batch_size * self.processes)[: len(self)]:
+            rows = index if self.processes == 1 else self._share(index, order)
+            yield tuple(tensor.index_select(0, rows) for tensor in self.tensors)
 
     def shard(self, rank: int, processes: int) -> TensorBatches:
         """Return the part of one of several processes, which all hold the same tensors and generator.
 
-        One step of all processes together sees the rows that a single process with a batch that many times as large
-        would see. A last batch that they cannot share equally is filled up with rows that were seen before.
+        One step of all processes sees the rows that one process would see with a batch that many times as
+        large. A last batch that they cannot share equally is filled up with the first rows of the pass.
+
+        Raises:
+            ValueError: there are fewer rows than processes.
         """
+        if len(self.tensors[0]) < processes:
+            raise ValueError(f"{len(self.tensors[0])} rows cannot be shared by {processes} processes.")
         return replace(self, rank=rank, processes=processes)
+
+    def _order(self) -> Tensor:
+        rows, device = len(self.tensors[0]), self.tensors[0].device
+        if self.generator is None:
+            return torch.arange(rows, device=device)
+        return torch.randperm(rows, generator=self.generator, device=self.generator.device).to(device)
+
+    def _share(self, index: Tensor, order: Tensor) -> Tensor:
+        missing = -len(index) % self.processes
+        return torch.cat([index, order[:missing]]).chunk(self.processes)[self.rank]

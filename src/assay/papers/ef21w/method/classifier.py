@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import torch
@@ -51,7 +50,7 @@ class LinearClassifier:
         (folder / "classifier.json").write_text(json.dumps(plain, indent=2))
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> LinearClassifier:
         """Read what `save` wrote."""
         arrays = {
             name: tensor.numpy() for name, tensor in load_file(folder / "classifier.safetensors").items()

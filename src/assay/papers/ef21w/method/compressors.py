@@ -254,8 +254,9 @@ class Threshold:
 class FixedGrid:
     """Rounding to a grid of 2^b - 1 points, `step` apart, around 0; the `exact` largest are sent as they are.
 
-    The grid is step * {-(2^(b-1) - 1), ..., 2^(b-1) - 1} with b = `width` bits. The same grid serves large and small vectors, so C is deterministic but not homogeneous. No coordinate
-    is moved by more than its own magnitude, and the exact ones not at all: alpha = exact/d.
+    The grid is step * {-(2^(b-1) - 1), ..., 2^(b-1) - 1} with b = `width` bits. It is the same for large and
+    small vectors, so C is deterministic but not homogeneous. No coordinate is moved by more than its own
+    magnitude, and the exact ones not at all: alpha = exact/d.
     """
 
     step: float
@@ -314,17 +315,20 @@ class Blockwise:
         self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
     ) -> Compressed:
         """Compress the blocks in order; indices are those of the whole vector."""
-        parts = [self.compressor.compress(part, generator) for part in vectors.split(self.sizes, dim=-1)]
-        values = torch.cat([part.values for part in parts], dim=-1)
-        bits = sum((part.bits for part in parts[1:]), start=parts[0].bits)
-        return Compressed(values, _shifted_indices(parts), bits, vectors.shape[-1])
+        return joined(
+            [self.compressor.compress(part, generator) for part in vectors.split(self.sizes, dim=-1)]
+        )
 
 
-def _shifted_indices(parts: Sequence[Compressed]) -> Int[Tensor, "*batch k"] | None:
-    shifted, offset = [], 0
+def joined(parts: Sequence[Compressed]) -> Compressed:
+    """Return the messages about neighbouring blocks as one, with the positions in the whole vector."""
+    dimension = sum(part.dimension for part in parts)
+    bits = sum((part.bits for part in parts[1:]), start=parts[0].bits)
+    indices, offset = [], 0
     for part in parts:
         if part.indices is None:
-            return None
-        shifted.append(part.indices + offset)
+            return Compressed(torch.cat([part.dense() for part in parts], dim=-1), None, bits, dimension)
+        indices.append(part.indices + offset)
         offset += part.dimension
-    return torch.cat(shifted, dim=-1)
+    values = torch.cat([part.values for part in parts], dim=-1)
+    return Compressed(values, torch.cat(indices, dim=-1), bits, dimension)

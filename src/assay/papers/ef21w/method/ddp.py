@@ -9,7 +9,6 @@ u_i = C(grad f_i / (n w_i) - g_i), and hands g to the optimiser in place of the 
 # there is no `from __future__ import annotations`.
 import zlib
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from typing import Any, Literal
 
 import torch
@@ -17,7 +16,7 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .compressors import Compressed, Compressor, float_bits
+from .compressors import Compressed, Compressor, float_bits, joined
 from .smoothness import SmoothnessProfile
 
 
@@ -143,18 +142,23 @@ class EF21WState:
         self.bits_sent += sum(int(message.bits) for message in messages)
         return messages
 
-    def advance(
-        self, names: list[str], sent: list[Tensor], update: Tensor, gradients: Sequence[Tensor]
-    ) -> None:
+    def send_all(self, vectors: list[Tensor]) -> list[Compressed]:
+        """Return the messages of the first exchange: everything, as it is."""
+        self.bits_sent += sum(vector.numel() * float_bits(vector) for vector in vectors)
+        return [Compressed(vector, None, 0, vector.numel()) for vector in vectors]
+
+    def advance(self, names: list[str], sent: Tensor, update: Tensor, gradients: Sequence[Tensor]) -> None:
         """Add u_i to the memories and sum_i w_i u_i to the estimates, and write those into `gradients`."""
         if not torch.isfinite(update).all():
             self._refuse(gradients)
             return
-        parts = update.split([vector.numel() for vector in sent])
+        sizes = [gradient.numel() for gradient in gradients]
         scale = 1.0 if self.loss_scale is None else self.loss_scale()
-        for name, vector, part, gradient in zip(names, sent, parts, gradients, strict=True):
-            self.memory[name] = self.memory[name] + vector if name in self.memory else vector.clone()
-            self.estimate[name] = self.estimate[name] + part if name in self.estimate else part.clone()
+        for name, vector, part, gradient in zip(
+            names, sent.split(sizes), update.split(sizes), gradients, strict=True
+        ):
+            self.memory[name] = self.memory.get(name, 0.0) + vector
+            self.estimate[name] = self.estimate.get(name, 0.0) + part
             gradient.copy_((self.estimate[name] * scale).view_as(gradient))
 
     def _refuse(self, gradients: Sequence[Tensor]) -> None:
@@ -193,18 +197,14 @@ def ef21w_hook(
     names, gradients = state.names_of(bucket.parameters()), bucket.gradients()
     vectors = state.innovations(names, gradients)
     first = any(name not in state.memory for name in names)
-    if first and state.init == "full":
-        state.bits_sent += sum(vector.numel() * float_bits(vector) for vector in vectors)
-        messages = [Compressed(vector, None, 0, vector.numel()) for vector in vectors]
-    else:
-        messages = state.compress(vectors)
-    exchange = _exchange_dense if any(message.indices is None for message in messages) else _exchange_pairs
+    message = joined(state.send_all(vectors) if first and state.init == "full" else state.compress(vectors))
 
-    def finish(update: Tensor) -> Tensor:
-        state.advance(names, [message.dense() for message in messages], update, gradients)
-        return bucket.buffer()
+    def finish(received: torch.futures.Future[Tensor]) -> Tensor:
+        state.advance(names, message.dense(), received.value(), gradients)
+        buffer: Tensor = bucket.buffer()
+        return buffer
 
-    return exchange(state, messages, finish)
+    return _weighted_sum(state, message).then(finish)
 
 
 def gather_weights(
@@ -226,41 +226,25 @@ def gather_weights(
     return SmoothnessProfile(float(constants.mean()), constants).weights(floor)
 
 
-def _exchange_dense(
-    state: EF21WState, messages: list[Compressed], finish: Callable[[Tensor], Tensor]
-) -> torch.futures.Future[Tensor]:
-    """Sum w_i u_i over the ranks with an all-reduce of whole vectors."""
-    weighted = state.weight * torch.cat([message.dense() for message in messages])
-    work = dist.all_reduce(weighted, group=state.process_group, async_op=True)
-    return work.get_future().then(lambda _: finish(weighted))
+def _weighted_sum(state: EF21WState, message: Compressed) -> torch.futures.Future[Tensor]:
+    """Return sum_i w_i u_i over the ranks, as soon as it is there."""
+    weighted = state.weight * message.values
+    future: torch.futures.Future[Tensor]
+    if message.indices is None:
+        future = dist.all_reduce(weighted, group=state.process_group, async_op=True).get_future()
+        return future.then(lambda _: weighted)
+    words = torch.cat([weighted.view(torch.int32), message.indices.to(torch.int32)])
+    received = words.new_empty(state.world_size, len(words))
+    work = dist.all_gather_into_tensor(received.view(-1), words, group=state.process_group, async_op=True)
+    future = work.get_future()
+    return future.then(lambda _: _scatter(received, weighted, message.dimension))
 
 
-def _exchange_pairs(
-    state: EF21WState, messages: list[Compressed], finish: Callable[[Tensor], Tensor]
-) -> torch.futures.Future[Tensor]:
-    """Sum w_i u_i over the ranks with one all-gather of values and int32 positions in the bucket."""
-    offsets = [0, *accumulate(message.dimension for message in messages)]
-    values = state.weight * torch.cat([message.values for message in messages])
-    positions = torch.cat(
-        [_positions(message) + offset for message, offset in zip(messages, offsets[:-1], strict=True)]
-    )
-    payload = torch.cat([values.view(torch.int32), positions.to(torch.int32)])
-    received = payload.new_empty(state.world_size * len(payload))
-    work = dist.all_gather_into_tensor(received, payload, group=state.process_group, async_op=True)
-
-    def scatter() -> Tensor:
-        table = received.view(state.world_size, -1)
-        words = len(payload) - len(positions)
-        all_values = table[:, :words].contiguous().view(values.dtype)
-        update = values.new_zeros(offsets[-1])
-        return update.index_add_(0, table[:, words:].flatten(), all_values.flatten())
-
-    return work.get_future().then(lambda _: finish(scatter()))
-
-
-def _positions(message: Compressed) -> Tensor:
-    assert message.indices is not None
-    return message.indices
+def _scatter(received: Tensor, like: Tensor, dimension: int) -> Tensor:
+    """Add up what all ranks sent: rows of values (like `like`) and their positions."""
+    split = received.shape[1] - len(like)
+    values = received[:, :split].contiguous().view(like.dtype)
+    return like.new_zeros(dimension).index_add_(0, received[:, split:].flatten(), values.flatten())
 
 
 def _gathered(own: Tensor, group: dist.ProcessGroup) -> Tensor:

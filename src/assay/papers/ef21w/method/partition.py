@@ -41,7 +41,7 @@ def partition_max_variance(features: Any, num_clients: int) -> Int[np.ndarray, "
     """Split the rows so that the variance L_var of the clients' smoothness constants is large, greedily.
 
     Rows are sorted by norm; client i = 1..n starts with number floor((m/n)(i - 1/2)) of them; each remaining
-    row goes, in sorted order, to the client with room where it makes L_var largest. L_i is counted as
+    row, from the longest down, goes to the client with room where it makes L_var largest. L_i is counted as
     lambda_max(A_i^T A_i) over the final number of rows, so a client's constant grows with each row.
 
     A row adds at most ||a||^2 to lambda_max, which bounds what any client could gain; clients are tried
@@ -57,7 +57,7 @@ def partition_max_variance(features: Any, num_clients: int) -> Int[np.ndarray, "
     room = rows // num_clients
     starts = np.floor(room * (np.arange(num_clients) + 0.5)).astype(int)
     split = _GreedySplit(table, squared_norms, order[starts], room)
-    for row in np.delete(order, starts):
+    for row in np.delete(order, starts)[::-1]:
         split.add(int(row))
     return np.array(split.members)
 
@@ -77,14 +77,14 @@ class _GreedySplit:
         # convex in the growth, so the best case is all of ||a||^2 or nothing
         bounds = np.where(self.open, np.maximum(self._gains(self.squared_norms[row]), 0.0), -np.inf)
         best, best_gain, best_gram, best_curvature = -1, -np.inf, None, 0.0
-        for client in np.argsort(-bounds, kind="stable"):
+        for client in np.argsort(-bounds, kind="stable").tolist():
             if bounds[client] <= best_gain:
                 break
             gram = self._bordered(client, row)
             curvature = float(np.linalg.eigvalsh(gram)[-1])
             gain = float(self._gains(curvature - self.curvatures[client])[client])
             if gain > best_gain:
-                best, best_gain, best_gram, best_curvature = int(client), gain, gram, curvature
+                best, best_gain, best_gram, best_curvature = client, gain, gram, curvature
         assert best_gram is not None
         self.members[best].append(row)
         self.grams[best], self.curvatures[best] = best_gram, best_curvature
@@ -96,7 +96,8 @@ class _GreedySplit:
         n (2 L_i g + g^2) - (2 S g + g^2) for a growth of g, one number a client.
         """
         n, total = len(self.curvatures), self.curvatures.sum()
-        return growth * (2.0 * (n * self.curvatures - total) + (n - 1) * growth)
+        change: np.ndarray = growth * (2.0 * (n * self.curvatures - total) + (n - 1) * growth)
+        return change
 
     def _bordered(self, client: int, row: int) -> np.ndarray:
         """Return the client's Gram matrix with one row more."""
@@ -114,13 +115,13 @@ def _squared_norms(features: Any) -> np.ndarray:
     if sparse.issparse(features):
         return np.asarray(features.multiply(features).sum(axis=1)).ravel()
     table = features.numpy() if isinstance(features, Tensor) else np.asarray(features)
-    return np.einsum("md,md->m", table, table)
+    return np.asarray(np.einsum("md,md->m", table, table))
 
 
 def _dense_row(table: Any, row: int) -> np.ndarray:
     if sparse.issparse(table):
         return np.asarray(table[[row]].toarray()).ravel()
-    return table[row]
+    return np.asarray(table[row])
 
 
 def _rows_used(rows: int, num_clients: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp, vmap
+from torch.func import functional_call, grad, vmap
 
 from .rows import DenseRows, Rows, SparseRows
 from .smoothness import SmoothnessProfile
@@ -310,8 +310,7 @@ class ModuleSum:
         """Return H_i v_i with the Hessian H_i of f_i at x."""
 
         def product(inputs: Tensor, targets: Tensor, vector: Tensor) -> Tensor:
-            found: Tensor = jvp(lambda point: grad(self._local)(point, inputs, targets), (x,), (vector,))[1]
-            return found
+            return _hessian_product(lambda point: self._local(point, inputs, targets), x, vector)
 
         return vmap(product)(self._inputs, self._targets, vectors)
 
@@ -325,6 +324,12 @@ class ModuleSum:
     def _gradients(self, x: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
         found: Tensor = vmap(grad(self._local), in_dims=(None, 0, 0))(x, inputs, targets)
         return found
+
+
+def _hessian_product(function: Callable[[Tensor], Tensor], x: Tensor, vector: Tensor) -> Tensor:
+    """Return H v as the gradient of <grad f(x), v>."""
+    found: Tensor = grad(lambda point: grad(function)(point) @ vector)(x)
+    return found
 
 
 class FunctionSum:
@@ -352,7 +357,7 @@ class FunctionSum:
     def hessian_products(self, x: Float[Tensor, " d"], vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """Return H_i v_i with the Hessian H_i of f_i at x."""
         pairs = zip(self._functions, vectors, strict=True)
-        return torch.stack([jvp(grad(function), (x,), (vector,))[1] for function, vector in pairs])
+        return torch.stack([_hessian_product(function, x, vector) for function, vector in pairs])
 
 
 class BatchedSum:

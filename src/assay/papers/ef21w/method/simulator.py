@@ -137,9 +137,7 @@ class EF21:
         self._profile = profile
         self._check_sizes()
         self.weights = self._resolve_weights(weights)
-        self.participation = torch.as_tensor(participation, dtype=torch.float64)
-        if not ((self.participation > 0) & (self.participation <= 1)).all():
-            raise ValueError(f"participation is {participation}: probabilities lie in (0, 1].")
+        self.participation = self._resolve_participation(participation)
         self._everyone = bool((self.participation == 1).all())
         self.stepsize = self._resolve_stepsize(stepsize)
         self._scale = (1.0 / (problem.num_clients * self.weights))[:, None]
@@ -290,6 +288,15 @@ class EF21:
                 f"there must be {n} of them, above 0, with sum 1."
             )
         return given
+
+    def _resolve_participation(self, participation: float | Tensor) -> Float[Tensor, " n"]:
+        given = torch.as_tensor(participation, dtype=torch.float64)
+        if given.shape not in ((), (self.problem.num_clients,)) or not ((given > 0) & (given <= 1)).all():
+            raise ValueError(
+                f"participation is {participation}: give one probability in (0, 1], "
+                f"or one for each of {self.problem.num_clients} clients."
+            )
+        return given.expand(self.problem.num_clients)
 
     def _resolve_stepsize(self, stepsize: Any) -> StepSize:
         if isinstance(stepsize, StepSize):

@@ -15,6 +15,7 @@ from torch import Tensor
 from .smoothness import FeatureSupport, SmoothnessProfile
 
 Mean = Literal["am", "qm"]
+RareRule = Literal["tight", "safe", "paper"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def ef21_stepsize(
     *,
     participation: float | Float[Tensor, " n"] = 1.0,
     features: FeatureSupport | None = None,
-    rare: Literal["safe", "paper"] = "safe",
+    rare: RareRule = "tight",
     pl_constant: float | None = None,
 ) -> StepSize:
     """Return the largest step size that the theory of EF21 and EF21-W allows.
@@ -81,9 +82,12 @@ def ef21_stepsize(
         alpha: the compressor's contraction; with `features`, that for vectors of r coordinates.
         mean: which mean of the L_i.
         participation: the probability with which clients take part in a round, one or one a client.
-        features: who has which feature; then L_AM shrinks by √(share of clients that a feature concerns).
-        rare: with `features`, the share is c/n ("paper") or max(c/n, C_v) with C_v = max_j Σ_{i∈S_j} v_i,
-            which the argument above supports ("safe").
+        features: who has which feature; then the constant is smaller, see `rare`.
+        rare: with `features` and C_v = max_j Σ_{i∈S_j} v_i over the owners S_j of feature j, the constant is
+            √(c/n) L_AM ("paper"), √max(c/n, C_v) L_AM ("safe") or C_v L_AM ("tight"). The argument above gives
+            a factor √C_v by Cauchy-Schwarz over the owners of each coordinate, and another one because
+            ∇f_i moves only with the coordinates that client i owns; so "tight" is proven, and
+            C_v L_AM = max_j (1/n) Σ_{i∈S_j} L_i still is at least L. "paper" is not proven for unequal v.
         pl_constant: μ > 0 where f has the Polyak-Łojasiewicz property; then the rate is linear and
             γ = min(1/(L + √2 L_AM ξ(α)), θ/(2μ)).
 
@@ -135,20 +139,21 @@ def distortion(
 
 
 def _rare_features(
-    profile: SmoothnessProfile, alpha: float, mean: Mean, features: FeatureSupport, rare: str
+    profile: SmoothnessProfile, alpha: float, mean: Mean, features: FeatureSupport, rare: RareRule
 ) -> StepSize:
-    """γ = 1/(L + √share M ξ(α)); M is L_AM, and before this paper it was min(L_QM, √(c/n) max_i L_i)."""
-    share = features.share()
+    """γ = 1/(L + M ξ(α)); before this paper M was √(c/n) min(L_QM, √(c/n) max_i L_i)."""
+    owners, weighted = features.share(), features.share(profile.weights())
     if mean == "qm":
-        constant = min(profile.qm, math.sqrt(share) * float(profile.L_i.max()))
+        rule = "√(c/n) min(L_QM, √(c/n) max L_i)"
+        constant = math.sqrt(owners) * min(profile.qm, math.sqrt(owners) * float(profile.L_i.max()))
+    elif rare == "paper":
+        rule, constant = "√(c/n) L_AM", math.sqrt(owners) * profile.am
+    elif rare == "safe":
+        rule, constant = "√max(c/n, C_v) L_AM", math.sqrt(max(owners, weighted)) * profile.am
     else:
-        constant = profile.am
-        if rare == "safe":
-            share = max(share, features.share(profile.weights()))
-    symbol = "L_AM" if mean == "am" else "min(L_QM, √(c/n) max L_i)"
-    terms = {"L": profile.L, "M": constant, "share": share, "alpha": alpha, "xi": xi(alpha)}
-    rule = f"1 / (L + √share M ξ(α)), M = {symbol}"
-    return _step(profile, rule, math.sqrt(share) * constant * xi(alpha), terms)
+        rule, constant = "C_v L_AM", weighted * profile.am
+    terms = {"L": profile.L, "M": constant, "c/n": owners, "C_v": weighted, "alpha": alpha, "xi": xi(alpha)}
+    return _step(profile, f"1 / (L + M ξ(α)), M = {rule}", constant * xi(alpha), terms)
 
 
 def _polyak_lojasiewicz(profile: SmoothnessProfile, alpha: float, mean: Mean, constant: float) -> StepSize:

@@ -15,6 +15,9 @@ from .identity import module_of
 Inputs = Any
 """A batch of raw inputs: a tensor, a sequence (texts, pairs of texts) or a mapping of tensors."""
 
+Model = Callable[..., Any]
+"""Anything callable on a batch of raw inputs: a function, a module, a bound method."""
+
 
 @dataclass(frozen=True)
 class Replies:
@@ -141,7 +144,7 @@ def join(batches: Sequence[Inputs]) -> Inputs:
     return [row for batch in batches for row in batch]
 
 
-def run(model: Callable[[Inputs], Any], inputs: Inputs) -> Any:
+def run(model: Model, inputs: Inputs) -> Any:
     """Call a model on a batch without gradients, on the device of its weights; a mapping becomes keywords."""
     module = module_of(model)
     with torch.no_grad():

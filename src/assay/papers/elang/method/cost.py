@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,20 +48,33 @@ def count_flops(function: Callable[..., Any], *arguments: Any) -> int:
     """Return the floating-point operations of one call, by torch's counter.
 
     It counts matrix products, convolutions and attention; look-ups, additions and what does not run in torch
-    count nothing. Attention runs as plain products meanwhile, because the counter passes over fused CPU kernels.
+    count nothing. Attention runs as plain products meanwhile, because the counter passes over fused CPU
+    kernels.
     """
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         function(*arguments)
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
-def seconds(function: Callable[..., Any], *arguments: Any, repeats: int = 3) -> float:
-    """Return the shortest wall time of `repeats` calls, in seconds, after one that is not counted."""
-    timings = []
-    for _ in range(repeats + 1):
+class Stopwatch:
+    """Adds up the wall time of named parts, devices included:
+
+    with stopwatch.timing("swift"):
+        swift(inputs)
+    """
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def timing(self, part: str) -> Iterator[None]:
+        """Add the time of the block to `part`."""
         start = time.perf_counter()
-        function(*arguments)
+        yield
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        timings.append(time.perf_counter() - start)
-    return min(timings[1:])
+        self.seconds[part] += time.perf_counter() - start
+
+    def costs(self, rows: int) -> Costs:
+        """Return the seconds a row of the parts `swift`, `super` and `head`."""
+        return Costs(*(self.seconds[part] / rows for part in ("swift", "super", "head")))

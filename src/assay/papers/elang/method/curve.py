@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Num
+from jaxtyping import Bool, Float, Int, Num, Shaped
 from numpy import ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class RoutingCurve:
-    """Quality and cost of a pair for each number m = 0..n of rows routed to Super, in ascending order of score.
+    """Quality and cost of a pair for each number m = 0..n of rows routed to Super, lowest scores first.
 
     quality(m) = [Σ_{i ≤ m} super_i + Σ_{i > m} swift_i] / n and cost(m) = base + Σ_{i ≤ m} routed_i / n.
-    Equal scores cannot be told apart by a threshold, so only the `cuts` are reachable. Scores that are not finite
-    (NaN, ±∞) always go to Super and come first.
+    Equal scores cannot be told apart by a threshold, so only the `cuts` are reachable. Scores that are not
+    finite (NaN, ±∞) always go to Super and come first.
     """
 
     scores: Float[ndarray, " rows"]
@@ -40,8 +40,8 @@ class RoutingCurve:
     def measure(
         cls,
         scores: Num[ndarray, " rows"],
-        swift_quality: Num[ndarray, " rows"] | Bool[ndarray, " rows"],
-        super_quality: Num[ndarray, " rows"] | Bool[ndarray, " rows"],
+        swift_quality: Shaped[ndarray, " rows"],
+        super_quality: Shaped[ndarray, " rows"],
         base_cost: float | None = None,
         routed_cost: float | Float[ndarray, " rows"] | None = None,
     ) -> RoutingCurve:
@@ -57,18 +57,20 @@ class RoutingCurve:
         Raises:
             ValueError: No rows, different lengths, or a quality that is NaN.
         """
-        _check_rows(scores, swift_quality, super_quality)
+        check_columns(scores, swift_quality, super_quality)
         valid = np.isfinite(scores)
         invalid = len(scores) - int(np.count_nonzero(valid))
         if invalid:
             scores = np.where(valid, scores, np.finfo(np.float64).min)
+        if scores.dtype.kind != "f":
+            scores = scores.astype(np.float64)
         order, distinct = ascending(scores)
         return cls(
             scores=scores,
             order=order,
             gains=_cumulative(_difference(super_quality, swift_quality).take(order)),
             reachable=np.concatenate([[invalid == 0], distinct, [True]]),
-            swift_total=swift_quality.sum().item(),
+            swift_total=float(swift_quality.sum()),
             invalid=invalid,
             base_cost=base_cost,
             routed_cost=routed_cost,
@@ -87,7 +89,7 @@ class RoutingCurve:
     @property
     def super_quality(self) -> float:
         """Return the mean quality of Super alone."""
-        return (self.swift_total + self.gains[-1].item()) / self.rows
+        return (self.swift_total + float(self.gains[-1])) / self.rows
 
     @cached_property
     def cuts(self) -> Int[ndarray, " reachable"]:
@@ -102,7 +104,8 @@ class RoutingCurve:
     @cached_property
     def quality(self) -> Float[ndarray, " reachable"]:
         """Return the joint quality at each cut."""
-        return (self.swift_total + self.gains[self.cuts]) / self.rows
+        quality: ndarray = (self.swift_total + self.gains[self.cuts]) / self.rows
+        return quality
 
     @cached_property
     def cost(self) -> Float[ndarray, " reachable"] | None:
@@ -110,8 +113,10 @@ class RoutingCurve:
         if self.base_cost is None or self.routed_cost is None:
             return None
         if isinstance(self.routed_cost, ndarray):
-            return self.base_cost + _cumulative(self.routed_cost.take(self.order))[self.cuts] / self.rows
-        return self.base_cost + self.share * self.routed_cost
+            routed: ndarray = _cumulative(self.routed_cost.take(self.order))[self.cuts] / self.rows
+        else:
+            routed = self.share * self.routed_cost
+        return self.base_cost + routed
 
     @cached_property
     def thresholds(self) -> Float[ndarray, " reachable"]:
@@ -138,7 +143,7 @@ class RoutingCurve:
         return int(np.argmax(enough)) if enough.any() else self.rows
 
     def afford(self, budget: float) -> int:
-        """Return the number of routed rows with the best quality at a mean cost ≤ budget; the fewest among equals.
+        """Return how many routed rows give the best quality at a mean cost ≤ budget; the fewest among equals.
 
         Raises:
             ValueError: Costs are unknown, or even the cheapest cut costs more.
@@ -160,7 +165,7 @@ class RoutingCurve:
         """
         if not 0 <= share <= 1:
             raise ValueError(f"The share of Super must be between 0 and 1, got {share}.")
-        position = np.searchsorted(self.cuts, share * self.rows + 1e-9, side="right") - 1
+        position = int(np.searchsorted(self.cuts, share * self.rows + 1e-9, side="right")) - 1
         return int(self.cuts[max(position, 0)])
 
     def quality_at_share(self, share: float) -> float:
@@ -168,7 +173,7 @@ class RoutingCurve:
         return float(np.interp(share, self.share, self.quality))
 
     def cost_to_reach(self, level: float) -> float | None:
-        """Return the least cost with quality ≥ level; None if no threshold reaches it or costs are unknown."""
+        """Return the least cost with quality ≥ level; None if it is never reached or costs are unknown."""
         if self.cost is None:
             return None
         reached = self.cost[self.quality >= level - 1e-12]
@@ -177,7 +182,8 @@ class RoutingCurve:
     def area(self) -> float:
         """Return the mean quality over Super shares from 0 to 1.
 
-        Where invalid rows keep the share from reaching 0, the first reachable quality stands for what is left of it.
+        Where invalid rows keep the share from reaching 0, the first reachable quality stands for what is left
+        of it.
         """
         share, quality = np.concatenate([[0.0], self.share]), np.concatenate([self.quality[:1], self.quality])
         return float(np.trapezoid(quality, share))
@@ -200,9 +206,9 @@ def ascending(
 ) -> tuple[Int[ndarray, " rows"], Bool[ndarray, " neighbours"]]:
     """Return row numbers by ascending finite score, and where neighbours in that order differ.
 
-    One in-place sort of doubles instead of an argsort, three times as fast: the lowest bits of each double make room
-    for its row number. Scores that were computed in float32 lose nothing by it; doubles that agree in all the other
-    bits may come out swapped, and are sorted again.
+    One in-place sort of doubles instead of an argsort, three times as fast: the lowest bits of each double
+    make room for its row number. Scores that were computed in float32 lose nothing by it; doubles that agree
+    in all the other bits may come out swapped, and are sorted again.
     """
     keys = np.add(scores, 0.0, dtype=np.float64)  # adding 0 turns −0.0 into 0.0
     bits = keys.view(np.uint64)
@@ -223,8 +229,8 @@ def ascending(
 
 
 def _difference(
-    super_quality: Num[ndarray, " rows"] | Bool[ndarray, " rows"],
-    swift_quality: Num[ndarray, " rows"] | Bool[ndarray, " rows"],
+    super_quality: Shaped[ndarray, " rows"],
+    swift_quality: Shaped[ndarray, " rows"],
 ) -> Num[ndarray, " rows"]:
     if super_quality.dtype == bool and swift_quality.dtype == bool:
         return super_quality.view(np.int8) - swift_quality.view(np.int8)
@@ -238,7 +244,8 @@ def _cumulative(values: Num[ndarray, " rows"]) -> Num[ndarray, " cuts"]:
     return sums
 
 
-def _check_rows(*columns: ndarray) -> None:
+def check_columns(*columns: ndarray) -> None:
+    """Refuse columns of different lengths or without rows, and a quality (any but the first) that is NaN."""
     lengths = [len(column) for column in columns]
     if min(lengths) == 0 or len(set(lengths)) > 1:
         raise ValueError(f"Scores and qualities must be as many, and at least one; got {lengths}.")

@@ -10,14 +10,14 @@ from torch import Tensor
 
 
 def free_energy(
-    logits: Float[Tensor, "..."], temperature: float = 1.0, dim: int = -1
-) -> Float[Tensor, "..."]:
+    logits: Float[Tensor, "*shape"], temperature: float = 1.0, dim: int = -1
+) -> Float[Tensor, "*rest"]:
     """Return the free energy F(x) = −T log Σ_c exp(f_c(x) / T).
 
     A classifier with logits f defines energies E(x, c) = −f_c(x) and a density p(x) ∝ exp(−F(x)): a low free
     energy means that the model knows the input. As T → 0, F → −max_c f_c.
-    Half-precision logits are summed in float32: over a vocabulary of 32 thousand, half precision is off by whole
-    units. Masked classes (−∞) are fine; NaN stays NaN.
+    Half-precision logits are summed in float32: over a vocabulary of 32 thousand, half precision is off by
+    whole units. Masked classes (−∞) are fine; NaN stays NaN.
 
     Args:
         logits: Unnormalised logits, classes along `dim`.
@@ -56,6 +56,6 @@ def mean_over_steps(
     return values.masked_fill(~mask, 0.0).sum(dim=1) / mask.sum(dim=1)
 
 
-def at_least_float32(logits: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+def at_least_float32(logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Cast half-precision logits to float32; leave wider ones as they are."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

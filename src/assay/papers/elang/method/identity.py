@@ -22,8 +22,8 @@ def module_of(model: Callable[..., Any]) -> nn.Module | None:
 def fingerprint(model: Callable[..., Any]) -> str | None:
     """Identify a model: by its weights if it has some, else by its own `fingerprint()`, else by its name.
 
-    Of each tensor the name, shape, type and up to 4,096 evenly spaced values are hashed, so that a model of many
-    gigabytes takes milliseconds. Functions made by one `lambda` or closure cannot be told apart.
+    Of each tensor the name, shape, type and up to 4,096 evenly spaced values are hashed, so that a model of
+    many gigabytes takes milliseconds. Functions made by one `lambda` or closure cannot be told apart.
     """
     module = module_of(model)
     if module is not None:
@@ -75,8 +75,8 @@ def same_labels(swift: Sequence[str] | None, super_: Sequence[str] | None) -> tu
     if mine != other:
         what = "the same labels in another order" if sorted(mine) == sorted(other) else "other labels"
         raise ValueError(
-            f"Swift and Super have {what}: {list(swift)} and {list(super_)}. An answer would change its meaning"
-            " with the route. Give both models one order of labels (id2label)."
+            f"Swift and Super have {what}: {list(swift)} and {list(super_)}. An answer would change its"
+            " meaning with the route. Give both models one order of labels (id2label)."
         )
     return tuple(swift)
 

@@ -54,7 +54,8 @@ class Encoded:
 class TextGenerator(nn.Module):
     """A transformers encoder-decoder (T5 and its like) as a function from texts to replies, decoded greedily.
 
-    Encoding and decoding are separate, so that a row can be routed by its encoder energy before the decoder runs.
+    Encoding and decoding are separate, so that a row can be routed by its encoder energy before the decoder
+    runs.
 
     Args:
         model: Such as `AutoModelForSeq2SeqLM.from_pretrained(...)` returns.
@@ -87,8 +88,8 @@ class TextGenerator(nn.Module):
         """Run the encoder alone."""
         tokens = tokenize(self, texts)
         ids, mask = tokens["input_ids"], tokens["attention_mask"]
-        hidden = self.model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state  # type: ignore[operator]
-        return Encoded(hidden, mask.bool())
+        encoder = self.model.get_encoder()  # type: ignore[operator]
+        return Encoded(encoder(input_ids=ids, attention_mask=mask).last_hidden_state, mask.bool())
 
     def decode(self, encoded: Encoded) -> Replies:
         """Run the decoder on what `encode` returned."""
@@ -126,7 +127,7 @@ def tokenize(model: TextClassifier | TextGenerator, texts: Texts) -> dict[str, T
 
 
 def longest_input(model: nn.Module, tokenizer: Any) -> int:
-    """Return how many tokens both the tokenizer and the position embeddings allow, at most 512 if neither says."""
+    """Return how many tokens the tokenizer and the position embeddings allow; 512 where neither says."""
     config = getattr(model, "config", None)
     positions = (
         getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 512
@@ -135,7 +136,7 @@ def longest_input(model: nn.Module, tokenizer: Any) -> int:
 
 
 def _end_tokens(model: nn.Module) -> list[int]:
-    end = model.generation_config.eos_token_id  # type: ignore[union-attr]
+    end: int | list[int] | None = model.generation_config.eos_token_id  # type: ignore[union-attr, assignment]
     if end is None:
         return []
-    return list(end) if isinstance(end, list) else [end]
+    return end if isinstance(end, list) else [end]

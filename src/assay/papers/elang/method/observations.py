@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Int, Num
+from jaxtyping import Int, Num, Shaped
 from numpy import ndarray
 from scipy import stats
 
@@ -20,9 +20,9 @@ class Observations:
 
     scores: Num[ndarray, " rows"]
     """Routing score of each row, higher means "keep in Swift"."""
-    swift_quality: Num[ndarray, " rows"] | Bool[ndarray, " rows"]
+    swift_quality: Shaped[ndarray, " rows"]
     """Quality of Swift's answer: correct or not, or a number where more is better."""
-    super_quality: Num[ndarray, " rows"] | Bool[ndarray, " rows"]
+    super_quality: Shaped[ndarray, " rows"]
     """Quality of Super's answer."""
     costs: Costs | None = None
     """Cost a row of each part, for instance FLOPs."""
@@ -81,16 +81,14 @@ class Measured:
 
 
 def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the exact interval of a share: [B(α/2; k, n−k+1), B(1−α/2; k+1, n−k)] with quantiles B of the beta law."""
+    """Return the exact interval of a share k/n: [B(α/2; k, n−k+1), B(1−α/2; k+1, n−k)], B beta's quantile."""
     tail = (1 - confidence) / 2
     low = stats.beta.ppf(tail, successes, trials - successes + 1) if successes > 0 else 0.0
     high = stats.beta.ppf(1 - tail, successes + 1, trials - successes) if successes < trials else 1.0
     return float(low), float(high)
 
 
-def mean_interval(
-    values: Num[ndarray, " rows"] | Bool[ndarray, " rows"], confidence: float = 0.95
-) -> tuple[float, float]:
+def mean_interval(values: Shaped[ndarray, " rows"], confidence: float = 0.95) -> tuple[float, float]:
     """Return an interval of a mean: Clopper-Pearson where every value is 0 or 1, else Student's.
 
     A single value that is not 0 or 1 says nothing about its spread: (−∞, ∞).

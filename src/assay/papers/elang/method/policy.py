@@ -52,8 +52,8 @@ class DriftReport:
 class RoutingPolicy:
     """A calibrated rule: Swift keeps a row if its score is finite and ≥ `threshold`; else Super answers.
 
-    The file is JSON. A policy belongs to the pair of models that it was calibrated on: `check_models` compares
-    fingerprints, and `EnergyRouter` calls it.
+    The file is JSON. A policy belongs to the pair of models that it was calibrated on: `check_models`
+    compares fingerprints, and `EnergyRouter` calls it.
     """
 
     threshold: float

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -30,7 +30,8 @@ def max_log_softmax(
 ) -> Float[Tensor, "*rows"]:
     """Return max_c log p(c|x), the logarithm of the softmax confidence, with p = softmax(f / T).
 
-    Written as −log(1 + Σ_{c ≠ top} exp((f_c − f_top) / T)), so that confident rows do not collapse into ties at 0.
+    Written as −log(1 + Σ_{c ≠ top} exp((f_c − f_top) / T)), so that confident rows do not collapse into ties
+    at 0.
     """
     scaled = at_least_float32(logits) / temperature
     top, best = scaled.max(dim=-1, keepdim=True)
@@ -43,7 +44,8 @@ def negative_entropy(
 ) -> Float[Tensor, "*rows"]:
     """Return −H = Σ_c p(c|x) log p(c|x) in nats, with p = softmax(f / T)."""
     probabilities = (logits.double() / temperature).softmax(dim=-1)
-    return -torch.special.entr(probabilities).sum(dim=-1)
+    entropy: Tensor = torch.special.entr(probabilities).sum(dim=-1)
+    return -entropy
 
 
 def top2_margin(logits: Float[Tensor, "*rows classes"], temperature: float = 1.0) -> Float[Tensor, "*rows"]:
@@ -94,7 +96,7 @@ def score_logits(
 
 
 def check_logits(logits: Float[Tensor, "*rows classes"]) -> None:
-    """Refuse what carries no energy: a single logit, log-probabilities (F = 0 for every row) or probabilities.
+    """Refuse what carries no energy: a single logit, log-probabilities (F = 0 for every row), probabilities.
 
     Two rows or more must agree before values are called normalised: one row of honest logits may have F ≈ 0.
 
@@ -130,8 +132,8 @@ def length_score(texts: Sequence[str]) -> Float[Tensor, " rows"]:
 
 
 def oracle_score(
-    swift_quality: Float[Tensor, " rows"] | Bool[Tensor, " rows"],
-    super_quality: Float[Tensor, " rows"] | Bool[Tensor, " rows"],
+    swift_quality: Shaped[Tensor, " rows"],
+    super_quality: Shaped[Tensor, " rows"],
 ) -> Float[Tensor, " rows"]:
     """Return Swift's quality minus Super's: the best possible order, known only after the fact."""
     return swift_quality.float() - super_quality.float()

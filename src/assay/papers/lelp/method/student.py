@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 class SubclassHead(nn.Linear):
@@ -51,45 +51,27 @@ class SubclassDistillationLoss(nn.Module):
 
     Args:
         label_weight: alpha, from 0 to 1.
+        n_subclasses: S; needed when alpha > 0.
     """
 
-    def __init__(self, label_weight: float = 0.0) -> None:
+    def __init__(self, label_weight: float = 0.0, n_subclasses: int = 1) -> None:
         super().__init__()
         if not 0 <= label_weight <= 1:
             raise ValueError(f"label_weight is {label_weight}; expected 0 to 1.")
         self.label_weight = label_weight
+        self.n_subclasses = n_subclasses
 
     def forward(
         self,
         logits: Float[Tensor, "n cs"],
         targets: Float[Tensor, "n cs"],
         labels: Int[Tensor, " n"] | None = None,
-        n_subclasses: int = 1,
     ) -> Float[Tensor, ""]:
-        """Return the loss, averaged over the batch.
-
-        Args:
-            logits: the student's, C * S a row.
-            targets: q.
-            labels: true classes; needed when alpha > 0.
-            n_subclasses: S; needed when alpha > 0.
-        """
-        loss = F.cross_entropy(logits, targets)
+        """Return the loss of student logits l against targets q, averaged over the batch."""
+        loss = functional.cross_entropy(logits, targets)
         if self.label_weight == 0:
             return loss
         if labels is None:
-            raise ValueError("label_weight is above 0, so the loss needs labels.")
-        on_labels = F.nll_loss(class_log_probs(logits, n_subclasses), labels)
+            raise ValueError(f"label_weight is {self.label_weight}, so the loss needs labels.")
+        on_labels = functional.nll_loss(class_log_probs(logits, self.n_subclasses), labels)
         return (1 - self.label_weight) * loss + self.label_weight * on_labels
-
-
-def two_class_logits(logits: Float[Tensor, "n 1"]) -> Float[Tensor, "n 2"]:
-    """Turn a sigmoid teacher's single logit z into the two logits [0, z] with the same probabilities."""
-    return torch.cat([torch.zeros_like(logits), logits], dim=1)
-
-
-def two_class_layer(
-    weight: Float[Tensor, "1 d"], bias: Float[Tensor, " 1"]
-) -> tuple[Float[Tensor, "2 d"], Float[Tensor, " 2"]]:
-    """Turn a sigmoid teacher's last layer into the two-class layer that gives `two_class_logits`."""
-    return torch.cat([torch.zeros_like(weight), weight]), torch.cat([torch.zeros_like(bias), bias])

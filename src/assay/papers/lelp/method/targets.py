@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from .projector import SubspaceProjector, read_projection
 
@@ -55,17 +56,17 @@ def partition_coordinates(
 ) -> Float[Tensor, "n c s"]:
     """Return coordinates that express a hard partition of every class, on the scale of a projector's.
 
-    A row's own class gets one-hot minus 1/S, divided by the root mean square over subclasses of that class (as
-    sigma_c does); other classes get zeros, so their subclasses share equally. The subclass temperature then means
-    the same as for directions, and a small one gives the one-hot targets of cluster-based pseudo-subclasses.
+        a_{c,s}(x) = 1[y(x) = c] 1[s(x) = s] / sigma_c,   sigma_c^2 = mean_s Var[1[s(x) = s] | y = c]
+
+    so that the subclass temperature means the same as for directions. Towards 0 it gives the one-hot targets of
+    cluster-based pseudo-subclasses; classes other than a row's own share equally among their subclasses.
     """
-    one_hot = torch.nn.functional.one_hot(subclasses, n_subclasses).double()
+    one_hot = functional.one_hot(subclasses, n_subclasses).float()
     coordinates = torch.zeros(len(labels), n_classes, n_subclasses)
     for label in labels.unique().tolist():
         own = one_hot[labels == label]
-        own = own - own.mean(0)
-        scale = own.square().mean().sqrt().clamp_min(1e-12)
-        coordinates[labels == label, label] = (own / scale).float()
+        scale = own.var(0, correction=0).mean().sqrt()
+        coordinates[labels == label, label] = own / (scale if scale > 0 else 1.0)
     return coordinates
 
 

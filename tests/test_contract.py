@@ -1,0 +1,236 @@
+"""The contract that every entry keeps: one test a promise, run over the whole catalogue."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import json
+import random
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+import assay
+from assay import cards, catalogue, checking, cli, options, running
+from assay.catalogue import Entry
+from assay.paper import Recipe
+
+ENTRIES = catalogue.entries()
+OWN = [entry for entry in ENTRIES if entry.package.startswith(catalogue.PAPERS)]
+CLAIMED = [
+    pytest.param(entry, recipe, id=f"{entry.slug}-{recipe}")
+    for entry in ENTRIES
+    for recipe in dict.fromkeys(claim.recipe or "" for claim in entry.paper.tested)
+]
+RECIPES = [
+    pytest.param(entry, name, id=f"{entry.slug}-{name}") for entry in ENTRIES for name in entry.paper.recipes
+]
+by_slug = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.slug)
+own_by_slug = pytest.mark.parametrize("entry", OWN, ids=lambda entry: entry.slug)
+
+
+@by_slug
+def test_the_entry_has_its_four_parts(entry: Entry) -> None:
+    for module in ("paper", "config"):
+        assert (entry.folder / f"{module}.py").exists()
+    assert entry.paper.slug == entry.slug
+    for name in entry.paper.recipes:
+        assert inspect.isfunction(entry.function(name))
+        assert list(inspect.signature(entry.function(name)).parameters) == ["config", "trial"]
+
+
+@own_by_slug
+def test_the_paper_and_the_config_do_not_import_torch(entry: Entry) -> None:
+    for module in ("paper.py", "config.py"):
+        tree = ast.parse((entry.folder / module).read_text())
+        imported = {
+            name.name.split(".")[0]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import)
+            for name in node.names
+        }
+        imported |= {
+            (node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+        }
+        assert not imported & {"torch", "numpy", "transformers", "datasets", "sklearn"}
+
+
+@own_by_slug
+def test_the_method_knows_nothing_of_how_it_is_run(entry: Entry) -> None:
+    files = [entry.folder / "method.py", *(entry.folder / "method").glob("*.py")]
+    text = "".join(path.read_text() for path in files if path.exists())
+    assert text
+    for layer in ("trial", "checking", "catalogue", "paper", "store", "data"):
+        assert f"assay.{layer} " not in text
+        assert f"assay.{layer}\n" not in text
+
+
+@by_slug
+def test_claims_have_what_makes_them_falsifiable(entry: Entry) -> None:
+    for claim in entry.paper.claims:
+        assert claim.statement.endswith(".")
+        if not claim.tests:
+            assert claim.untested
+            continue
+        recipe = entry.paper.recipes[claim.recipe or ""]
+        assert any(arm.role == "control" for arm in recipe.arms)
+        assert any(arm.role == "baseline" for arm in recipe.arms)
+        assert any(arm.role == "method" for arm in recipe.arms)
+
+
+@own_by_slug
+def test_every_preset_that_carries_a_claim_says_its_cost_and_how_it_differs(entry: Entry) -> None:
+    for claim in entry.paper.tested:
+        recipe = entry.paper.recipes[claim.recipe or ""]
+        assert set(recipe.presets) >= {"tiny", "laptop", "paper"}
+        assert recipe.presets["laptop"].cost
+        assert recipe.presets["laptop"].differs
+
+
+@pytest.mark.parametrize(("entry", "recipe"), RECIPES)
+def test_every_option_is_documented_and_round_trips(entry: Entry, recipe: str) -> None:
+    config = entry.config(recipe)
+    assert dataclasses.is_dataclass(config)
+    assert config.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    for option in options.options(config()):
+        assert option.meaning, f"{option.name} has no text under it"
+    described = entry.recipe(recipe)
+    for resolved in resolved_configs(config, described):
+        plain = options.to_plain(resolved)
+        assert options.from_plain(config, json.loads(json.dumps(plain))) == resolved
+        assert options.from_plain(config, through_the_command_line(entry, recipe, resolved)) == resolved
+
+
+def resolved_configs(config: type, recipe: Recipe) -> Iterator[Any]:
+    yield config()
+    for preset in recipe.presets.values():
+        for arm in recipe.arms:
+            yield options.resolve(config, preset.settings, arm.settings)
+
+
+def through_the_command_line(entry: Entry, recipe: str, config: Any) -> dict[str, Any]:
+    """Write a config as flags, read them back, and return plain values."""
+    plain = options.to_plain(config)
+    words = []
+    for option in options.options(config):
+        value: Any = plain
+        for part in option.name.split("."):
+            value = value[part]
+        value = value["source"] if isinstance(value, dict) else value
+        flag = f"--{option.name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(flag if value else off(option.name))
+        else:
+            words += [flag, *(map(str, value) if isinstance(value, list) else [str(value)])]
+    given = cli._separate(cli.Run, ["slug", *words])[1]
+    return options.to_plain(options.resolve(entry.config(recipe), cli.overrides_of(entry, [recipe], given)))
+
+
+def off(name: str) -> str:
+    outer, dot, last = name.rpartition(".")
+    return f"--{outer}{dot}no-{last}".replace("_", "-")
+
+
+@pytest.mark.parametrize(("entry", "recipe"), CLAIMED)
+def test_arms_differ(entry: Entry, recipe: str) -> None:
+    described = entry.paper.recipes[recipe]
+    for preset in described.presets.values():
+        configs = [
+            options.resolve(entry.config(recipe), preset.settings, arm.settings) for arm in described.arms
+        ]
+        assert len({json.dumps(options.to_plain(config), sort_keys=True) for config in configs}) == len(
+            configs
+        )
+
+
+@cache
+def tiny(slug: str) -> checking.Checked:
+    return run_tiny(slug)
+
+
+def run_tiny(slug: str) -> checking.Checked:
+    with ThreadPoolExecutor(1) as executor, tempfile.TemporaryDirectory() as folder:
+        return checking.check(slug, preset="tiny", seeds=1, store=Path(folder), executor=executor)
+
+
+@by_slug
+def test_the_smallest_check_runs_and_gives_no_verdict(entry: Entry) -> None:
+    checked = tiny(entry.slug)
+    assert not checked.errors
+    assert {claim.verdict for claim in checked.claims} == {"inconclusive"}
+    json.dumps(checked.to_json(), allow_nan=False)
+
+
+@by_slug
+def test_the_order_of_arms_does_not_change_metrics(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = tiny(entry.slug)
+    shuffled = shuffle_arms(entry)
+    monkeypatch.setattr(catalogue, "entry", lambda slug: shuffled)
+    second = run_tiny(entry.slug)
+    timed = {metric.name for metric in entry.paper.metrics if metric.kind == "timing"}
+    for name, arm in first.arms.items():
+        for metric, value in arm["metrics"].items():
+            if metric not in timed:
+                assert second.arms[name]["metrics"][metric] == value, f"{name}: {metric}"
+
+
+def shuffle_arms(entry: Entry) -> Entry:
+    recipes = {}
+    for name, recipe in entry.paper.recipes.items():
+        arms = list(recipe.arms)
+        random.Random(1).shuffle(arms)
+        recipes[name] = dataclasses.replace(recipe, arms=tuple(arms))
+    return Entry(entry.package, dataclasses.replace(entry.paper, recipes=recipes))
+
+
+@by_slug
+def test_a_run_writes_an_artefact_that_loads_again(entry: Entry, tmp_path: Path) -> None:
+    assert entry.paper.apply in entry.paper.recipes
+    ran = running.run(entry.slug, out=tmp_path / "out", preset="tiny")
+    assert "assay.json" in ran.files
+    assert len(ran.files) > 1, "nothing but the manifest was written"
+    assert assay.load(tmp_path / "out") is not None
+    assert not list((tmp_path / "out").rglob("*.pkl")) + list((tmp_path / "out").rglob("*.pt"))
+
+
+@own_by_slug
+def test_the_card_is_complete_and_its_generated_blocks_are_current(entry: Entry) -> None:
+    text = entry.card.read_text(encoding="utf-8")
+    for block in ("measured", "differs"):
+        assert f"<!-- {block}:begin -->" in text
+        assert f"<!-- {block}:end -->" in text
+    assert text == cards.card(entry), "run `make cards`"
+
+
+def test_the_readme_table_is_current() -> None:
+    text = cards.README.read_text(encoding="utf-8")
+    assert text == cards.readme(text), "run `make cards`"
+
+
+def test_one_name_means_one_thing_in_all_entries() -> None:
+    metrics: dict[str, tuple[str, str, str]] = {}
+    fields: dict[str, tuple[str, str]] = {}
+    for entry in OWN:
+        for metric in entry.paper.metrics:
+            meaning = (metric.better, metric.unit, metric.kind)
+            assert metrics.setdefault(metric.name, meaning) == meaning, (
+                f"metric {metric.name} of {entry.slug}"
+            )
+        for name in entry.paper.recipes:
+            for field, kind in get_type_hints(entry.config(name)).items():
+                if "Literal" not in str(kind):  # the choices of an option are an entry's own
+                    first, owner = fields.setdefault(field, (str(kind), entry.slug))
+                    assert first == str(kind), f"option {field} of {entry.slug} and of {owner}"
+
+
+def test_importing_assay_is_light() -> None:
+    assert importlib.import_module("assay").__version__
+    with pytest.raises(AttributeError):
+        assay.no_such_name  # noqa: B018
