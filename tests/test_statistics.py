@@ -297,6 +297,13 @@ class TestRates:
         assert sum(misses([ends(pooled_rate(row, trials)) for row in hits], 0.8)) > 0.4
         assert sum(misses([ends(pooled_rate(row, trials, 90 / 210)) for row in hits], 0.8)) < 0.06
 
+    def test_resplit_trials_weigh_less_than_the_rows_there_are(self) -> None:
+        # 30 seeds of 90 trials at ρ = 3/7 weigh 2700 / (1 + 90/7) = 194.8 trials, though only 300 rows exist
+        low, high = ends(pooled_rate([90] * 30, [90] * 30, 3 / 7))
+        assert (low, high) == pytest.approx((0.025 ** (1 / 194.8453), 1))
+        widest = ends(rate_difference([90] * 30, [90] * 30, [90] * 30, [90] * 30, 3 / 7))
+        assert widest == pytest.approx((low - 1, 1 - low))
+
 
 class TestWins:
     def test_six_of_six_decide_and_five_do_not(self) -> None:

@@ -189,12 +189,12 @@ def read_table(path: Path) -> datasets.Dataset:
 def _write_table(table: datasets.Dataset, path: Path) -> None:
     import datasets
 
-    shown = datasets.are_progress_bars_disabled()
+    hidden = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
         table.to_parquet(path)
     finally:
-        if not shown:
+        if not hidden:
             datasets.enable_progress_bars()
 
 
@@ -314,7 +314,7 @@ def _feed_array(state: Any, value: Any) -> None:
 
         # Two tables of equal rows may differ in the library's own metadata and in the bits beyond a slice.
         rows = value.with_format("arrow")[:].cast(value.features.arrow_schema)
-        rows = rows.take(pyarrow.array(range(len(rows)), pyarrow.int64())).combine_chunks()
+        rows = rows.take(pyarrow.array(np.arange(len(rows)))).combine_chunks()
         sink = pyarrow.BufferOutputStream()
         with pyarrow.ipc.new_stream(sink, rows.schema) as writer:
             writer.write_table(rows)

@@ -53,9 +53,21 @@ def from_plain(config: type[Config], values: Mapping[str, Any]) -> Config:
     try:
         return pydantic.TypeAdapter(config).validate_python(dict(values))
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or config.__name__
-        raise InputError(f"--{where}: got {first['input']!r}; {first['msg'].lower()}.") from None
+        raise _refused(config, error.errors()[0]) from None
+
+
+def _refused(config: type, problem: Any) -> InputError:
+    """Return the error for a value that does not fit, named by the option that it was given for."""
+    parts = [str(part) for part in problem["loc"]]
+    names = option_names(config())
+    # What follows the option is an element of a tuple or a member of a union.
+    known = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+    where = next((name for name in known if name in names), ".".join(parts) or config.__name__)
+    cause = problem.get("ctx", {}).get("error")
+    if isinstance(cause, InputError):  # raised by the value itself, in words for the user
+        return InputError(f"--{where}: {cause}")
+    message = problem["msg"][:1].lower() + problem["msg"][1:]
+    return InputError(f"--{where}: got {problem['input']!r}; {message}.")
 
 
 def to_plain(config: Any) -> dict[str, Any]:
@@ -83,8 +95,8 @@ def options(config: Any) -> Iterator[Option]:
                 if inner.name != "source":
                     yield dataclasses.replace(inner, name=f"{field.name}.{inner.name}")
         else:
-            kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", "")
-            yield Option(field.name, str(kind), value, meanings.get(field.name, ""))
+            kind = field.type.__name__ if isinstance(field.type, type) else str(field.type)
+            yield Option(field.name, kind.replace("typing.", ""), value, meanings.get(field.name, ""))
 
 
 def _assign(config: type, values: dict[str, Any], name: str, value: Any) -> None:
@@ -98,8 +110,10 @@ def _assign(config: type, values: dict[str, Any], name: str, value: Any) -> None
     if last not in target:
         raise unknown("option", name, option_names(config()))
     old = target[last]
-    if isinstance(old, dict) and "source" in old and isinstance(value, str):
-        target[last] = dict.fromkeys(old) | {"source": value}  # column roles belong to the old source
+    if last == "source" and outer:
+        target.update(dict.fromkeys(target) | {"source": value})  # column roles belong to the old source
+    elif isinstance(old, dict) and "source" in old and isinstance(value, str):
+        target[last] = dict.fromkeys(old) | {"source": value}
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         target[last] = to_plain(value)
     else:

@@ -6,8 +6,8 @@ most about 2.5 % of the checks whose truth lies on the region's edge. Which inte
 | evidence                                               | interval                                   |
 |--------------------------------------------------------|--------------------------------------------|
 | a difference a seed, seeds draw fresh data or training | `student`                                  |
+| a difference a seed, looked at after every seed        | `anytime`                                  |
 | a difference a seed, seeds re-split one data set       | `student` with the ratio of test to train  |
-| the same, looked at after every seed                   | `anytime`                                  |
 | a number that no seed changes                          | `exact`                                    |
 | successes among trials                                 | `pooled_rate`, `rate_difference`           |
 | many paired items, possibly in clusters                | `items`                                    |
@@ -171,9 +171,10 @@ def pooled_rate(successes: ArrayLike, trials: ArrayLike, test_to_train: float = 
     """Return the rate of successes over all seeds.
 
     `successes` and `trials` hold one count a seed; seeds without trials are left out. The interval is that of
-    Clopper and Pearson (1934) for the pooled rate p among N* trials. N* is the number of trials, or less from
-    3 seeds on where the rates differ between seeds more than chance allows: then only as many as would give a
-    normal interval for p the width of `student`'s over the rates of the seeds (Korn and Graubard 1998),
+    Clopper and Pearson (1934) for the pooled rate p among N* trials. N* is the number of trials, divided by
+    1 + n ρ where n seeds re-split one data set. It is less from 3 seeds on where the rates differ between
+    seeds more than chance allows: then only as many as would give a normal interval for p the width of
+    `student`'s over the rates of the seeds (Korn and Graubard 1998),
 
         N* = p (1 - p) · (1.96 / margin)²,   margin = t(n - 1; 0.975) · s · √(1/n + ρ).
 
@@ -184,7 +185,8 @@ def pooled_rate(successes: ArrayLike, trials: ArrayLike, test_to_train: float = 
     if not seeds.any():
         return Estimate(None, None, None, 0, "no trials")
     hits, totals = hits[seeds], totals[seeds]
-    rate, weight, rates = hits.sum() / totals.sum(), totals.sum(), hits / totals
+    rate, rates = hits.sum() / totals.sum(), hits / totals
+    weight = totals.sum() / (1 + len(rates) * ratio)
     if len(rates) >= MIN_SEEDS and _varies(rates):
         margin = student_margin(rates.std(ddof=1), len(rates), ratio)
         weight = min(weight, rate * (1 - rate) * (special.ndtri(1 - ALPHA / 2) / margin) ** 2)
@@ -202,7 +204,8 @@ def rate_difference(
 
     The interval is the hull of `student` over the paired differences (from 3 seeds on) and of the interval
     that recovers the variances from the limits of the single rates (Newcombe 1998, but with the limits of
-    Clopper and Pearson on the pooled counts): with rates p, q and limits (l, u), (l', u')
+    Clopper and Pearson on the pooled counts, which weigh 1 / (1 + n ρ) where n seeds re-split one data set):
+    with rates p, q and limits (l, u), (l', u')
 
         p - q - √((p - l)² + (u' - q)²)   to   p - q + √((u - p)² + (q - l')²).
 
@@ -220,8 +223,9 @@ def rate_difference(
     a_hits, a_totals, b_hits, b_totals = a_hits[pairs], a_totals[pairs], b_hits[pairs], b_totals[pairs]
     over_seeds = student(a_hits / a_totals - b_hits / b_totals, test_to_train)
     a_rate, b_rate = a_hits.sum() / a_totals.sum(), b_hits.sum() / b_totals.sum()
-    a_low, a_high = _clopper_pearson(a_hits.sum(), a_totals.sum())
-    b_low, b_high = _clopper_pearson(b_hits.sum(), b_totals.sum())
+    weight = 1 / (1 + len(a_hits) * test_to_train)
+    a_low, a_high = _clopper_pearson(weight * a_hits.sum(), weight * a_totals.sum())
+    b_low, b_high = _clopper_pearson(weight * b_hits.sum(), weight * b_totals.sum())
     effect = float(a_rate - b_rate)
     low = effect - float(np.hypot(a_rate - a_low, b_high - b_rate))
     high = effect + float(np.hypot(a_high - a_rate, b_rate - b_low))
@@ -233,7 +237,7 @@ def wins(won: int, lost: int, test_to_train: float = 0.0) -> Estimate:
     """Return the share of pairs won, for pairs without a magnitude: one side never reached the level.
 
     Interval: Clopper and Pearson (1934); decide it against 1/2, which takes at least six pairs. p-value: the
-    sign test, from 6 pairs on. Where seeds re-split one data set, n pairs weigh only as much as 1 / (1/n + ρ)
+    sign test, from 6 pairs on. Where seeds re-split one data set, n pairs weigh only as much as n / (1 + n ρ)
     independent ones, ρ = n_test / n_train (the correction of `student`), and there is no p-value.
 
     Raises ValueError for negative counts and for a negative ratio.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import math
 import random
 import statistics
@@ -79,6 +80,7 @@ class Trial:
         self.resplit: float = 0.0
         self.shared_seconds: float = 0.0
         self._curve: list[dict[str, float]] = []
+        self._booked: set[str] = set()
         self.artefacts = Artefacts(self.out) if self.out is not None else None
 
     # --- randomness -----------------------------------------------------------------------------
@@ -153,10 +155,10 @@ class Trial:
             Nested dicts, lists and tuples of tensors, arrays, tables and plain values, as `function` made
             them. For a module, return and load its `state_dict()`.
         """
-        if getattr(function, "__closure__", None) or "<locals>" in function.__qualname__:
+        if not _is_at_module_level(function):
             raise TypeError(
-                f"once({name!r}) needs a function at module level: what a closure holds cannot be part of"
-                " the stage's key. Pass it as an argument."
+                f"once({name!r}) needs a function at module level: what a closure or an object holds cannot be"
+                " part of the stage's key. Pass it as an argument."
             )
         qualified = f"{function.__module__}.{function.__qualname__}"
         key = files.digest(
@@ -169,27 +171,33 @@ class Trial:
         stage = self.stages / key
         if not (stage / "tree.json").exists():
             self._compute(stage, name, function, arguments)
-        else:
+        elif key not in self._booked:
             self.shared_seconds += float(files.read_json(stage / "cost.json")["seconds"])
+        self._booked.add(key)
         return files.load_tree(stage)
 
     def _compute(self, stage: Path, name: str, function: Callable[..., Any], arguments: Any) -> None:
-        with files.atomic_folder(stage) as folder:
+        with files.atomic_folder(stage, last="tree.json") as folder:
             start = time.perf_counter()
             with random_state(derive_seed(self.seed, f"stage/{name}")):
                 result = function(*arguments)
-            files.save_tree(folder, result)
             files.write_json(folder / "cost.json", {"seconds": time.perf_counter() - start, "stage": name})
+            files.save_tree(folder, result)
+
+    @property
+    def replies(self) -> Path | None:
+        """The folder that keeps replies of text models, so that a check on a server resumes and replays."""
+        return None if self.stages is None else self.stages.parent / "replies"
 
     # --- bookkeeping ----------------------------------------------------------------------------
 
     def count(self, name: str, amount: float = 1) -> None:
         """Add to a counter (gradient steps, candidates, tokens) that `Claim.equal` may compare."""
-        self.counters[name] = self.counters.get(name, 0) + amount
+        self.counters[name] = self.counters.get(name, 0) + float(amount)
 
     def log(self, step: float, **values: float) -> None:
         """Record a point of the learning curve."""
-        self._curve.append({"step": step} | {name: float(value) for name, value in values.items()})
+        self._curve.append({"step": float(step)} | {name: float(value) for name, value in values.items()})
 
     def curve(self) -> list[dict[str, float]]:
         """Return the points logged so far."""
@@ -301,6 +309,12 @@ def random_state(seed: int) -> Iterator[None]:
         torch.set_rng_state(tensor)
         if devices:
             torch.cuda.set_rng_state_all(devices)
+
+
+def _is_at_module_level(function: Callable[..., Any]) -> bool:
+    """Whether all that a function depends on is in its module; what decorates it is there too."""
+    inner = inspect.unwrap(function)
+    return inspect.isfunction(inner) and inner.__closure__ is None and "<locals>" not in inner.__qualname__
 
 
 def _column(rows: datasets.Dataset | int, column: str | Sequence[Any] | None) -> np.ndarray | None:

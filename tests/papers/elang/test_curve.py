@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from assay.papers.elang.method import RoutingCurve
 from assay.papers.elang.method.curve import ascending, check_columns
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from assay.papers.elang.method import SCORES, free_energy, score_logits, sequence_energy
 from assay.papers.elang.method.scores import (
     check_logits,
