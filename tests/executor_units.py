@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -85,6 +87,11 @@ def fail_at_start() -> None:
 
 def talk(_: int) -> None:
     print("said by the unit", flush=True)
+
+
+def interrupts_of_a_child(_: int) -> str:
+    code = "import signal as s; print(s.getsignal(2) == s.default_int_handler, s.pthread_sigmask(0, []))"
+    return subprocess.check_output([sys.executable, "-c", code], text=True).strip()
 
 
 def burn(_: int) -> int:

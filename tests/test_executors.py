@@ -250,6 +250,10 @@ def test_ctrl_c_ends_within_two_seconds_while_workers_are_in_c_code(
     assert gone(pids, within=0.1)
 
 
+def test_what_a_unit_starts_can_be_interrupted(executor: ProcessExecutor) -> None:
+    assert executor.submit(units.interrupts_of_a_child, 0).result() == "True set()"
+
+
 def test_no_worker_survives_a_killed_parent(script: Callable[[str], subprocess.Popen[str]]) -> None:
     process = script(BURNING)
     assert process.stdout is not None

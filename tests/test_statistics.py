@@ -27,6 +27,7 @@ from assay.statistics import (
 )
 
 Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
 INF = math.inf
 
 
@@ -360,15 +361,13 @@ class TestItems:
         return misses(intervals, 0)
 
     @staticmethod
-    def in_clusters(
-        rng: np.random.Generator, effects: Array, sizes: NDArray[np.int64]
-    ) -> tuple[Array, Array]:
+    def in_clusters(rng: np.random.Generator, effects: Array, sizes: Labels) -> tuple[Array, Labels]:
         clusters = np.repeat(np.arange(len(sizes)), sizes)
         return effects[clusters] + rng.normal(size=len(clusters)), clusters
 
     @pytest.mark.parametrize("count", [10, 30])
     def test_equal_clusters(self, count: int) -> None:
-        def draw(rng: np.random.Generator) -> tuple[Array, Array]:
+        def draw(rng: np.random.Generator) -> tuple[Array, Labels]:
             return self.in_clusters(rng, rng.normal(size=count), np.full(count, 12))
 
         above, below = self.coverage(draw)
@@ -378,7 +377,7 @@ class TestItems:
 
     @pytest.mark.parametrize("count", [10, 30])
     def test_unequal_clusters(self, count: int) -> None:
-        def draw(rng: np.random.Generator) -> tuple[Array, Array]:
+        def draw(rng: np.random.Generator) -> tuple[Array, Labels]:
             sizes = np.ceil(rng.lognormal(2, 1, count)).astype(np.int64)
             return self.in_clusters(rng, rng.normal(size=count), sizes)
 
@@ -393,7 +392,7 @@ class TestItems:
         assert max(above, below) < 0.05
 
     def test_skewed_and_unequal_clusters(self) -> None:
-        def draw(rng: np.random.Generator) -> tuple[Array, Array]:
+        def draw(rng: np.random.Generator) -> tuple[Array, Labels]:
             return self.in_clusters(rng, rng.exponential(size=30) - 1, rng.integers(1, 30, 30))
 
         above, below = self.coverage(draw)

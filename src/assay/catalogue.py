@@ -69,7 +69,7 @@ class Entry:
             module = importlib.import_module(self._recipe_module(recipe))
         except ModuleNotFoundError as error:
             missing = error.name or ""
-            if missing.split(".")[0] == "assay":
+            if missing.split(".")[0] in {"assay", self.package.split(".")[0]}:
                 raise
             raise MissingExtraError(missing, self.paper.family) from error
         function: Callable[..., Any] = getattr(module, name)
@@ -161,8 +161,9 @@ def _imports(module: str) -> Iterator[str]:
     assert path is not None
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     is_lazy = path.name == "__init__.py" and "." in module  # its names come from its siblings when used
-    siblings = path.parent.glob("*.py") if is_lazy else ()
-    yield from (f"{module}.{file.stem}" for file in siblings if file.stem != "paper")
+    siblings = [*path.parent.glob("*.py"), *path.parent.glob("*/__init__.py")] if is_lazy else []
+    names = (file.parent.name if file.parent != path.parent else file.stem for file in siblings)
+    yield from (f"{module}.{name}" for name in names if name != "paper")
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)

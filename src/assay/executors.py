@@ -281,7 +281,7 @@ class _Worker:
 def _serve(connection: Connection) -> None:
     """Answer units until the other end is closed. This is what a worker process does."""
     _end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    _ignore_interrupts()
     sys.stdout.flush()
     os.dup2(2, 1)  # standard output is for the results that the parent prints
     while True:
@@ -351,6 +351,17 @@ def _end_with_parent() -> None:
         pipe = parent.sentinel
         fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C, which reaches all processes of a terminal, to the parent.
+
+    A handler that does nothing is not handed on to the processes that a unit starts, unlike
+    an ignored signal.
+    """
+    signal.signal(signal.SIGINT, lambda number, frame: None)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _pins(threads: int) -> dict[str, str]:

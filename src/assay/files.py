@@ -49,17 +49,17 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path, last: str | None = None) -> Iterator[Path]:
+def atomic_folder(path: Path, marker: str | None = None) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` when the block ends well.
 
-    Where another process has made `path` meanwhile, its folder stays and ours is dropped. With `last`, the
-    name of a file that every whole folder has, a folder without it is a remnant and is replaced.
+    Where another process has made `path` meanwhile, its folder stays and ours is dropped. A folder
+    that lacks the file `marker`, which every whole one has, is a remnant and is replaced.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        if last is not None and path.is_dir() and not (path / last).exists():
+        if marker is not None and path.is_dir() and not (path / marker).exists():
             shutil.rmtree(path, ignore_errors=True)
         try:
             temporary.rename(path)
@@ -229,8 +229,8 @@ def _take_apart(
         return value
     kind = f" of {value.dtype}" if isinstance(value, np.ndarray) else ""
     raise TypeError(
-        f"cannot save a {type(value).__name__}{kind}: return dense tensors, arrays of numbers, tables and plain"
-        " values (for a module, its state_dict())"
+        f"cannot save a {type(value).__name__}{kind}: return dense tensors, arrays of numbers, tables and"
+        " plain values (for a module, its state_dict())"
     )
 
 

@@ -139,6 +139,7 @@ def judge_test(
     pairs = [_values(test, trials[seed]) for seed in seeds]
     resplit = max((record.resplit for arms in trials.values() for record in arms.values()), default=0.0)
     values: tuple[float | None, ...]
+    is_exact = metric.kind == "exact"
     if unit == "item":
         differences, clusters = _item_differences(test, metric, pairs)
         estimate, values, shown_unit = statistics.items(differences, clusters), (), "item"
@@ -146,20 +147,18 @@ def judge_test(
         values = tuple(_difference(test, metric, pair) for pair in pairs)
         shown_unit = "seed"
         if any(value is None for value in values):
-            return _judge_wins(test, metric, pairs, values)
+            return _judge_wins(test, metric, pairs, values, resplit)
         known = [value for value in values if value is not None]
-        # Arms that vary together leave differences without spread: that is a fact, not a stuck metric.
-        moving = all(len({plain(value) for value in side}) > 1 for side in zip(*pairs, strict=True))
-        constant = moving and len(set(known)) == 1
-        estimate = (
-            statistics.exact(known) if constant else _estimate(test, metric, pairs, known, resplit, anytime)
-        )
-    verdict: Verdict = (
-        statistics.decide(estimate.interval, low, high) if estimate.interval else "inconclusive"
-    )
+        if _constant_between_moving(pairs, known):
+            estimate, is_exact = statistics.exact(known), True
+        else:
+            estimate = _estimate(test, metric, pairs, known, resplit, anytime)
+    # A number without error may lie on its bound; only `better` is strict.
+    closed = is_exact and not isinstance(test, Superior)
+    verdict = statistics.decide(estimate.interval, low, high, closed)
     needed = (
-        statistics.seeds_needed([value for value in values if value is not None], low, high, resplit)
-        if values and verdict == "inconclusive" and metric.kind != "exact"
+        statistics.seeds_needed([value for value in values if value is not None], low, high, resplit, anytime)
+        if values and verdict == "inconclusive" and not is_exact
         else None
     )
     return _as_ratio(
@@ -211,7 +210,7 @@ def requirement_holds(test: Test, metric: Metric, trials: Trials) -> tuple[bool,
     mean = math.fsum(known) / len(known)
     low, high = bounds(test)
     held = low < mean if isinstance(test, Superior) else low <= mean <= high
-    return held, math.exp(mean) if isinstance(test, Ratio) else mean
+    return held, _exp(mean) if isinstance(test, Ratio) else mean
 
 
 # --- the differences that a test is about -------------------------------------------------------
@@ -268,6 +267,18 @@ def _item_differences(
     return differences, clusters
 
 
+def _constant_between_moving(pairs: Sequence[Sequence[Value]], differences: Sequence[float]) -> bool:
+    """Whether arms that vary with the seed keep one distance: a fact, not a metric that is stuck.
+
+    It takes as many seeds as a sign test does: fewer may agree by chance where a metric has few values.
+    """
+    moving = all(len({plain(value) for value in side}) > 1 for side in zip(*pairs, strict=True))
+    if not moving or len(differences) < statistics.MIN_FLIPS:
+        return False
+    largest = max(abs(difference) for difference in differences)
+    return max(differences) - min(differences) <= statistics.ROUNDING * largest
+
+
 def _estimate(
     test: Test,
     metric: Metric,
@@ -298,7 +309,11 @@ def _rate_estimate(metric: Metric, pairs: Sequence[Sequence[Value]], resplit: fl
 
 
 def _judge_wins(
-    test: Test, metric: Metric, pairs: Sequence[Sequence[Value]], values: tuple[float | None, ...]
+    test: Test,
+    metric: Metric,
+    pairs: Sequence[Sequence[Value]],
+    values: tuple[float | None, ...],
+    resplit: float,
 ) -> TestResult:
     """Judge by counting pairs, because a level that was never reached has no size.
 
@@ -313,10 +328,7 @@ def _judge_wins(
             lost += 1
         elif pair[0] is not None:
             won, lost = (won, lost + 1) if isinstance(test, Equivalent) else (won + 1, lost)
-    estimate = statistics.wins(won, lost)
-    verdict: Verdict = (
-        statistics.decide(estimate.interval, 0.5, math.inf) if estimate.interval else "inconclusive"
-    )
+    estimate = statistics.wins(won, lost, resplit)
     missing = sum(value is None for pair in pairs for value in pair)
     return TestResult(
         test=str(test),
@@ -329,9 +341,9 @@ def _judge_wins(
         p_value=estimate.p_value,
         n=won + lost,
         unit="seed",
-        verdict=verdict,
+        verdict=statistics.decide(estimate.interval, 0.5, math.inf),
         seeds_needed=None,
-        values=values,
+        values=_ratios(values) if isinstance(test, Ratio) else values,
         note=f"share of seeds won: the level was never reached in {missing} trials",
     )
 
@@ -375,6 +387,8 @@ def _check_equal(claim: Claim, trials: Trials) -> None:
     for counter in claim.equal:
         for seed in sorted(trials):
             counts = {name: trials[seed][name].counters.get(counter, 0.0) for name in claim.compared}
+            if not any(counter in trials[seed][name].counters for name in claim.compared):
+                raise InputError(f"claim {claim.name!r} needs equal {counter}, but no arm counted them.")
             lowest, highest = min(counts.values()), max(counts.values())
             if highest - lowest > TOLERANCE * highest:
                 listing = ", ".join(f"{name} {count:g}" for name, count in counts.items())
@@ -391,11 +405,15 @@ def _as_ratio(result: TestResult, test: Test) -> TestResult:
     interval = result.interval and (_exp(result.interval[0]), _exp(result.interval[1]))
     return replace(
         result,
-        effect=None if result.effect is None else math.exp(result.effect),
+        effect=None if result.effect is None else _exp(result.effect),
         interval=interval,
         bound=(_exp(result.bound[0]), _exp(result.bound[1])),
-        values=tuple(None if value is None else math.exp(value) for value in result.values),
+        values=_ratios(result.values),
     )
+
+
+def _ratios(values: Sequence[float | None]) -> tuple[float | None, ...]:
+    return tuple(None if value is None else _exp(value) for value in values)
 
 
 def _finite(value: Any) -> Any:

@@ -98,13 +98,24 @@ def load(folder: str | Path, name: str | None = None) -> Any:
     manifest = folder / MANIFEST
     if not manifest.exists():
         raise InputError(f"{folder} has no {MANIFEST}: give a folder that `assay run --out` has written.")
-    objects: dict[str, dict[str, str]] = files.read_json(manifest)["objects"]
+    objects = _objects(manifest)
     if name is not None:
         if name not in objects:
             raise unknown("object", name, objects)
         return _read(folder, objects[name])
     loaded = {key: _read(folder, entry) for key, entry in objects.items()}
     return next(iter(loaded.values())) if len(loaded) == 1 else loaded
+
+
+def _objects(manifest: Path) -> dict[str, dict[str, str]]:
+    """Return what a manifest says of each object: where it is, of which kind, and of which class."""
+    described = files.read_json(manifest)
+    objects = described.get("objects") if isinstance(described, dict) else None
+    if not isinstance(objects, dict) or not all(
+        isinstance(entry, dict) and {"path", "kind"} <= set(entry) for entry in objects.values()
+    ):
+        raise InputError(f"{manifest} was not written by `assay run`: it does not say what objects there are.")
+    return objects
 
 
 def _config(entry: Entry, recipe: str, arm: str | None, preset: str, overrides: Mapping[str, Any]) -> Any:
@@ -185,7 +196,7 @@ def _swap(new: Path, target: Path) -> None:
 def _read(folder: Path, entry: dict[str, str]) -> Any:
     path = files.inside(folder, entry["path"])
     if entry["kind"] == "object":
-        return _class(entry["class"]).load(path)
+        return _class(entry.get("class", "")).load(path)
     return path / "figure.png" if entry["kind"] == "figure" else files.load_tree(path)
 
 
@@ -195,7 +206,13 @@ def _class(name: str) -> Any:
     known = {"assay"} | {catalogue.entry(slug).package.split(".")[0] for slug in catalogue.slugs()}
     if module.split(".")[0] not in known:
         raise InputError(f"the manifest names the class {name!r}, which is part of no entry of assay.")
-    found: Any = importlib.import_module(module)
-    for part in qualified.split("."):
-        found = getattr(found, part)
+    try:
+        found: Any = importlib.import_module(module)
+        for part in qualified.split("."):
+            found = getattr(found, part)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise InputError(f"the manifest names the class {name!r}, which is not here ({error}).") from error
+    # What a module has imported is within reach of its name, but is not of assay.
+    if not isinstance(found, type) or found.__module__ != module:
+        raise InputError(f"the manifest names {name!r}, which is no class of an entry of assay.")
     return found

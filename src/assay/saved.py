@@ -15,16 +15,12 @@ FOLDER = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Saved:
-    """A saved result. It is stale when the claims have been edited since."""
+    """A saved result, with the verdict of each claim. It is stale when the claims have been edited since."""
 
     name: str
     result: dict[str, Any]
+    verdicts: dict[str, str]
     stale: bool
-
-    @property
-    def verdicts(self) -> dict[str, str]:
-        """The verdict of each claim, by the claim's name."""
-        return {claim["name"]: claim["verdict"] for claim in self.result["claims"]}
 
 
 def save(name: str, result: dict[str, Any], folder: Path = FOLDER) -> Path:
@@ -40,8 +36,9 @@ def results_of(paper: Paper, folder: Path = FOLDER) -> tuple[list[Saved], list[s
     for path in sorted(folder.glob(f"{paper.slug}--*.json")):
         try:
             result = files.read_json(path)
+            verdicts = {claim["name"]: claim["verdict"] for claim in result["claims"]}
             stale = result["provenance"]["claims_fingerprint"] != paper.fingerprint(result["preset"])
-            found.append(Saved(path.stem, result, stale))
+            found.append(Saved(path.stem, result, verdicts, stale))
         except (StorageError, KeyError, TypeError):
             damaged.append(f"{path} is damaged; run `assay check {paper.slug} --save` to make it again.")
     return sorted(found, key=lambda saved: (saved.name != f"{paper.slug}--laptop", saved.name)), damaged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from pathlib import Path
 
@@ -22,8 +23,11 @@ def new_entry(slug: str, family: str, folder: Path | None = None) -> Path:
         InputError: the slug is not a Python name or is taken, or the family is unknown.
         StorageError: the folder cannot be written.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", slug):
-        raise InputError(f"{slug!r} cannot name a paper: use lower-case letters, digits and underscores.")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", slug) or keyword.iskeyword(slug):
+        raise InputError(
+            f"{slug!r} cannot name a paper: use lower-case letters, digits and underscores, and no word of"
+            " Python's own."
+        )
     if family not in FAMILIES:
         raise unknown("family", family, FAMILIES)
     if slug in catalogue.slugs():

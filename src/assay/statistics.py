@@ -113,7 +113,7 @@ def anytime(differences: ArrayLike) -> Estimate:
     t_squared = n * (values.mean() / spread) ** 2
     log_e = 0.5 * np.log(shrink)
     log_e += n / 2 * (np.log1p(t_squared / (n - 1)) - np.log1p(shrink * t_squared / (n - 1)))
-    margin = anytime_margin(spread, n)
+    margin = float(anytime_margin(spread, n))
     return Estimate(_mean(values), _around(values.mean(), margin), float(min(1.0, np.exp(-log_e))), n)
 
 

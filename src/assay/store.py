@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from assay import files
-from assay.errors import StorageError
 from assay.paper import Items, Rate, Value
 
 DEFAULT = Path(".assay")
@@ -54,7 +53,7 @@ class TrialRecord:
         """Build a record from plain values.
 
         Raises:
-            TypeError, KeyError: a field is missing or unknown.
+            TypeError, KeyError, ValueError: a field is missing or unknown, or a metric is not one.
         """
         metrics = {name: decode(value) for name, value in plain["metrics"].items()}
         return cls(**(plain | {"metrics": metrics}))
@@ -87,7 +86,7 @@ class Store:
 
     def read(self, slug: str, key: str) -> TrialRecord | None:
         """Return a finished trial, or `None` where there is none or its file is damaged."""
-        with contextlib.suppress(FileNotFoundError, StorageError, TypeError, KeyError, AttributeError):
+        with contextlib.suppress(OSError, TypeError, KeyError, ValueError, AttributeError):
             return TrialRecord.from_json(files.read_json(self.path(slug, key)))
         return None
 
@@ -138,7 +137,13 @@ def encode(value: Value) -> Any:
 
 
 def decode(plain: Any) -> Value:
-    """Turn plain values back into a metric's value."""
+    """Turn plain values back into a metric's value.
+
+    Raises:
+        TypeError, ValueError: they are not what `encode` makes.
+    """
     if isinstance(plain, dict):
         return Rate(**plain) if "successes" in plain else Items(**plain)
-    return plain  # type: ignore[no-any-return]
+    if not isinstance(plain, int | float | None):
+        raise TypeError(f"a metric cannot be a {type(plain).__name__}")
+    return plain

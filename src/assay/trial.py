@@ -14,6 +14,7 @@ import random
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,7 +115,8 @@ class Trial:
             test: the share of rows in the test part.
             validation: the share of all rows in the validation part.
             group: a column name or one value a row; rows of one group stay together.
-            stratify: a column name or one class a row; the parts keep the class shares.
+            stratify: a column name or one class a row; the parts keep the class shares. Together with
+                `group`, the share of a part is rounded to one in a whole number.
             fresh: the rows were drawn anew for this seed, so the seeds are independent.
 
         Raises:
@@ -157,8 +159,8 @@ class Trial:
         """
         if not _is_at_module_level(function):
             raise TypeError(
-                f"once({name!r}) needs a function at module level: what a closure or an object holds cannot be"
-                " part of the stage's key. Pass it as an argument."
+                f"once({name!r}) needs a function at module level: what a closure or an object holds cannot"
+                " be part of the stage's key. Pass it as an argument."
             )
         qualified = f"{function.__module__}.{function.__qualname__}"
         key = files.digest(
@@ -177,12 +179,12 @@ class Trial:
         return files.load_tree(stage)
 
     def _compute(self, stage: Path, name: str, function: Callable[..., Any], arguments: Any) -> None:
-        with files.atomic_folder(stage, last="tree.json") as folder:
+        with files.atomic_folder(stage, marker="tree.json") as folder:
             start = time.perf_counter()
             with random_state(derive_seed(self.seed, f"stage/{name}")):
                 result = function(*arguments)
-            files.write_json(folder / "cost.json", {"seconds": time.perf_counter() - start, "stage": name})
             files.save_tree(folder, result)
+            files.write_json(folder / "cost.json", {"seconds": time.perf_counter() - start, "stage": name})
 
     @property
     def replies(self) -> Path | None:
@@ -314,7 +316,8 @@ def random_state(seed: int) -> Iterator[None]:
 def _is_at_module_level(function: Callable[..., Any]) -> bool:
     """Whether all that a function depends on is in its module; what decorates it is there too."""
     inner = inspect.unwrap(function)
-    return inspect.isfunction(inner) and inner.__closure__ is None and "<locals>" not in inner.__qualname__
+    functions = inspect.isfunction(function) and inspect.isfunction(inner)
+    return functions and inner.__closure__ is None and "<locals>" not in inner.__qualname__
 
 
 def _column(rows: datasets.Dataset | int, column: str | Sequence[Any] | None) -> np.ndarray | None:
@@ -323,6 +326,9 @@ def _column(rows: datasets.Dataset | int, column: str | Sequence[Any] | None) ->
         return None
     if isinstance(column, str):
         return np.asarray(cast("datasets.Dataset", rows)[column][:])
+    total = rows if isinstance(rows, int) else len(rows)
+    if len(column) != total:
+        raise ValueError(f"got {len(column)} groups or classes for {total} rows; give one a row")
     return np.asarray(column)
 
 
@@ -336,7 +342,10 @@ def _cut(
     try:
         if groups is not None and classes is not None:
             folds = StratifiedGroupKFold(round(1 / share), shuffle=True, random_state=seed)
-            kept, cut = next(folds.split(rows, classes[rows], groups[rows]))
+            with warnings.catch_warnings(action="error"):  # a class with fewer rows than folds
+                kept, cut = next(folds.split(rows, classes[rows], groups[rows]))
+            if not len(kept) or not len(cut):
+                raise ValueError("the groups are too few or too uneven")
         elif groups is not None:
             shuffle = GroupShuffleSplit(1, test_size=share, random_state=seed)
             kept, cut = next(shuffle.split(rows, groups=groups[rows]))
@@ -345,6 +354,6 @@ def _cut(
             kept, cut = train_test_split(
                 np.arange(len(rows)), test_size=share, stratify=labels, random_state=seed
             )
-    except ValueError as error:
+    except (ValueError, UserWarning) as error:
         raise InputError(f"{len(rows)} rows cannot be split with a share of {share:.2g}: {error}") from None
     return np.sort(rows[kept]), np.sort(rows[cut])

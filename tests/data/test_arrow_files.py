@@ -75,6 +75,18 @@ def test_classes_keep_the_names_that_a_file_has_for_them(tmp_path: Path) -> None
     assert table.labels(table.test).tolist() == [0, 1]
 
 
+def test_a_class_number_without_a_name_is_refused(tmp_path: Path) -> None:
+    feature = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["a", "b"])}
+    )
+    rows = datasets.Dataset(
+        pa.table({"text": ["x", "y"], "label": [0, 5]}), info=datasets.DatasetInfo(features=feature)
+    )
+    rows.to_parquet(tmp_path / "rows.parquet")
+    words = refused(f"parquet:{tmp_path}/rows.parquet")
+    assert "column 'label' has the class number 5 but only 2 names of classes" in words
+
+
 def test_named_classes_of_a_test_file_are_matched_by_name_not_number(tmp_path: Path) -> None:
     for file, names in (("train", ["a", "b"]), ("test", ["b", "a"])):
         feature = datasets.Features(

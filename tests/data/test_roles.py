@@ -194,6 +194,7 @@ def test_empty_text_cells_are_refused_where_the_format_knows_them(write) -> None
         ([True, False, True], ("False", "True"), [1, 0, 1]),
         ([" pos", "pos ", "neg"], ("neg", "pos"), [1, 1, 0]),
         ([0.5, 1.5, 0.5], ("0.5", "1.5"), [0, 1, 0]),
+        ([1.0, float("inf"), 1.0], ("1", "inf"), [0, 1, 0]),
         (["a10", "a9", "1"], ("1", "a10", "a9"), [1, 2, 0]),
     ],
 )

@@ -161,6 +161,8 @@ def test_json_lines_and_arrays_are_read_alike(write, layout: str) -> None:
         ('{"a": [1]}\n{"a": 1}', "row 2 has 1, which is a number, where the rows before have a list"),
         (json.dumps({"a": 2**80}), "cannot be put into one table column"),
         ('{"text": "\\ud800"}', "cannot be put into one table column"),
+        ("[" * 100_000, "is nested too deeply"),
+        ('{"a": ' + "[" * 100_000, "line 1 is nested too deeply"),
         (b'{"text": "\xff"}', "is not UTF-8: byte 10 (0xff)"),
     ],
 )

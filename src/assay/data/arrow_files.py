@@ -62,9 +62,8 @@ def _hub_splits(place: Place, splits: dict[str, datasets.Dataset]) -> Splits:
         raise InputError(f"{place.text} has no split {main!r}. It has: {', '.join(sorted(splits))}.")
 
     def raw(name: str) -> Raw:
-        made = make_raw(
-            splits[name].data.table, f"{place.text} ({name})"
-        )  # stays mapped from the hub's cache
+        # the Arrow table underneath stays mapped from the hub's cache on disk
+        made = make_raw(splits[name].data.table, f"{place.text} ({name})")
         return Raw(made.table, splits[name].features, made.name, media_checked=True)
 
     return Splits(raw(main), {name: raw(name) for name in tests})

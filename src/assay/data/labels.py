@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import datasets
@@ -91,6 +92,11 @@ def label_texts(raw: Raw, column: str) -> list[str]:
     values = raw.table[column].to_pylist()
     feature = raw.features[column]
     if isinstance(feature, datasets.ClassLabel):
+        if max(values) >= len(feature.names):
+            raise InputError(
+                f"{raw.name}: column {column!r} has the class number {max(values)} but only"
+                f" {len(feature.names)} names of classes."
+            )
         return [str(feature.names[value]) for value in values]
     return [_text(value) for value in values]
 
@@ -102,10 +108,8 @@ def _empty(raw: Raw, column: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
         mask |= np.array(
             [value is None or value.strip().lower() in ("", "nan") for value in data.to_pylist()]
         )
-    feature = raw.features[column]
-    if isinstance(feature, datasets.ClassLabel):
-        codes = np.array([-1 if code is None else code for code in data.to_pylist()])
-        mask |= (codes < 0) | (codes >= len(feature.names))
+    if isinstance(raw.features[column], datasets.ClassLabel):  # -1 stands for a label that is kept secret
+        mask |= np.array([code is None or code < 0 for code in data.to_pylist()])
     return mask
 
 
@@ -121,9 +125,8 @@ def _refuse_empty(mask: np.ndarray[Any, np.dtype[np.bool_]], raw: Raw, column: s
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value.strip()
-    if not isinstance(value, bool) and value == int(value):
-        return str(int(value))
-    return str(value)
+    whole = not isinstance(value, bool) and math.isfinite(value) and value == int(value)
+    return str(int(value)) if whole else str(value)
 
 
 def _order(values: set[str]) -> Any:

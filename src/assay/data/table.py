@@ -19,8 +19,10 @@ class LoadedTable:
 
     The columns, as far as there are any: `text` (str), `image` (a PIL picture), `audio` (a struct of bytes
     and path; a decoder where torchcodec is installed), `label` (`datasets.ClassLabel`), `target` (float),
-    `features` (list of float64), `group`, `id`, and all others under their own names. Wide sparse tables
-    have `feature_indices` and `feature_values` in place of `features`; `matrix` and `sparse` read both.
+    `features` (list of float64), `group`, `id`, and all others under their own names (with `other_` before
+    a name that a role has taken). Pictures and sound in those others stay bytes and path. Wide sparse
+    tables have `feature_indices` and `feature_values` in place of `features`; `matrix` and `sparse` read
+    both.
     """
 
     rows: datasets.Dataset
@@ -64,8 +66,7 @@ class LoadedTable:
             dense: np.ndarray[Any, np.dtype[np.float64]] = self.sparse(rows).toarray()
             return dense
         column = self._arrow(rows, "features")["features"]
-        parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
-        values = np.concatenate([np.empty(0), *parts])
+        values: np.ndarray[Any, np.dtype[np.float64]] = np.concatenate([np.empty(0), *_flat(column)])
         return values.reshape(len(column), self.num_features)
 
     def sparse(self, rows: datasets.Dataset | None = None) -> scipy.sparse.csr_matrix:
@@ -81,7 +82,7 @@ class LoadedTable:
             return scipy.sparse.csr_matrix(self.matrix(rows))
         table = self._arrow(rows, "feature_indices", "feature_values")
         indices, values = table["feature_indices"], table["feature_values"]
-        lengths = [0, *(length for length in _lengths(indices))]
+        lengths = [0, *_lengths(indices)]
         flat = [np.concatenate([np.empty(0), *_flat(column)]) for column in (values, indices)]
         shape = (table.num_rows, self.num_features)
         return scipy.sparse.csr_matrix((flat[0], flat[1].astype(np.int64), np.cumsum(lengths)), shape=shape)

@@ -201,6 +201,8 @@ def _array(file: IO[str], name: str) -> Iterator[dict[str, Any]]:
         records = json.load(file, object_pairs_hook=partial(_object, where=name))
     except json.JSONDecodeError as error:
         raise InputError(f"{name}, line {error.lineno}, column {error.colno}: {error.msg}.") from None
+    except RecursionError:
+        raise InputError(f"{name} is nested too deeply.") from None
     for position, record in enumerate(records, start=1):
         yield _checked(record, f"{name}, row {position}")
 
@@ -217,6 +219,8 @@ def _lines(file: IO[str], name: str) -> Iterator[dict[str, Any]]:
                 f"{where}, column {error.colno}: {error.msg}. Expected one JSON object a line, or one array"
                 " of objects."
             ) from None
+        except RecursionError:
+            raise InputError(f"{where} is nested too deeply.") from None
         yield _checked(record, where)
 
 

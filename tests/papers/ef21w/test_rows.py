@@ -113,4 +113,4 @@ def test_a_client_without_rows_and_missing_targets_are_refused():
         DenseRows(torch.ones(2, 3, 4), torch.tensor([3, 0]))
     for table in (TABLE, sparse.csr_matrix(TABLE)):
         with pytest.raises(ValueError, match="rows, but the values"):
-            logistic_regression(divide(table, CLIENTS), by_client(LABELS)[:3] + [torch.ones(2)])
+            logistic_regression(divide(table, CLIENTS), [*by_client(LABELS)[:3], torch.ones(2)])

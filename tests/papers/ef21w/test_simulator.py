@@ -125,7 +125,7 @@ def test_the_server_knows_the_weighted_sum_of_the_memories(logistic, compressor,
 
 
 def test_absent_clients_keep_their_memory_and_send_nothing(logistic):
-    method = EF21(logistic, TopK(1), participation=torch.tensor([1.0, 1.0, 1.0, 1.0, 1e-12]))
+    method = EF21(logistic, TopK(1), stepsize=0.01, participation=torch.tensor([1.0, 1.0, 1.0, 1.0, 1e-12]))
     state = method.start(start(6))
     before = state.memory.clone()
     for _ in range(5):
@@ -232,8 +232,9 @@ def test_the_rare_rule_needs_a_compressor_that_profits(rare):
 
 def test_minibatch_gradients_are_unbiased(logistic, random_stream):
     x = start(6)
-    mean = sum(logistic.minibatch_gradients(x, 2, random_stream) for _ in range(6000)) / 6000
-    torch.testing.assert_close(mean, logistic.gradients(x), atol=0.03, rtol=0)
+    draws = torch.stack([logistic.minibatch_gradients(x, 2, random_stream) for _ in range(1000)])
+    off = (draws.mean(0) - logistic.gradients(x)).abs() / (draws.std(0) / math.sqrt(1000))
+    assert float(off.max()) < 4.5
 
 
 def test_the_noise_floor_falls_with_the_step(make_quadratic):
@@ -241,7 +242,7 @@ def test_the_noise_floor_falls_with_the_step(make_quadratic):
     large = EF21(problem, TopK(2), minibatch=2)
     small = EF21(problem, TopK(2), minibatch=2, stepsize=large.stepsize.scaled(0.1))
     floors = []
-    for method, rounds in ((large, 600), (small, 6000)):
+    for method, rounds in ((large, 200), (small, 2000)):
         history = method.run(torch.zeros(5, dtype=torch.float64), rounds, log_every=rounds // 60).history
         floors.append(history["squared_gradient_norm"].iloc[30:].mean())
     assert floors[1] < floors[0] / 3

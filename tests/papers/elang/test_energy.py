@@ -189,5 +189,5 @@ def test_one_class_has_no_energy(logits):
 
 
 def test_an_unknown_score_names_the_known_ones(logits):
-    with pytest.raises(ValueError, match="'energy'.*negative_free_energy"):
+    with pytest.raises(ValueError, match="There is no score 'energy'"):
         score_logits(logits, "energy")

@@ -181,23 +181,7 @@ def test_rows_of_different_shapes_cannot_share_a_super_batch():
 # --- calibration --------------------------------------------------------------------------------
 
 
-def labelled(rows=600, seed=3):
-    inputs = torch.randn(rows, 2, generator=torch.Generator().manual_seed(seed))
-    return [(part, (part.sum(dim=1) > 0).long()) for part in inputs.split(50)]
-
-
-def trained(width, steps, seed):
-    model = network(width, seed).train()
-    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-    inputs, labels = (torch.cat(parts) for parts in zip(*labelled(seed=9), strict=True))
-    for _ in range(steps):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(model(inputs), labels).backward()
-        optimizer.step()
-    return model.eval()
-
-
-def test_calibration_finds_a_cheaper_pair_as_good_as_super(tmp_path):
+def test_calibration_finds_a_cheaper_pair_as_good_as_super(labelled, trained, tmp_path):
     swift, super_ = trained(2, 60, seed=1), trained(64, 200, seed=2)
     pair = EnergyRouter(swift, super_)
     policy = pair.calibrate(labelled(), tolerance=0.01)
@@ -232,7 +216,7 @@ def test_flops_include_attention():
     assert flops == projections + products
 
 
-def test_share_and_budget_hold_on_the_choosing_rows():
+def test_share_and_budget_hold_on_the_choosing_rows(labelled):
     pair = EnergyRouter(network(4), network(32), costs=Costs(1.0, 10.0))
     assert pair.calibrate(labelled(), "share", share=0.2, held_out=0.0).calibration.super_share == 0.2
     assert pair.policy.held_out is None
@@ -240,14 +224,14 @@ def test_share_and_budget_hold_on_the_choosing_rows():
     assert 1 + 10 * spent.super_share <= 5
 
 
-def test_tiny_calibration_sets_are_possible_and_say_how_little_they_know():
+def test_tiny_calibration_sets_are_possible_and_say_how_little_they_know(labelled):
     policy = EnergyRouter(network(4), network(32)).calibrate([labelled(2)[0]])
     low, high = policy.held_out.interval
     assert policy.calibration.rows == policy.held_out.rows == 1
     assert high - low > 0.9
 
 
-def test_a_quality_of_the_users_own():
+def test_a_quality_of_the_users_own(labelled):
     pair = EnergyRouter(lambda batch: batch[:, :1], lambda batch: batch[:, 1:], score=absolute_value)
     policy = pair.calibrate(labelled(), quality=lambda prediction, label: -(prediction - label).abs())
     assert policy.score == "custom:absolute_value"
@@ -297,7 +281,7 @@ def test_one_output_needs_a_score(inputs):
         router(swift=lambda batch: batch[:, :1]).predict(inputs)
 
 
-def test_no_threshold_no_batches_no_answer(inputs):
+def test_no_threshold_no_batches_no_answer(inputs, labelled):
     pair = EnergyRouter(swift_logits, super_logits)
     with pytest.raises(ValueError, match="has no threshold"):
         pair.predict(inputs)

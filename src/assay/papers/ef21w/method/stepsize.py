@@ -84,8 +84,8 @@ def ef21_stepsize(
         participation: the probability with which clients take part in a round, one or one a client.
         features: who has which feature; then the constant is smaller, see `rare`.
         rare: with `features` and C_v = max_j Σ_{i∈S_j} v_i over the owners S_j of feature j, the constant is
-            √(c/n) L_AM ("paper"), √max(c/n, C_v) L_AM ("safe") or C_v L_AM ("tight"). The argument above gives
-            a factor √C_v by Cauchy-Schwarz over the owners of each coordinate, and another one because
+            √(c/n) L_AM ("paper"), √max(c/n, C_v) L_AM ("safe") or C_v L_AM ("tight"). The argument above
+            gives a factor √C_v by Cauchy-Schwarz over the owners of each coordinate, and another one because
             ∇f_i moves only with the coordinates that client i owns; so "tight" is proven, and
             C_v L_AM = max_j (1/n) Σ_{i∈S_j} L_i still is at least L. "paper" is not proven for unequal v.
         pl_constant: μ > 0 where f has the Polyak-Łojasiewicz property; then the rate is linear and

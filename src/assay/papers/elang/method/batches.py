@@ -66,7 +66,7 @@ def answers(output: Any) -> Answers:
     return Answers(logits.argmax(dim=-1), logits)
 
 
-def assemble(total: int, parts: Sequence[tuple[Int[Tensor, " rows"], Answers]]) -> Answers:
+def assemble(total: int, parts: Sequence[tuple[Int[Tensor, " _"], Answers]]) -> Answers:
     """Put answers to disjoint rows back into the order of the batch.
 
     Logits are kept where all parts have them in one shape, in the wider of their types.
@@ -96,9 +96,7 @@ def assemble(total: int, parts: Sequence[tuple[Int[Tensor, " rows"], Answers]]) 
     )
 
 
-def _scatter(
-    total: int, parts: Sequence[tuple[Int[Tensor, " rows"], Shaped[Tensor, "rows ..."]]]
-) -> Shaped[Tensor, "total ..."]:
+def _scatter(total: int, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     shapes = {tuple(values.shape[1:]) for _, values in parts}
     if len(shapes) > 1:
         raise ValueError(f"Swift and Super answer with different shapes a row: {sorted(shapes)}.")

@@ -48,11 +48,15 @@ def count_flops(function: Callable[..., Any], *arguments: Any) -> int:
     """Return the floating-point operations of one call, by torch's counter.
 
     It counts matrix products, convolutions and attention; look-ups, additions and what does not run in torch
-    count nothing. Attention runs as plain products meanwhile, because the counter passes over fused CPU
-    kernels.
+    count nothing. Attention runs as plain products meanwhile, because the counter passes over fused kernels.
     """
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        function(*arguments)
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            function(*arguments)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
     return int(counter.get_total_flops())
 
 
