@@ -61,6 +61,13 @@ def test_order_and_batch_do_not_matter(encoder: SentenceEncoder) -> None:
     assert encoder.encode([]).shape == (0, 384)
 
 
+def test_a_layer_can_be_trained_on_embeddings(encoder: SentenceEncoder) -> None:
+    head = torch.nn.Linear(384, 1)
+    embeddings = encoder.encode(TEXTS[:2])
+    head(embeddings).sum().backward()
+    torch.testing.assert_close(head.weight.grad, embeddings.sum(0, keepdim=True))
+
+
 def test_long_texts_are_cut(encoder: SentenceEncoder) -> None:
     long = "word " * 40
     torch.testing.assert_close(encoder.encode([long], max_length=12), encoder.encode(["word " * 10]))

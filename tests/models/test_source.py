@@ -186,6 +186,15 @@ def test_a_model_for_something_else_is_refused() -> None:
         ModelSource("bundled:minilm").text_model()
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_damaged_folder_is_said_in_one_line(folder: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    path = tmp_path / "copy" / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"^folder:.* cannot be loaded: [^\n]+$"):
+        ModelSource(f"folder:{tmp_path / 'copy'}").text_model()
+
+
 def test_devices_and_number_formats_are_checked(folder: Path) -> None:
     model = ModelSource(f"folder:{folder}")
     with pytest.raises(InputError, match="'tpu9'"):

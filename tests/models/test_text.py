@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from assay.errors import InputError
 from assay.models import LocalTextModel, ModelSource, Reply, Score
@@ -21,7 +28,7 @@ PROMPTS = [
 ]
 
 
-def chain(network: LlamaForCausalLM, ids: list[int], border: int) -> list[float]:
+def chain(network: PreTrainedModel, ids: list[int], border: int) -> list[float]:
     """The log-probabilities of ids[border:], from one forward for each token."""
     logprobs = []
     for place in range(border, len(ids)):
@@ -31,13 +38,13 @@ def chain(network: LlamaForCausalLM, ids: list[int], border: int) -> list[float]
     return logprobs
 
 
-def greedy(network: LlamaForCausalLM, ids: list[int], steps: int) -> list[int]:
+def greedy(network: PreTrainedModel, ids: list[int], steps: int, end: int | None = 2) -> list[int]:
     """The likeliest tokens, from one forward for each, without padding or cache."""
     new: list[int] = []
     for _ in range(steps):
         with torch.inference_mode():
             new.append(int(network(input_ids=torch.tensor([ids + new])).logits[0, -1].argmax()))
-        if new[-1] == 2:
+        if new[-1] == end:
             break
     return new
 
@@ -81,6 +88,51 @@ def test_a_token_that_spans_the_border_belongs_to_the_continuation(
     assert score.token_logprobs == pytest.approx(chain(network, ids, 2), abs=1e-5)
     (space_before,) = local.score(["the "], ["quick fox"])  # the space goes with the word
     assert space_before == score
+
+
+@pytest.fixture(scope="module")
+def byte_level() -> LocalTextModel:
+    """A GPT-2 (learned positions, no start token) over pieces of UTF-8, trimmed offsets included."""
+    words = Tokenizer(models.BPE())
+    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words.post_processor = processors.ByteLevel(trim_offsets=True)
+    words.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=290, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    words.train_from_iterator(["the cat sat on the mat, the cat thatched"] * 3, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words)
+    config = GPT2Config(vocab_size=len(tokenizer), n_positions=64, n_embd=32, n_layer=2, n_head=2)
+    config.bos_token_id = config.eos_token_id = None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = GPT2LMHeadModel(config).eval()
+    return LocalTextModel(network, tokenizer)
+
+
+def test_every_split_of_a_text_scores_its_last_tokens(byte_level: LocalTextModel) -> None:
+    text = "the cat — ☕☕ 你好,  sat\n on thé mat"
+    ids = byte_level.tokenizer(text)["input_ids"]
+    assert len(ids) < len(text.encode())
+    whole = chain(byte_level.model, ids, 1)
+    borders = range(4, len(text))
+    scores = byte_level.score([text[:border] for border in borders], [text[border:] for border in borders])
+    for border, score in zip(borders, scores, strict=True):
+        expected = len(byte_level.tokenizer(text[:border])["input_ids"])
+        if byte_level.tokenizer(text[:border])["input_ids"] == ids[:expected]:  # no token spans the border
+            assert score.tokens == len(ids) - expected
+        assert score.token_logprobs == pytest.approx(whole[len(whole) - score.tokens :], abs=1e-5)
+    counts = [score.tokens for score in scores]
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_replies_in_pieces_of_characters(byte_level: LocalTextModel) -> None:
+    prompts = ["the cat ☕", "你", "the"]
+    replies = byte_level.generate(prompts, max_new_tokens=9)
+    for prompt, reply in zip(prompts, replies, strict=True):
+        ids = byte_level.tokenizer(prompt)["input_ids"]
+        new = greedy(byte_level.model, ids, 9, end=None)
+        assert prompt + reply.text == byte_level.tokenizer.decode(ids + new)
 
 
 def test_scores_do_not_depend_on_batch_and_padding(

@@ -41,7 +41,6 @@ class SentenceEncoder(nn.Module):
         mean = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
         return nn.functional.normalize(mean, dim=-1)
 
-    @torch.inference_mode()
     def encode(
         self, texts: Sequence[str], batch_size: int = 64, max_length: int = 128
     ) -> Float[Tensor, "n d"]:
@@ -65,6 +64,8 @@ class SentenceEncoder(nn.Module):
             batch = self.tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(
                 device
             )
-            embeddings[rows] = self(batch["input_ids"], batch["attention_mask"])
+            with torch.inference_mode():
+                embedded = self(batch["input_ids"], batch["attention_mask"])
+            embeddings[rows] = embedded  # an ordinary tensor, which what is trained on top may keep
         self.train(was_training)
         return embeddings

@@ -9,13 +9,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
     StoppingCriteria,
     StoppingCriteriaList,
@@ -47,7 +46,8 @@ class LocalTextModel(TextModel):
     generation_config.json says about sampling and penalties is not used: the arguments say it all.
 
     Args:
-        model: any causal language model; it is used as it is, in eval mode and without gradients.
+        model: any causal language model of transformers, PEFT's wrapper around one included; it is used as
+            it is, in eval mode and without gradients.
         tokenizer: its fast tokenizer (one with a tokenizer.json).
         batch_size: texts that go through the model at once.
         fingerprint: identifies the model for a cache. By default a hash of the weights as they are.
@@ -58,7 +58,7 @@ class LocalTextModel(TextModel):
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: nn.Module,
         tokenizer: PreTrainedTokenizerBase,
         *,
         batch_size: int = 16,
@@ -69,7 +69,7 @@ class LocalTextModel(TextModel):
                 f"{type(tokenizer).__name__} cannot say where its tokens stand in a text: the model needs a"
                 " fast tokenizer, one with a tokenizer.json."
             )
-        self.model = model
+        self.model: Any = model
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self._fingerprint = fingerprint
@@ -131,8 +131,7 @@ class LocalTextModel(TextModel):
         drawing = [SampleNamed(requests)] if first.temperature > 0 else []
         stopping = StopTexts(prompts, first.stop, self._text)
         with _as_asked(self.model):
-            model: Any = self.model
-            output = model.generate(
+            output = self.model.generate(
                 input_ids=torch.tensor(input_ids, device=self.model.device),
                 attention_mask=torch.tensor(mask, device=self.model.device),
                 generation_config=GenerationConfig(
@@ -288,10 +287,10 @@ def _batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
 
 
 @contextlib.contextmanager
-def _as_asked(model: PreTrainedModel) -> Iterator[None]:
+def _as_asked(model: Any) -> Iterator[None]:
     """Put the model into eval mode and its folder's generation settings aside, for as long as it is used."""
     modes = [(module, module.training) for module in model.modules()]
-    settings: Any = getattr(model, "generation_config", None)
+    settings = getattr(model, "generation_config", None)
     model.eval()
     model.generation_config = GenerationConfig()
     try:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
@@ -19,7 +20,7 @@ DTYPES = ("auto", "bfloat16", "float16", "float32", "float64")
 def load_model(
     source: ModelSource, auto: Any, *, device: str | torch.device = "cpu", dtype: str | None = None
 ) -> PreTrainedModel:
-    """Load a model's weights, ready for inference.
+    """Load a model's weights in eval mode, with frozen parameters (`requires_grad_(True)` frees them).
 
     Args:
         source: where the model is.
@@ -86,7 +87,7 @@ def _explained(source: ModelSource) -> Iterator[None]:
     """Turn what transformers says of a model that it cannot load into one line."""
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         first_line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         if "trust_remote_code" in str(error):
             first_line = "it needs code of its own to run, which assay does not trust."

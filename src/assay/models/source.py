@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import importlib.metadata
 import importlib.util
 import re
 from collections.abc import Iterator
@@ -118,6 +117,8 @@ class ModelSource:
         """
         kind, place, detail = _parse(self.source)
         if kind == "bundled":
+            import importlib.metadata  # here, because it is slow to import
+
             package = BUNDLED[place]
             _bundled_folder(place)
             return (

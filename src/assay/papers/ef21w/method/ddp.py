@@ -42,7 +42,7 @@ class EF21WState:
         init: the first exchange is "full" (not compressed) or "compressed".
         loss_scale: with mixed precision, a function that returns the present scale (`scaler.get_scale`).
         process_group: the group that DDP uses; by default the world.
-        seed: for random compressors; each rank draws from its own stream.
+        seed: for random compressors; each rank and parameter has its own stream.
 
     Attributes:
         bits_sent: what this rank has sent, in bits.
@@ -71,11 +71,14 @@ class EF21WState:
         self.bits_sent = 0
         self.memory: dict[str, Tensor] = {}
         self.estimate: dict[str, Tensor] = {}
-        self._generator = torch.Generator().manual_seed(seed * self.world_size + self.rank)
         self._parameters = {
             name.removeprefix("module."): parameter
             for name, parameter in module.named_parameters()
             if parameter.requires_grad
+        }
+        self._generators = {
+            name: torch.Generator().manual_seed(zlib.crc32(f"{seed}/{self.rank}/{name}".encode()))
+            for name in self._parameters
         }
         self._names = {parameter: name for name, parameter in self._parameters.items()}
         self._check_agreement(weights)
@@ -86,7 +89,7 @@ class EF21WState:
             "rank": self.rank,
             "world_size": self.world_size,
             "bits_sent": self.bits_sent,
-            "generator": self._generator.get_state(),
+            "generators": {name: stream.get_state() for name, stream in self._generators.items()},
             "memory": {name: tensor.clone() for name, tensor in self.memory.items()},
             "estimate": {name: tensor.clone() for name, tensor in self.estimate.items()},
         }
@@ -112,7 +115,8 @@ class EF21WState:
             }
             setattr(self, part, {name: tensor.clone() for name, tensor in restored.items()})
         self.bits_sent = saved["bits_sent"]
-        self._generator.set_state(saved["generator"])
+        for name, state in saved["generators"].items():
+            self._generators[name].set_state(state)
 
     def names_of(self, parameters: Sequence[Tensor]) -> list[str]:
         """Return the parameters' names."""
@@ -136,9 +140,10 @@ class EF21WState:
             return found
         return [torch.full_like(vector, torch.nan) for vector in found]
 
-    def compress(self, vectors: list[Tensor]) -> list[Compressed]:
+    def compress(self, names: list[str], vectors: list[Tensor]) -> list[Compressed]:
         """Compress each parameter's innovation, and count the bits."""
-        messages = [self.compressor.compress(vector, self._generator) for vector in vectors]
+        streams = [self._generators[name] for name in names]
+        messages = [self.compressor.compress(*pair) for pair in zip(vectors, streams, strict=True)]
         self.bits_sent += sum(int(message.bits) for message in messages)
         return messages
 
@@ -197,7 +202,9 @@ def ef21w_hook(
     names, gradients = state.names_of(bucket.parameters()), bucket.gradients()
     vectors = state.innovations(names, gradients)
     first = any(name not in state.memory for name in names)
-    message = joined(state.send_all(vectors) if first and state.init == "full" else state.compress(vectors))
+    message = joined(
+        state.send_all(vectors) if first and state.init == "full" else state.compress(names, vectors)
+    )
 
     def finish(received: torch.futures.Future[Tensor]) -> Tensor:
         state.advance(names, message.dense(), received.value(), gradients)
