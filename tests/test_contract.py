@@ -18,7 +18,7 @@ from typing import Any, get_type_hints
 import pytest
 
 import assay
-from assay import cards, catalogue, checking, cli, options, running
+from assay import arguments, cards, catalogue, checking, cli, options, running
 from assay.catalogue import Entry
 from assay.paper import Recipe
 
@@ -129,8 +129,10 @@ def through_the_command_line(entry: Entry, recipe: str, config: Any) -> dict[str
             words.append(flag if value else off(option.name))
         else:
             words += [flag, *(map(str, value) if isinstance(value, list) else [str(value)])]
-    given = cli._separate(cli.Run, ["slug", *words])[1]
-    return options.to_plain(options.resolve(entry.config(recipe), cli.overrides_of(entry, [recipe], given)))
+    given = arguments.separate(cli.Run, ["slug", *words])[1]
+    return options.to_plain(
+        options.resolve(entry.config(recipe), arguments.overrides_of(entry, [recipe], given))
+    )
 
 
 def off(name: str) -> str:
