@@ -114,7 +114,9 @@ def _objects(manifest: Path) -> dict[str, dict[str, str]]:
     if not isinstance(objects, dict) or not all(
         isinstance(entry, dict) and {"path", "kind"} <= set(entry) for entry in objects.values()
     ):
-        raise InputError(f"{manifest} was not written by `assay run`: it does not say what objects there are.")
+        raise InputError(
+            f"{manifest} was not written by `assay run`: it does not say what objects there are."
+        )
     return objects
 
 

@@ -253,6 +253,8 @@ def test_an_end_token_ends_a_reply(network: LlamaForCausalLM, tokenizer: PreTrai
         network.generation_config = settings
     length = new.index(last) + 1
     assert (reply.tokens, reply.finish_reason) == (length, "stop")
+    text = tokenizer.decode(ids + new[: length - 1], skip_special_tokens=True)
+    assert "the quick" + reply.text == text  # without the end token
 
 
 def test_the_chat_template_is_used_where_there_is_one(

@@ -152,10 +152,9 @@ class LocalTextModel(TextModel):
 
     def _reply(self, prompt: list[int], ids: list[int], stop: Sequence[str], ends: set[int]) -> Reply:
         end = next((place for place, token in enumerate(ids) if token in ends), None)
-        if end is not None:
-            ids = ids[: end + 1]
-        text, stopped = cut_at_stop(self._text(prompt, ids), stop)
-        return Reply(text, len(ids), "stop" if stopped or end is not None else "length")
+        text, stopped = cut_at_stop(self._text(prompt, ids[:end]), stop)
+        tokens = len(ids) if end is None else end + 1
+        return Reply(text, tokens, "stop" if stopped or end is not None else "length")
 
     def _text(self, prompt: list[int], ids: list[int]) -> str:
         """Decode what follows a prompt, with its leading space."""

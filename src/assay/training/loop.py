@@ -93,8 +93,8 @@ def fit(
     if (steps is None) == (epochs is None):
         raise ValueError(f"Give either steps or epochs, not steps={steps} and epochs={epochs}.")
     plan = _Plan(batches, loss, steps, epochs, compute.accumulate, clip, on_step)
-    if _is_one_core(compute):
-        return _train(_OneCore(), model, optimizer, scheduler, plan)
+    if _is_plain(compute):
+        return _train(_Plain(), model, optimizer, scheduler, plan)
     fabric = compute.fabric()
     if compute.resolve_strategy() == "ddp_spawn":
         return _train_in_new_processes(fabric, model, optimizer, scheduler, plan)
@@ -127,7 +127,7 @@ class _Plan:
 
 
 def _train(
-    fabric: Fabric | _OneCore,
+    fabric: Fabric | _Plain,
     model: nn.Module,
     optimizer: Optimizer,
     scheduler: LRScheduler | None,
@@ -155,7 +155,7 @@ def _train(
     return History(losses.fetch(), examples * fabric.world_size)
 
 
-def _backward(fabric: Fabric | _OneCore, network: Any, group: list[Any], loss: Loss) -> Tensor:
+def _backward(fabric: Fabric | _Plain, network: Any, group: list[Any], loss: Loss) -> Tensor:
     """Add up the gradient of the mean loss over a group of batches, and return that mean."""
     if len(group) == 1:
         value = loss(network, fabric.to_device(group[0]))
@@ -173,7 +173,7 @@ def _backward(fabric: Fabric | _OneCore, network: Any, group: list[Any], loss: L
 class _Losses:
     """The losses so far. They stay on the device until enough are there to be worth the wait."""
 
-    def __init__(self, fabric: Fabric | _OneCore) -> None:
+    def __init__(self, fabric: Fabric | _Plain) -> None:
         self._fabric = fabric
         self._free = fabric.device.type == "cpu" and fabric.world_size == 1
         self._waiting: list[Tensor] = []
@@ -205,7 +205,7 @@ class _Losses:
             )
 
 
-class _OneCore:
+class _Plain:
     """What the loop needs of Fabric, for one CPU in single precision.
 
     Fabric's wrappers add a third to the time of a step of a small model, and importing it takes a second.
@@ -240,7 +240,7 @@ class _OneCore:
         return tensor
 
 
-def _is_one_core(compute: Compute) -> bool:
+def _is_plain(compute: Compute) -> bool:
     if compute.devices != 1 or compute.strategy != "auto" or compute.precision != "32-true":
         return False
     if compute.accelerator == "auto":
@@ -280,7 +280,7 @@ def _train_and_save(fabric: Fabric, job: bytes, path: Path) -> None:
         torch.save(trained | {"scheduler": scheduler.state_dict() if scheduler else None}, path)
 
 
-def _distribute(fabric: Fabric | _OneCore, batches: Iterable[Any]) -> Iterable[Any]:
+def _distribute(fabric: Fabric | _Plain, batches: Iterable[Any]) -> Iterable[Any]:
     """Return the batches of this process."""
     if isinstance(batches, DataLoader):
         return fabric.setup_dataloaders(batches)
@@ -304,7 +304,7 @@ def _repeat(batches: Iterable[Any], epochs: int | None) -> Iterator[Any]:
 
 
 @contextmanager
-def _own_stream(fabric: Fabric | _OneCore) -> Iterator[None]:
+def _own_stream(fabric: Fabric | _Plain) -> Iterator[None]:
     """Give each of several processes its own random numbers, so that their dropout differs."""
     if fabric.world_size == 1:
         yield
@@ -315,7 +315,7 @@ def _own_stream(fabric: Fabric | _OneCore) -> Iterator[None]:
         yield
 
 
-def _check_optimizer(fabric: Fabric | _OneCore, model: nn.Module, optimizer: Optimizer) -> None:
+def _check_optimizer(fabric: Fabric | _Plain, model: nn.Module, optimizer: Optimizer) -> None:
     """Refuse parameters whose gradients several processes would not average."""
     if fabric.world_size == 1:
         return
@@ -327,9 +327,9 @@ def _check_optimizer(fabric: Fabric | _OneCore, model: nn.Module, optimizer: Opt
 def _rows(batch: Any) -> int:
     """Return how many rows a batch has: those of its first tensor, or the length of its first list."""
     if isinstance(batch, Tensor):
-        return len(batch) if batch.ndim else 1
+        return batch.shape[0] if batch.ndim else 1
+    if isinstance(batch, list | tuple) and batch and isinstance(batch[0], Tensor | list | tuple | Mapping):
+        return _rows(batch[0])
     if isinstance(batch, Mapping):
         return _rows(next(iter(batch.values())))
-    if isinstance(batch, list | tuple) and batch and isinstance(batch[0], Tensor | Mapping | list | tuple):
-        return _rows(batch[0])
     return len(batch) if hasattr(batch, "__len__") else 1

@@ -1,12 +1,15 @@
-"""One rank of the tests of the communication hook: runs every scenario and saves what came out.
+"""The ranks of the tests of the communication hook: each runs every scenario and saves what came out.
 
-Called as: python ddp_worker.py RANK WORLD_SIZE FOLDER. The ranks meet through a file in FOLDER.
+Called as: python ddp_worker.py FOLDER, for a world of 2 ranks and one of 4. The ranks are forked, because
+importing what DDP needs takes longer than all scenarios; they meet through a file.
 """
 
+import multiprocessing
 import sys
 from pathlib import Path
 
 import torch
+import torch._dynamo.convert_frame  # DDP would import it in every rank
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -30,10 +33,12 @@ class Net(nn.Module):
 
     def __init__(self):
         super().__init__()
+        self.skip_last = False
         self.last, self.first, self.middle = nn.Linear(4, 1), nn.Linear(3, 5), nn.Linear(5, 4)
 
     def forward(self, inputs):
-        return self.last(torch.tanh(self.middle(torch.tanh(self.first(inputs)))))
+        hidden = torch.tanh(self.middle(torch.tanh(self.first(inputs))))
+        return hidden if self.skip_last else self.last(hidden)
 
 
 def make_net(dtype=torch.float64):
@@ -153,6 +158,20 @@ def scaled_losses(rank, world_size):
     return training.parameters()
 
 
+def partly_used(rank, world_size, hook):
+    """Gradients after two passes in which only rank 0 uses the last layer."""
+    net = make_net()
+    ddp = DistributedDataParallel(net, find_unused_parameters=True)
+    if hook is not None:
+        ddp.register_comm_hook(EF21WState(ddp, Identity()), hook)
+    inputs, _ = make_data(world_size)
+    for _ in range(2):
+        net.zero_grad()
+        net.skip_last = rank > 0
+        ddp(inputs[rank]).square().mean().backward()
+    return torch.cat([parameter.grad.flatten() for parameter in net.parameters()])
+
+
 def half_precision_memory(rank, world_size):
     net = make_net(torch.bfloat16)
     ddp = DistributedDataParallel(net)
@@ -194,6 +213,8 @@ def run_all(rank, world_size, folder):
         "ten": Training(rank, world_size, TopK(0.3)).step(10).parameters(),
         "scaled": scaled_losses(rank, world_size),
         "skipped": poisoned(rank, world_size, loss_scale=lambda: 1.0),
+        "partly used": partly_used(rank, world_size, ef21w_hook),
+        "partly used, plain": partly_used(rank, world_size, None),
         "half": half_precision_memory(rank, world_size),
         "wrong": wrong_states(rank, world_size),
     }
@@ -202,12 +223,25 @@ def run_all(rank, world_size, folder):
     return found
 
 
-def main():
-    rank, world_size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+def run_rank(rank, world_size, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world_size)
     torch.save(run_all(rank, world_size, folder), folder / f"rank-{rank}.pt")
     dist.destroy_process_group()
+
+
+def main():
+    fork = multiprocessing.get_context("fork")
+    for world_size in (2, 4):
+        folder = Path(sys.argv[1]) / str(world_size)
+        folder.mkdir()
+        ranks = [fork.Process(target=run_rank, args=(rank, world_size, folder)) for rank in range(world_size)]
+        for process in ranks:
+            process.start()
+        for process in ranks:
+            process.join()
+        if any(process.exitcode for process in ranks):
+            sys.exit(1)
 
 
 if __name__ == "__main__":

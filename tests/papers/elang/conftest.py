@@ -42,7 +42,8 @@ def trained(labelled):
     return make
 
 
-WORDS = ["good", "fine", "great", "nice", "bad", "poor", "awful", "dull", "film", "plot", "cast", "score", "the", "a", "was", "it", "negative", "positive"]
+LABELS = ["negative", "positive"]
+WORDS = ["good", "great", "nice", "bad", "poor", "awful", "dull", "film", "plot", "cast", "score", *LABELS]
 
 
 def word_tokenizer(words, template):

@@ -242,7 +242,7 @@ def _weighted_sum(state: EF21WState, message: Compressed) -> torch.futures.Futur
         return future.then(lambda _: weighted)
     words = torch.cat([weighted.view(torch.int32), message.indices.to(torch.int32)])
     received = words.new_empty(state.world_size, len(words))
-    work = dist.all_gather_into_tensor(received.view(-1), words, group=state.process_group, async_op=True)
+    work = dist.all_gather_single(received.view(-1), words, group=state.process_group, async_op=True)
     future = work.get_future()
     return future.then(lambda _: _scatter(received, weighted, message.dimension))
 
@@ -256,7 +256,7 @@ def _scatter(received: Tensor, like: Tensor, dimension: int) -> Tensor:
 
 def _gathered(own: Tensor, group: dist.ProcessGroup) -> Tensor:
     found = own.new_empty(group.size() * len(own))
-    dist.all_gather_into_tensor(found, own, group=group)
+    dist.all_gather_single(found, own, group=group)
     return found
 
 

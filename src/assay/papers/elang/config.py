@@ -1,0 +1,120 @@
+"""The options of E-LANG."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from assay.data import Table
+from assay.models import ModelSource
+from assay.training.compute import Compute
+
+Score = Literal[
+    "negative_free_energy",
+    "max_log_softmax",
+    "negative_entropy",
+    "top2_margin",
+    "random",
+    "length",
+    "oracle",
+]
+
+
+@dataclass(frozen=True)
+class OwnModel:
+    """A transformers model of the user's own, or none."""
+
+    source: str | None = None
+    """folder:DIR or hub:NAME[@REVISION]: a sequence classifier, or an encoder-decoder such as T5."""
+
+    def __post_init__(self) -> None:
+        if self.source is not None:
+            ModelSource(self.source)
+
+    def fingerprint(self) -> str:
+        """Identify the model by its content."""
+        return "trained here" if self.source is None else ModelSource(self.source).fingerprint()
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the pair is trained where no models are given. Both models see the same rows."""
+
+    swift_hidden: tuple[int, ...] = (12,)
+    """Hidden units of each layer of Swift on features: a perceptron."""
+    super_hidden: tuple[int, ...] = (256, 256)
+    """Hidden units of each layer of Super on features: a perceptron."""
+    image_size: int = 28
+    """Pictures are read as this many grey pixels squared."""
+    word_buckets: int = 4096
+    """Word ids of Swift on text: a bag of hashed words."""
+    word_width: int = 16
+    """Numbers a word embedding of Swift on text."""
+    head_hidden: tuple[int, ...] = (128,)
+    """Hidden units of Super on text: a perceptron on frozen sentence embeddings."""
+    encoder: ModelSource = ModelSource("bundled:minilm")
+    """Sentence encoder of Super on text."""
+    epochs: int = 40
+    """Passes over the training rows, for Swift and for Super."""
+    batch_size: int = 32
+    """Rows a gradient step."""
+    learning_rate: float = 3e-3
+    """Of AdamW, for Swift and for Super."""
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """Further training of given sequence classifiers on the training rows."""
+
+    epochs: int = 0
+    """Passes over the training rows; 0 uses the models as they are."""
+    learning_rate: float = 3e-5
+    """Of AdamW."""
+    batch_size: int = 32
+    """Texts a gradient step."""
+    compute: Compute = Compute()
+    """Devices and precision of the training."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Options of `route`."""
+
+    data: Table = Table("bundled:digits")
+    """Rows with a label and a text, a picture or features."""
+    swift: OwnModel = OwnModel()
+    """The cheap model: folder:DIR or hub:NAME. By default one is trained."""
+    super: OwnModel = OwnModel()
+    """The accurate model: folder:DIR or hub:NAME. By default one is trained."""
+    prompt: str = "{text}"
+    """What a text model is given; any column of the table in braces."""
+    max_new_tokens: int = 8
+    """Tokens of an encoder-decoder's reply, which should be the name of the class."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of given models."""
+    max_rows: int | None = None
+    """Rows drawn at random for each seed from a larger table; all of them by default."""
+    test: float = 0.25
+    """Share of rows that measure, unless the table has a test split of its own."""
+    calibration: float = 0.25
+    """Share of rows that choose the threshold. Given models that need no training get the training rows too."""
+    training: Training = Training()
+    """How the pair is trained."""
+    finetuning: Finetuning = Finetuning()
+    """How given models are trained further."""
+    read_from: Literal["swift", "encoder"] = "swift"
+    """Where the energy is read: Swift's logits, or a head trained on an encoder-decoder's encoder."""
+    score: Score = "negative_free_energy"
+    """What decides which rows go to Super; higher stays in Swift."""
+    temperatures: tuple[float, ...] = (1.0,)
+    """Candidates for T; the one with the largest area under the calibration curve is used."""
+    target: Literal["match_super", "budget", "share"] = "match_super"
+    """What the threshold is chosen for."""
+    tolerance: float = 0.005
+    """Accuracy that may be lost against Super (a fraction), for match_super."""
+    budget: float = 0.5
+    """Mean cost of a row over Super's, for budget."""
+    share: float = 0.25
+    """Share of rows that go to Super, for share."""
+    answers: Literal["pair", "swift", "super"] = "pair"
+    """Who answers: the routed pair, or one model alone for reference."""
