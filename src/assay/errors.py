@@ -23,6 +23,10 @@ class MissingExtraError(AssayError, ImportError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed. Install it with: pip install 'assay[{extra}]'")
+        self.package, self.extra = package, extra
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.package, self.extra)  # so that it survives the way from a worker
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -7,7 +7,6 @@ from typing import Literal
 
 from assay.data import Table
 from assay.models import ModelSource
-from assay.training.compute import Compute
 
 Score = Literal[
     "negative_free_energy",
@@ -37,8 +36,8 @@ class OwnModel:
 
 
 @dataclass(frozen=True)
-class Training:
-    """How the pair is trained where no models are given. Both models see the same rows."""
+class Pair:
+    """The pair that is trained where no models are given. Both models see the same rows."""
 
     swift_hidden: tuple[int, ...] = (12,)
     """Hidden units of each layer of Swift on features: a perceptron."""
@@ -72,8 +71,6 @@ class Finetuning:
     """Of AdamW."""
     batch_size: int = 32
     """Texts a gradient step."""
-    compute: Compute = Compute()
-    """Devices and precision of the training."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +95,10 @@ class Route:
     """Share of rows that measure, unless the table has a test split of its own."""
     calibration: float = 0.25
     """Share of rows that choose the threshold. Given models that need no training get the training rows too."""
-    training: Training = Training()
-    """How the pair is trained."""
+    pair: Pair = Pair()
+    """The pair that is trained where no models are given."""
     finetuning: Finetuning = Finetuning()
-    """How given models are trained further."""
+    """Further training of given models."""
     read_from: Literal["swift", "encoder"] = "swift"
     """Where the energy is read: Swift's logits, or a head trained on an encoder-decoder's encoder."""
     score: Score = "negative_free_energy"
