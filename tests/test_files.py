@@ -106,7 +106,7 @@ class TestAtomicFolder:
                 (folder / "file").write_text("text")
                 raise RuntimeError("stop")
 
-        with pytest.raises(RuntimeError, match="^stop$"):
+        with pytest.raises(RuntimeError, match=r"^stop$"):
             write()
         assert list(tmp_path.iterdir()) == []
 
@@ -175,7 +175,7 @@ class TestRefuseFull:
 
     def test_a_full_folder_needs_overwrite(self, tmp_path: Path) -> None:
         (tmp_path / "assay.json").write_text("{}")
-        with pytest.raises(InputError, match="exists and is not empty. Add --overwrite"):
+        with pytest.raises(InputError, match=r"exists and is not empty. Add --overwrite"):
             files.refuse_full(tmp_path, overwrite=False)
         files.refuse_full(tmp_path, overwrite=True)
 
@@ -310,7 +310,7 @@ class TestTree:
                 files.save_tree(folder, torch.ones(2))
 
         monkeypatch.setattr(safetensors.torch, "save_file", full)
-        with pytest.raises(StorageError, match="^Cannot write .*No space left on device"):
+        with pytest.raises(StorageError, match=r"^Cannot write .*No space left on device"):
             write()
         assert list(tmp_path.iterdir()) == []
 
@@ -462,5 +462,5 @@ class TestDigest:
 
     @pytest.mark.parametrize("value", [{1}, object(), torch.nn.Linear(1, 1), np.array([None]), len, Point])
     def test_what_has_no_content_is_a_type_error(self, value: Any) -> None:
-        with pytest.raises(TypeError, match="cannot identify a .* by its content"):
+        with pytest.raises(TypeError, match=r"cannot identify a .* by its content"):
             files.digest(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -139,7 +139,7 @@ class TestRefusals:
         assert "Did you mean 'csv:Reviews.csv'?" in str(caught.value)
 
     def test_plain_values_are_checked_too(self) -> None:
-        with pytest.raises(InputError, match="There is no option 'stepz'. Did you mean 'steps'"):
+        with pytest.raises(InputError, match=r"There is no option 'stepz'. Did you mean 'steps'"):
             options.from_plain(Fit, {"stepz": 1})
 
 
@@ -197,7 +197,7 @@ class TestOptions:
     def test_types_are_shown_as_written(self) -> None:
         types = {name: self.NAMED[name].type for name in ("objective", "widths", "name", "cache", "mix")}
         assert types == {
-            "objective": 'Literal["plain", "Mixed"]'.replace('"', "'"),
+            "objective": "Literal['plain', 'Mixed']",
             "widths": "tuple[int, ...]",
             "name": "str | None",
             "cache": "Path",
@@ -205,10 +205,10 @@ class TestOptions:
         }
 
     def test_a_class_without_source_has_no_meanings(self) -> None:
-        made: dict[str, Any] = {}
-        exec(
-            "from dataclasses import dataclass\n@dataclass\nclass Made:\n    steps: int = 1\n    size: str | None = None",
-            made,
-        )
-        found = list(options.options(made["Made"]()))
-        assert found == [Option("steps", "int", 1, ""), Option("size", "str | None", None, "")]
+        fields: list[Any] = [("steps", int, 1), ("size", str | None, None), ("kind", Literal["a"], "a")]
+        found = list(options.options(make_dataclass("Made", fields)()))
+        assert [(option.type, option.meaning) for option in found] == [
+            ("int", ""),
+            ("str | None", ""),
+            ("Literal['a']", ""),
+        ]

@@ -116,7 +116,7 @@ class TestNames:
             paper(**changes)
 
     def test_all_problems_are_told_at_once(self) -> None:
-        with pytest.raises(ValueError, match="family 'x' is none of .*; apply names the recipe 'y'"):
+        with pytest.raises(ValueError, match=r"family 'x' is none of .*; apply names the recipe 'y'"):
             paper(family="x", apply="y")
 
     def test_metrics_across_arms_may_be_tested_where_the_recipe_has_them(self) -> None:

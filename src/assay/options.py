@@ -7,6 +7,7 @@ from option names to values; `data.text` names a field of a nested dataclass.
 from __future__ import annotations
 
 import ast
+import copy
 import dataclasses
 import inspect
 import textwrap
@@ -117,7 +118,7 @@ def _assign(config: type, values: dict[str, Any], name: str, value: Any) -> None
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         target[last] = to_plain(value)
     else:
-        target[last] = value
+        target[last] = copy.deepcopy(value)  # a later layer may reach into it
 
 
 def _meanings(config: type) -> dict[str, str]:

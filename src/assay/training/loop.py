@@ -278,6 +278,8 @@ def _train_and_save(fabric: Fabric, job: bytes, path: Path) -> None:
     if fabric.global_rank == 0:
         trained = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "history": vars(history)}
         torch.save(trained | {"scheduler": scheduler.state_dict() if scheduler else None}, path)
+    fabric.barrier()
+    torch.distributed.destroy_process_group()  # its threads must end before the process does
 
 
 def _distribute(fabric: Fabric | _Plain, batches: Iterable[Any]) -> Iterable[Any]:

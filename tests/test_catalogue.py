@@ -1,0 +1,201 @@
+"""The catalogue: entries are found without being run, and their code is known by its meaning."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import toy_paper
+from toy_paper.config import Draw
+
+from assay import catalogue
+from assay.catalogue import Entry
+from assay.errors import InputError, MissingExtraError
+
+PLUGINS = Path(toy_paper.__file__).parents[1]
+
+
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Entry:
+    """A copy of the toy paper under a name of its own, which may be edited."""
+    for source in ("toy_paper", "toy_paper-0.dist-info"):
+        target = tmp_path / source.replace("toy", "copied")
+        shutil.copytree(PLUGINS / source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        for path in target.iterdir():
+            text = path.read_text().replace("toy_paper", "copied_paper").replace("toy", "copied")
+            path.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield catalogue.entry("copied")
+    for name in [name for name in sys.modules if name.startswith("copied_paper")]:
+        del sys.modules[name]
+
+
+def edit(entry: Entry, file: str, old: str, new: str) -> None:
+    text = (entry.folder / file).read_text()
+    assert old in text
+    (entry.folder / file).write_text(text.replace(old, new, 1))
+
+
+class TestEntries:
+    def test_an_entry_point_is_an_entry(self) -> None:
+        entry = catalogue.entry("toy")
+        assert entry.slug == "toy"
+        assert entry.folder == PLUGINS / "toy_paper"
+        assert entry.config("draw") is Draw
+        assert entry.function("draw").__module__ == "toy_paper.recipe"
+        assert entry.across("draw")({"a": {"score": 3.0}, "b": {"score": 1.0}}) == {"spread": 2.0}
+        assert entry.card == PLUGINS / "toy_paper" / "README.md"
+
+    def test_it_is_listed_among_the_others_in_order(self, copied: Entry) -> None:
+        slugs = catalogue.slugs()
+        assert slugs == sorted(slugs)
+        assert {"toy", "copied"} <= set(slugs)
+        assert [paper.slug for paper in catalogue.list_papers()] == slugs
+
+    def test_a_family_can_be_picked(self) -> None:
+        assert "toy" in [paper.slug for paper in catalogue.list_papers("theory")]
+        assert all(paper.family == "speech" for paper in catalogue.list_papers("speech"))
+
+    def test_an_unknown_paper_names_the_nearest(self) -> None:
+        with pytest.raises(InputError, match=r"There is no paper 'toi'. Did you mean 'toy'?"):
+            catalogue.entry("toi")
+
+    def test_an_unknown_recipe_names_the_nearest(self) -> None:
+        with pytest.raises(InputError, match=r"There is no recipe of toy 'drew'. Did you mean 'draw'?"):
+            catalogue.entry("toy").recipe("drew")
+
+    def test_a_recipe_may_grow_into_a_module_of_its_own(self, copied: Entry) -> None:
+        (copied.folder / "recipes").mkdir()
+        (copied.folder / "recipes" / "__init__.py").write_text("")
+        (copied.folder / "recipe.py").rename(copied.folder / "recipes" / "draw.py")
+        assert copied.function("draw").__module__ == "copied_paper.recipes.draw"
+
+    def test_a_missing_extra_says_how_to_install_it(self, copied: Entry) -> None:
+        edit(copied, "recipe.py", "import os", "import no_such_package.part\nimport os")
+        with pytest.raises(MissingExtraError) as caught:
+            copied.function("draw")
+        assert str(caught.value) == (
+            "no_such_package is not installed. Install it with: pip install 'assay[theory]'"
+        )
+
+    @pytest.mark.parametrize("module", ["assay.no_such_module", "copied_paper.no_such_module"])
+    def test_an_error_of_our_own_is_not_taken_for_one(self, copied: Entry, module: str) -> None:
+        edit(copied, "recipe.py", "import os", f"import {module}\nimport os")
+        with pytest.raises(ModuleNotFoundError, match=f"No module named {module!r}") as caught:
+            copied.function("draw")
+        assert not isinstance(caught.value, MissingExtraError)
+
+
+class TestCodeFingerprint:
+    def test_it_is_the_same_for_the_same_code(self, copied: Entry) -> None:
+        assert copied.code_fingerprint("draw") == copied.code_fingerprint("draw")
+        assert re.fullmatch("[0-9a-f]{16}", copied.code_fingerprint("draw"))
+
+    @pytest.mark.parametrize(
+        ("file", "old", "new"),
+        [
+            ("recipe.py", "noise.mean() + config.mean", "noise.mean() - config.mean"),
+            ("recipe.py", "import signal\n", "import signal as signal\n"),
+            ("config.py", "rows: int = 20", "rows: int = 21"),
+        ],
+    )
+    def test_it_changes_with_the_code(self, copied: Entry, file: str, old: str, new: str) -> None:
+        before = copied.code_fingerprint("draw")
+        edit(copied, file, old, new)
+        assert copied.code_fingerprint("draw") != before
+
+    def test_it_changes_with_the_method(self, copied: Entry) -> None:
+        method = copied.folder / "method.py"
+        method.write_text("def double(x):\n    return 2 * x\n")
+        edit(
+            copied,
+            "recipe.py",
+            "import numpy as np",
+            "import numpy as np\nfrom copied_paper.method import double",
+        )
+        before = copied.code_fingerprint("draw")
+        method.write_text("def double(x):\n    return x + x\n")
+        assert copied.code_fingerprint("draw") != before
+
+    @pytest.mark.parametrize(
+        "line", ["from .method.core import double", "from copied_paper.method import double"]
+    )
+    def test_a_method_may_be_a_package(self, copied: Entry, line: str) -> None:
+        method = copied.folder / "method"
+        (method / "deep").mkdir(parents=True)
+        (method / "__init__.py").write_text("")  # a lazy namespace: names come from its siblings
+        (method / "core.py").write_text("from .deep import two\ndef double(x):\n    return two * x\n")
+        (method / "deep" / "__init__.py").write_text("two = 2\n")
+        edit(copied, "recipe.py", "import numpy as np", f"import numpy as np\n{line}")
+        before = copied.code_fingerprint("draw")
+        (method / "core.py").write_text("from .deep import two\ndef double(x):\n    return x * two\n")
+        changed = copied.code_fingerprint("draw")
+        (method / "deep" / "__init__.py").write_text("two = 1 + 1\n")
+        assert len({before, changed, copied.code_fingerprint("draw")}) == 3
+
+    @pytest.mark.parametrize(
+        ("file", "old", "new"),
+        [
+            ("recipe.py", "import numpy as np", "# a comment\n\nimport numpy as np"),
+            ("recipe.py", "Draw numbers that all arms of a seed share", "Draw other words"),
+            ("recipe.py", '"""How the copied paper is run."""', ""),
+            ("config.py", "Mean of the draws.", "The mean of all draws."),
+            ("config.py", "rows: int = 20", "rows: int = (20)"),
+            ("paper.py", "draws numbers around a mean", "draws words around a mean"),
+        ],
+    )
+    def test_it_does_not_change_with_comments_and_docstrings(
+        self, copied: Entry, file: str, old: str, new: str
+    ) -> None:
+        before = copied.code_fingerprint("draw")
+        edit(copied, file, old, new)
+        assert copied.code_fingerprint("draw") == before
+
+    def test_code_without_a_source_is_not_taken_for_unchanged(self, copied: Entry) -> None:
+        (copied.folder / "recipe.py").unlink()
+        with pytest.raises(ModuleNotFoundError, match=r"copied_paper\.recipe has no source file"):
+            copied.code_fingerprint("draw")
+
+    @pytest.mark.parametrize(
+        ("module", "counts"),
+        [("assay.trial", True), ("assay.files", True), ("assay.cli", False), ("assay.judging", False)],
+    )
+    def test_it_changes_with_the_parts_of_assay_that_a_recipe_reaches(
+        self, module: str, counts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        entry = catalogue.entry("toy")
+        before = entry.code_fingerprint("draw")
+        find = catalogue._source
+        source = find(module)
+        assert source is not None
+        changed = tmp_path / source.name
+        changed.write_text(source.read_text() + "\nADDED = 1\n")
+        ast.parse(changed.read_text())
+        monkeypatch.setattr(catalogue, "_source", lambda name: changed if name == module else find(name))
+        assert (entry.code_fingerprint("draw") != before) is counts
+
+
+HEAVY = {"torch", "transformers", "datasets", "pandas", "sklearn", "scipy", "jinja2"}
+
+
+@pytest.mark.parametrize("words", [None, ["list"], ["show", "toy"]])
+def test_listing_imports_nothing_heavy(words: list[str] | None) -> None:
+    code = "import assay; assay.list_papers()"
+    if words is not None:
+        code = (
+            f"from assay.cli import main\ntry: main({words})\nexcept SystemExit as end: assert not end.code"
+        )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print('\\n'.join(sys.modules))"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "toy_paper.paper" in done.stdout.split()
+    assert HEAVY & set(done.stdout.split()) == set()
