@@ -156,6 +156,21 @@ class TestCodeFingerprint:
         edit(copied, file, old, new)
         assert copied.code_fingerprint("draw") == before
 
+    def test_a_lazy_namespace_stands_for_all_its_code_but_not_for_claims(self, copied: Entry) -> None:
+        part = copied.folder / "part"
+        (part / "method").mkdir(parents=True)
+        (part / "__init__.py").write_text("")
+        (part / "paper.py").write_text("PAPER = 1\n")
+        (part / "method" / "__init__.py").write_text("two = 2\n")
+        edit(
+            copied, "recipe.py", "import numpy as np", "import numpy as np\nfrom copied_paper.part import two"
+        )
+        before = copied.code_fingerprint("draw")
+        (part / "paper.py").write_text("PAPER = 2\n")
+        assert copied.code_fingerprint("draw") == before
+        (part / "method" / "__init__.py").write_text("two = 1 + 1\n")
+        assert copied.code_fingerprint("draw") != before
+
     def test_code_without_a_source_is_not_taken_for_unchanged(self, copied: Entry) -> None:
         (copied.folder / "recipe.py").unlink()
         with pytest.raises(ModuleNotFoundError, match=r"copied_paper\.recipe has no source file"):

@@ -45,10 +45,17 @@ def test_without_a_folder_there_are_none(tmp_path: Path) -> None:
 
 
 def test_the_default_check_comes_first(tmp_path: Path) -> None:
-    for name in ("toy--paper", "toy--laptop--csv-a", "toy--laptop", "toys--laptop", "other--laptop"):
+    for name in (
+        "toy--paper",
+        "toy--grown",
+        "toy--laptop--csv-a",
+        "toy--laptop",
+        "toys--laptop",
+        "other--laptop",
+    ):
         saved.save(name, result(), tmp_path)
     found, _ = saved.results_of(PAPER, tmp_path)
-    assert [item.name for item in found] == ["toy--laptop", "toy--laptop--csv-a", "toy--paper"]
+    assert [item.name for item in found] == ["toy--laptop", "toy--grown", "toy--laptop--csv-a", "toy--paper"]
 
 
 def test_it_is_stale_when_a_claim_was_edited(tmp_path: Path) -> None:

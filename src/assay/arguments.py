@@ -109,18 +109,26 @@ def _positive(name: str, known: set[str]) -> str:
 
 
 def _typed(config: Any, given: Sequence[Given], program: str) -> dict[str, Any]:
+    """Parse options that the config has; an input's own name stands for its source or path."""
+    plain = options.to_plain(config)
+    names = set(options.option_names(config))
     words: list[str] = []
     for option in given:
-        value = getattr(config, option.name, None)
-        flag = f"{option.name}.source" if hasattr(value, "source") else option.name
+        value = _at(plain, _positive(option.name, names))
+        short = options.shorthand(value) if isinstance(value, dict) else None
+        flag = f"{option.name}.{short}" if short else option.name
         words += [f"--{flag.replace('_', '-')}", *option.values]
     parsed = options.to_plain(parse(type(config), words, program, default=config))
-    names = options.option_names(config)
     values = {}
     for option in given:
-        name = _positive(option.name, set(names))
-        found: Any = parsed
-        for part in name.split("."):
-            found = found[part]
-        values[name] = found["source"] if isinstance(found, dict) and "source" in found else found
+        name = _positive(option.name, names)
+        found = _at(parsed, name)
+        values[name] = found[options.shorthand(found)] if isinstance(found, dict) else found
     return values
+
+
+def _at(plain: Any, name: str) -> Any:
+    """Return the value of a dotted option."""
+    for part in name.split("."):
+        plain = plain[part]
+    return plain

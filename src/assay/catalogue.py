@@ -83,9 +83,15 @@ class Entry:
         """Identify the code that a recipe runs: its module and all of assay that it imports, by meaning.
 
         Comments, docstrings and layout do not count.
+
+        Raises:
+            ModuleNotFoundError: the recipe has no source file.
         """
         state = hashlib.sha256()
-        for module in sorted(_imported(self._recipe_module(recipe))):
+        modules = _imported(self._recipe_module(recipe))
+        if not modules:
+            raise ModuleNotFoundError(f"{self._recipe_module(recipe)} has no source file to identify it by")
+        for module in sorted(modules):
             state.update(f"{module}={_meaning(module)};".encode())
         return state.hexdigest()[:16]
 

@@ -433,6 +433,8 @@ def _refuse_options(entry: Entry, recipes: Sequence[str], overrides: Mapping[str
 def _refuse_too_few(paper: Paper, settings: Settings) -> None:
     if settings.seeds is not None and settings.until_decided:
         raise InputError("--seeds and --until-decided exclude each other; use --max-seeds with the latter.")
+    if settings.until_decided and any(claim.unit == "item" for claim in paper.tested):
+        raise InputError(f"--until-decided adds seeds, but claims on {paper.slug} are judged by item.")
     if settings.until_decided and settings.max_seeds < FIRST_LOOK:
         raise InputError(f"--max-seeds {settings.max_seeds} is too few: the first look is at {FIRST_LOOK}.")
     sampled = any(

@@ -147,7 +147,7 @@ def judge_test(
         values = tuple(_difference(test, metric, pair) for pair in pairs)
         shown_unit = "seed"
         if any(value is None for value in values):
-            return _judge_wins(test, metric, pairs, values, resplit)
+            return _judge_wins(test, metric, pairs, values, resplit, anytime)
         known = [value for value in values if value is not None]
         if _constant_between_moving(pairs, known):
             estimate, is_exact = statistics.exact(known), True
@@ -314,10 +314,12 @@ def _judge_wins(
     pairs: Sequence[Sequence[Value]],
     values: tuple[float | None, ...],
     resplit: float,
+    anytime: bool,
 ) -> TestResult:
     """Judge by counting pairs, because a level that was never reached has no size.
 
-    Against a value, `None` loses; two `None` are a tie, which decides nothing.
+    Against a value, `None` loses; two `None` are a tie, which decides nothing. No interval for a count is
+    valid under continuous looking, so `anytime` gives none.
     """
     low, high = bounds(test)
     won = lost = 0
@@ -329,6 +331,7 @@ def _judge_wins(
         elif pair[0] is not None:
             won, lost = (won, lost + 1) if isinstance(test, Equivalent) else (won + 1, lost)
     estimate = statistics.wins(won, lost, resplit)
+    interval = None if anytime else estimate.interval
     missing = sum(value is None for pair in pairs for value in pair)
     return TestResult(
         test=str(test),
@@ -336,12 +339,12 @@ def _judge_wins(
         arm=test.arm,
         other=other_arm(test),
         effect=estimate.effect,
-        interval=estimate.interval,
+        interval=interval,
         bound=(0.5, math.inf),
         p_value=estimate.p_value,
         n=won + lost,
         unit="seed",
-        verdict=statistics.decide(estimate.interval, 0.5, math.inf),
+        verdict=statistics.decide(interval, 0.5, math.inf),
         seeds_needed=None,
         values=_ratios(values) if isinstance(test, Ratio) else values,
         note=f"share of seeds won: the level was never reached in {missing} trials",

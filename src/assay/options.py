@@ -90,14 +90,21 @@ def options(config: Any) -> Iterator[Option]:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            if hasattr(value, "source"):  # a table or a model: its own name is the shorthand of its source
-                yield Option(field.name, type(value).__name__, value.source, meanings.get(field.name, ""))
+            short = shorthand(vars(value))
+            if short is not None:
+                default = getattr(value, short)
+                yield Option(field.name, type(value).__name__, default, meanings.get(field.name, ""))
             for inner in options(value):
-                if inner.name != "source":
+                if inner.name != short:
                     yield dataclasses.replace(inner, name=f"{field.name}.{inner.name}")
         else:
             kind = field.type.__name__ if isinstance(field.type, type) else str(field.type)
             yield Option(field.name, kind.replace("typing.", ""), value, meanings.get(field.name, ""))
+
+
+def shorthand(fields: Mapping[str, Any]) -> str | None:
+    """Return the field that an input's own name stands for: `--data X` is `--data.source X`."""
+    return next((name for name in ("source", "path") if name in fields), None)
 
 
 def _assign(config: type, values: dict[str, Any], name: str, value: Any) -> None:
@@ -113,8 +120,8 @@ def _assign(config: type, values: dict[str, Any], name: str, value: Any) -> None
     old = target[last]
     if last == "source" and outer:
         target.update(dict.fromkeys(target) | {"source": value})  # column roles belong to the old source
-    elif isinstance(old, dict) and "source" in old and isinstance(value, str):
-        target[last] = dict.fromkeys(old) | {"source": value}
+    elif isinstance(old, dict) and shorthand(old) and isinstance(value, str):
+        target[last] = dict.fromkeys(old) | {shorthand(old): value}
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         target[last] = to_plain(value)
     else:

@@ -317,7 +317,7 @@ def _is_at_module_level(function: Callable[..., Any]) -> bool:
     """Whether all that a function depends on is in its module; what decorates it is there too."""
     inner = inspect.unwrap(function)
     functions = inspect.isfunction(function) and inspect.isfunction(inner)
-    return functions and inner.__closure__ is None and "<locals>" not in inner.__qualname__
+    return functions and "<locals>" not in inner.__qualname__
 
 
 def _column(rows: datasets.Dataset | int, column: str | Sequence[Any] | None) -> np.ndarray | None:
@@ -344,8 +344,6 @@ def _cut(
             folds = StratifiedGroupKFold(round(1 / share), shuffle=True, random_state=seed)
             with warnings.catch_warnings(action="error"):  # a class with fewer rows than folds
                 kept, cut = next(folds.split(rows, classes[rows], groups[rows]))
-            if not len(kept) or not len(cut):
-                raise ValueError("the groups are too few or too uneven")
         elif groups is not None:
             shuffle = GroupShuffleSplit(1, test_size=share, random_state=seed)
             kept, cut = next(shuffle.split(rows, groups=groups[rows]))

@@ -126,8 +126,11 @@ def check_metrics(paper: Paper, metrics: Mapping[str, Value]) -> None:
         if not isinstance(value, Rate | Items | int | float | None):
             raise ValueError(f"the metric {name!r} must be a number, Rate, Items or None, not {value!r}")
         numbers = value.values if isinstance(value, Items) else [value]
-        if any(isinstance(number, float) and math.isnan(number) for number in numbers):
-            raise ValueError(f"the metric {name!r} is NaN; return None for a level that was never reached")
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            raise ValueError(
+                f"the metric {name!r} is not finite ({numbers}); return None for a level that was never"
+                " reached"
+            )
 
 
 def _reset_peak_memory(device: torch.device) -> None:
