@@ -120,7 +120,7 @@ def _assign(config: type, values: dict[str, Any], name: str, value: Any) -> None
     old = target[last]
     if last == "source" and outer:
         target.update(dict.fromkeys(target) | {"source": value})  # column roles belong to the old source
-    elif isinstance(old, dict) and shorthand(old) and isinstance(value, str):
+    elif isinstance(old, dict) and shorthand(old) and isinstance(value, str | None):
         target[last] = dict.fromkeys(old) | {shorthand(old): value}
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         target[last] = to_plain(value)
