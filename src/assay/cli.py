@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
+from rich.text import Text
 
 from assay import catalogue, console, options, saved
 from assay.arguments import Given, overrides_of, parse, separate
@@ -20,7 +21,7 @@ from assay.catalogue import Entry
 from assay.errors import AssayError, InputError, unknown
 from assay.paper import FAMILIES, Paper, plain
 
-OUT = Console()
+OUT = Console(width=None if sys.stdout.isatty() else 140)
 ERR = Console(stderr=True)
 
 USAGE = """\
@@ -445,7 +446,10 @@ def _print_paper(entry: Entry) -> None:
         needs = "".join(f"\nrequires {test}" for test in claim.requires)
         last = console.verdict(verdicts[claim.name], results[0].stale) if claim.name in verdicts else "-"
         claims.add_row(
-            f"[bold]{claim.name}[/]\n{claim.statement}", holds + needs, str(claim.reported or "-"), last
+            Text(claim.name, style="bold").append(f"\n{claim.statement}", style="not bold"),
+            holds + needs,
+            str(claim.reported or "-"),
+            last,
         )
     OUT.print(claims)
     for name, recipe in paper.recipes.items():

@@ -17,9 +17,17 @@ COLOURS = {"supported": "green", "contradicted": "red", "inconclusive": "yellow"
 MARKS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?"}
 
 
-def table(*columns: str, title: str | None = None) -> Table:
-    """Return an empty table in the one style of the command line."""
-    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+class PlainTable(Table):
+    """A table in the one style of the command line; what stands in brackets is text, not markup."""
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        """Add a row of strings and texts."""
+        super().add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+
+def table(*columns: str) -> PlainTable:
+    """Return an empty table."""
+    made = PlainTable(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         made.add_column(column, overflow="fold")
     return made
@@ -72,7 +80,7 @@ def effect(test: Mapping[str, Any], paper: Paper) -> tuple[str, str]:
     return shown, f"[{ends[0]}, {ends[1]}]"
 
 
-def claims_table(result: Mapping[str, Any], paper: Paper) -> Table:
+def claims_table(result: Mapping[str, Any], paper: Paper) -> PlainTable:
     """Return the table of a check's claims: a row a test, the claim's verdict beside its first."""
     made = table("claim", "test", "effect", "95 % interval", "n", "verdict")
     for claim in result["claims"]:
@@ -98,7 +106,7 @@ def claims_table(result: Mapping[str, Any], paper: Paper) -> Table:
     return made
 
 
-def arms_table(result: Mapping[str, Any], paper: Paper) -> Table:
+def arms_table(result: Mapping[str, Any], paper: Paper) -> PlainTable:
     """Return the table of arms: role, metrics, cost a trial."""
     metrics = [
         metric
@@ -122,9 +130,7 @@ def print_check(console: Console, result: Mapping[str, Any], paper: Paper) -> No
         if claim["verdict"] != "supported":
             console.print(f"  {claim['name']}: {claim['reason']}", highlight=False, markup=False)
         if claim["reported"]:
-            console.print(
-                f"  {claim['name']}: the paper reports {claim['reported']}", highlight=False, markup=False
-            )
+            console.print(f"  {claim['name']}: reported: {claim['reported']}", highlight=False, markup=False)
     console.print(arms_table(result, paper))
     for error in result["errors"]:
         console.print(f"error: {error}", style="red", highlight=False, markup=False)

@@ -39,7 +39,7 @@ class OwnModel:
 class Pair:
     """The pair that is trained where no models are given. Both models see the same rows."""
 
-    swift_hidden: tuple[int, ...] = (12,)
+    swift_hidden: tuple[int, ...] = (10,)
     """Hidden units of each layer of Swift on features: a perceptron."""
     super_hidden: tuple[int, ...] = (256, 256)
     """Hidden units of each layer of Super on features: a perceptron."""
@@ -49,11 +49,11 @@ class Pair:
     """Word ids of Swift on text: a bag of hashed words."""
     word_width: int = 16
     """Numbers a word embedding of Swift on text."""
-    head_hidden: tuple[int, ...] = (128,)
-    """Hidden units of Super on text: a perceptron on frozen sentence embeddings."""
+    head_hidden: tuple[int, ...] = ()
+    """Hidden units of Super on text: a classifier on frozen sentence embeddings, by default linear."""
     encoder: ModelSource = ModelSource("bundled:minilm")
     """Sentence encoder of Super on text."""
-    epochs: int = 40
+    epochs: int = 30
     """Passes over the training rows, for Swift and for Super."""
     batch_size: int = 32
     """Rows a gradient step."""
@@ -89,12 +89,13 @@ class Route:
     """Tokens of an encoder-decoder's reply, which should be the name of the class."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of given models."""
-    max_rows: int | None = None
-    """Rows drawn at random for each seed from a larger table; all of them by default."""
-    test: float = 0.25
+    max_texts: int | None = None
+    """Texts dealt out to each seed from a larger table; no two of as many seeds as there are hands share one.
+    All texts by default."""
+    test: float = 0.3
     """Share of rows that measure, unless the table has a test split of its own."""
-    calibration: float = 0.25
-    """Share of rows that choose the threshold. Given models that need no training get the training rows too."""
+    calibration: float = 0.2
+    """Share of rows that choose the threshold; all but the test rows where nothing is trained."""
     pair: Pair = Pair()
     """The pair that is trained where no models are given."""
     finetuning: Finetuning = Finetuning()

@@ -65,7 +65,11 @@ class TextBatches:
 
 
 def finetune(
-    model: TextClassifier, texts: Sequence[str], labels: Int[Tensor, " rows"], options: Finetuning, device: str
+    model: TextClassifier,
+    texts: Sequence[str],
+    labels: Int[Tensor, " rows"],
+    options: Finetuning,
+    device: str,
 ) -> int:
     """Train all weights of a classifier; return its gradient steps."""
     shuffled = TextBatches(

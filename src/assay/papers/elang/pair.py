@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,9 @@ Inputs = Float[Tensor, "rows features"] | Sequence[str]
 
 class FeatureClassifier(nn.Module):
     """A perceptron on features that it brings to mean 0 and deviation 1 itself."""
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, features: int, hidden: Sequence[int], classes: int) -> None:
         super().__init__()
@@ -175,6 +177,13 @@ class RoutedPair:
     shape: PairShape
     """What it takes to build the models again."""
 
+    @classmethod
+    def build(
+        cls, policy: RoutingPolicy, shape: PairShape, weights: dict[str, dict[str, Tensor]]
+    ) -> RoutedPair:
+        """Build the models again from what `trained_weights` gave of both."""
+        return cls(policy, *shape.build(weights["swift"], weights["super"]), shape)
+
     @property
     def router(self) -> EnergyRouter:
         """Return the router of the pair, which checks that the policy is for these weights."""
@@ -202,5 +211,7 @@ class RoutedPair:
         """Read what `save` wrote."""
         path = Path(folder)
         shape = pydantic.TypeAdapter(PairShape).validate_json((path / "pair.json").read_bytes())
-        weights = [safetensors.torch.load_file(path / f"{name}.safetensors") for name in ("swift", "super")]
-        return cls(RoutingPolicy.load(path), *shape.build(*weights), shape)
+        weights = {
+            name: safetensors.torch.load_file(path / f"{name}.safetensors") for name in ("swift", "super")
+        }
+        return cls.build(RoutingPolicy.load(path), shape, weights)

@@ -27,7 +27,7 @@ from .problems import (
     logistic_regression,
 )
 from .rows import DenseRows, SparseRows, divide
-from .simulator import EF21, DivergenceError, EF21Result, EF21State
+from .simulator import EF21, DivergenceError, EF21Result, EF21State, iterate_gap
 from .smoothness import (
     FeatureSupport,
     SmoothnessProfile,
@@ -75,6 +75,7 @@ __all__ = [
     "ef21w_hook",
     "estimate_smoothness",
     "gather_weights",
+    "iterate_gap",
     "least_squares",
     "logistic_regression",
     "partition_dealt",

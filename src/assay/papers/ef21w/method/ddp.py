@@ -5,8 +5,9 @@ g_i (what the others know of its gradient) and g = sum_i w_i g_i (the same on al
 u_i = C(grad f_i / (n w_i) - g_i), and hands g to the optimiser in place of the mean gradient.
 """
 
-# DDP compares a hook's annotations with the types themselves, so they must not become strings here:
-# there is no `from __future__ import annotations`.
+# DDP compares a hook's annotations with the types themselves, so they must not become strings here: there is
+# no `from __future__ import annotations`. As result it allows torch.futures.Future alone, but what process
+# groups hand out is a torch.Future, the base of that, so the hook leaves its result without annotation.
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -190,10 +191,7 @@ class EF21WState:
             )
 
 
-def ef21w_hook(
-    state: EF21WState,
-    bucket: dist.GradBucket,  # type: ignore[name-defined]
-) -> torch.futures.Future[Tensor]:
+def ef21w_hook(state: EF21WState, bucket: dist.GradBucket):  # type: ignore[no-untyped-def, name-defined]
     """Exchange one bucket of gradients; for `DistributedDataParallel.register_comm_hook(state, ef21w_hook)`.
 
     DDP does not divide gradients by the number of ranks before a hook, so `bucket` holds grad f_i itself, and
@@ -206,7 +204,7 @@ def ef21w_hook(
         state.send_all(vectors) if first and state.init == "full" else state.compress(names, vectors)
     )
 
-    def finish(received: torch.futures.Future[Tensor]) -> Tensor:
+    def finish(received: Any) -> Tensor:
         state.advance(names, message.dense(), received.value(), gradients)
         buffer: Tensor = bucket.buffer()
         return buffer
@@ -233,18 +231,16 @@ def gather_weights(
     return SmoothnessProfile(float(constants.mean()), constants).weights(floor)
 
 
-def _weighted_sum(state: EF21WState, message: Compressed) -> torch.futures.Future[Tensor]:
-    """Return sum_i w_i u_i over the ranks, as soon as it is there."""
+def _weighted_sum(state: EF21WState, message: Compressed) -> Any:
+    """Return a torch.Future of sum_i w_i u_i over the ranks."""
     weighted = state.weight * message.values
-    future: torch.futures.Future[Tensor]
     if message.indices is None:
-        future = dist.all_reduce(weighted, group=state.process_group, async_op=True).get_future()
-        return future.then(lambda _: weighted)
+        work = dist.all_reduce(weighted, group=state.process_group, async_op=True)
+        return work.get_future().then(lambda _: weighted)
     words = torch.cat([weighted.view(torch.int32), message.indices.to(torch.int32)])
     received = words.new_empty(state.world_size, len(words))
     work = dist.all_gather_single(received.view(-1), words, group=state.process_group, async_op=True)
-    future = work.get_future()
-    return future.then(lambda _: _scatter(received, weighted, message.dimension))
+    return work.get_future().then(lambda _: _scatter(received, weighted, message.dimension))
 
 
 def _scatter(received: Tensor, like: Tensor, dimension: int) -> Tensor:

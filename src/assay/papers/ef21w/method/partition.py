@@ -44,53 +44,55 @@ def partition_max_variance(features: Any, num_clients: int) -> Int[np.ndarray, "
     row, from the longest down, goes to the client with room where it makes L_var largest. L_i is counted as
     lambda_max(A_i^T A_i) over the final number of rows, so a client's constant grows with each row.
 
-    A row adds at most ||a||^2 to lambda_max, which bounds what any client could gain; clients are tried
-    from the highest bound down until no bound is left above the best value found, so the result is that
-    of trying all of them.
+    Adding the row a changes the largest eigenvalue l of A_i A_i^T to at most that of the 2 x 2 matrix
+    [[l, ||A_i a||], [||A_i a||, ||a||^2]], which bounds what any client could gain. Clients are tried from
+    the highest bound down until no bound is left above the best value found: as good as trying all.
     """
     table = (
         sparse.csr_array(features) if sparse.issparse(features) else np.asarray(features, dtype=np.float64)
     )
-    squared_norms = _squared_norms(table)
-    rows = _rows_used(len(squared_norms), num_clients)
-    order = np.argsort(squared_norms[:rows], kind="stable")
-    room = rows // num_clients
-    starts = np.floor(room * (np.arange(num_clients) + 0.5)).astype(int)
-    split = _GreedySplit(table, squared_norms, order[starts], room)
-    for row in np.delete(order, starts)[::-1]:
-        split.add(int(row))
+    rows = _rows_used(table.shape[0], num_clients)
+    split = _GreedySplit(table[:rows], num_clients)
+    for row in split.remaining[::-1].tolist():
+        split.add(row)
     return np.array(split.members)
 
 
 class _GreedySplit:
     """Clients that grow row by row; keeps each client's Gram matrix A_i A_i^T."""
 
-    def __init__(self, table: Any, squared_norms: np.ndarray, first_rows: np.ndarray, room: int) -> None:
-        self.table, self.squared_norms, self.room = table, squared_norms, room
-        self.members = [[int(row)] for row in first_rows]
-        self.grams = [np.array([[squared_norms[row]]]) for row in first_rows]
-        self.curvatures = squared_norms[first_rows].astype(np.float64)
-        self.open = np.array([len(rows) < room for rows in self.members])
+    def __init__(self, table: Any, num_clients: int) -> None:
+        self.table, self.squared_norms = table, _squared_norms(table)
+        self.room = table.shape[0] // num_clients
+        order = np.argsort(self.squared_norms, kind="stable")
+        starts = np.floor(self.room * (np.arange(num_clients) + 0.5)).astype(int)
+        self.remaining = np.delete(order, starts)
+        self.members = [[int(row)] for row in order[starts]]
+        self.owner = np.full(table.shape[0], num_clients)  # num_clients is nobody
+        self.owner[order[starts]] = np.arange(num_clients)
+        self.curvatures = self.squared_norms[order[starts]]
+        self.grams = [np.array([[curvature]]) for curvature in self.curvatures]
 
     def add(self, row: int) -> None:
         """Give the row to the client where it makes the variance largest."""
-        # convex in the growth, so the best case is all of ||a||^2 or nothing
-        bounds = np.where(self.open, np.maximum(self._gains(self.squared_norms[row]), 0.0), -np.inf)
-        best, best_gain, best_gram, best_curvature = -1, -np.inf, None, 0.0
+        products = _products(self.table, row)
+        # convex in the growth, so the best case is all of it or nothing
+        bounds = np.maximum(self._gains(self._growth_bounds(row, products)), 0.0)
+        bounds[[len(rows) == self.room for rows in self.members]] = -np.inf
+        best, best_gain, best_gram, best_curvature = -1, -np.inf, np.empty(0), 0.0
         for client in np.argsort(-bounds, kind="stable").tolist():
             if bounds[client] <= best_gain:
                 break
-            gram = self._bordered(client, row)
+            gram = self._bordered(client, row, products)
             curvature = float(np.linalg.eigvalsh(gram)[-1])
-            gain = float(self._gains(curvature - self.curvatures[client])[client])
+            gain = float(self._gains(curvature - self.curvatures)[client])
             if gain > best_gain:
                 best, best_gain, best_gram, best_curvature = client, gain, gram, curvature
-        assert best_gram is not None
         self.members[best].append(row)
+        self.owner[row] = best
         self.grams[best], self.curvatures[best] = best_gram, best_curvature
-        self.open[best] = len(self.members[best]) < self.room
 
-    def _gains(self, growth: float) -> np.ndarray:
+    def _gains(self, growth: np.ndarray) -> np.ndarray:
         """Return by how much n^2 L_var = n sum L_i^2 - S^2, S = sum L_i, changes if one client's L_i grows.
 
         n (2 L_i g + g^2) - (2 S g + g^2) for a growth of g, one number a client.
@@ -99,16 +101,29 @@ class _GreedySplit:
         change: np.ndarray = growth * (2.0 * (n * self.curvatures - total) + (n - 1) * growth)
         return change
 
-    def _bordered(self, client: int, row: int) -> np.ndarray:
+    def _growth_bounds(self, row: int, products: np.ndarray) -> np.ndarray:
+        """Return how much each client's largest eigenvalue can grow, from the 2 x 2 matrix."""
+        n = len(self.curvatures)
+        overlaps = np.bincount(self.owner, products**2, minlength=n + 1)[:n]
+        half = (self.squared_norms[row] - self.curvatures) / 2.0
+        bounds: np.ndarray = half + np.sqrt(half**2 + overlaps)
+        return bounds
+
+    def _bordered(self, client: int, row: int, products: np.ndarray) -> np.ndarray:
         """Return the client's Gram matrix with one row more."""
-        products = self.table[self.members[client]] @ _dense_row(self.table, row)
         gram = self.grams[client]
         size = len(gram)
         larger = np.empty((size + 1, size + 1))
         larger[:size, :size] = gram
-        larger[size, :size] = larger[:size, size] = products
+        larger[size, :size] = larger[:size, size] = products[self.members[client]]
         larger[size, size] = self.squared_norms[row]
         return larger
+
+
+def _products(table: Any, row: int) -> np.ndarray:
+    """Return the inner products of a row with all rows."""
+    own = table[[row]].toarray().ravel() if sparse.issparse(table) else table[row]
+    return np.asarray(table @ own)
 
 
 def _squared_norms(features: Any) -> np.ndarray:
@@ -116,12 +131,6 @@ def _squared_norms(features: Any) -> np.ndarray:
         return np.asarray(features.multiply(features).sum(axis=1)).ravel()
     table = features.numpy() if isinstance(features, Tensor) else np.asarray(features)
     return np.asarray(np.einsum("md,md->m", table, table))
-
-
-def _dense_row(table: Any, row: int) -> np.ndarray:
-    if sparse.issparse(table):
-        return np.asarray(table[[row]].toarray()).ravel()
-    return np.asarray(table[row])
 
 
 def _rows_used(rows: int, num_clients: int) -> int:

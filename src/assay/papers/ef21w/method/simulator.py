@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,14 +15,21 @@ from torch import Tensor
 from .compressors import Compressed, Compressor, FixedGrid, Identity, Threshold, TopK
 from .problems import FiniteSum
 from .smoothness import FeatureSupport, SmoothnessProfile
-from .stepsize import Mean, StepSize, ef21_stepsize
+from .stepsize import Mean, RareRule, StepSize, ef21_stepsize
 
-Rule = Literal["new", "old", "rare", "rare-old"]
+Rule = Literal["new", "old", "rare", "rare-paper", "rare-safe", "rare-old"]
 Start = Literal["compressed", "full", "zero"]
 
 COLUMNS = ["round", "loss", "squared_gradient_norm", "bits"]
 KEEP_SUPPORT = (Identity, TopK, Threshold, FixedGrid)  # zeros stay zeros, alpha counts the others alone
-MEANS: dict[str, Mean] = {"new": "am", "old": "qm", "rare": "am", "rare-old": "qm"}
+RULES: dict[str, tuple[Mean, RareRule | None]] = {
+    "new": ("am", None),
+    "old": ("qm", None),
+    "rare": ("am", "tight"),
+    "rare-paper": ("am", "paper"),
+    "rare-safe": ("am", "safe"),
+    "rare-old": ("qm", "paper"),
+}
 
 
 class DivergenceError(ArithmeticError):
@@ -108,7 +116,8 @@ class EF21:
         compressor: C.
         weights: "smoothness" is EF21-W, None EF21; or any weights above zero that sum to one, [n].
         stepsize: "new" is 1/(L + L_AM ξ), "old" 1/(L + L_QM ξ), both with the rule for partial participation
-            where that applies; "rare" and "rare-old" use that features are rare; or a number or a `StepSize`.
+            where that applies; "rare" (the tight one of `ef21_stepsize`), "rare-paper", "rare-safe" and
+            "rare-old" use that features are rare; or a number or a `StepSize`.
         participation: the probability with which a client takes part in a round, one or one a client. The
             others send nothing and keep g_i. All take part in the first exchange, at x^0.
         minibatch: samples a client draws for each gradient; None is all of them. With minibatches the rules
@@ -195,7 +204,7 @@ class EF21:
             start: x^0 [d], or a state, which is updated in place.
             rounds: how many rounds at most.
             tolerance: stop when ||grad f(x^t)||^2 is at most this share of its value at `start`.
-            log_every: log (and with minibatches, look at the tolerance) every so many rounds.
+            log_every: log every so many rounds, and the last one.
             generator: the random stream of a run that starts at x^0.
 
         Raises:
@@ -208,12 +217,13 @@ class EF21:
         history: list[tuple[int, float, float, float]] = []
         target = -math.inf if tolerance is None else tolerance * self._squared_gradient_norm(state)
         while True:
-            logged = (state.round - first) % log_every == 0
-            norm = self._squared_gradient_norm(state) if logged or self.minibatch is None else math.inf
+            last = state.round - first == rounds
+            logged = last or (state.round - first) % log_every == 0
+            norm = self._squared_gradient_norm(state) if logged or tolerance is not None else math.inf
             reached = norm <= target
             if logged or reached:
                 history.append((state.round, self.problem.value(state.x), norm, state.bits))
-            if reached or state.round - first == rounds:
+            if last or reached:
                 break
             self.step(state)
         rounds_taken = state.round - first if reached else None
@@ -245,11 +255,11 @@ class EF21:
 
     def _send(self, state: EF21State, sent: Compressed, present: Tensor | None = None) -> None:
         """Add the messages u_i to the memories, and their weighted sum to the server's estimate."""
-        weights, values, bits = self.weights.to(state.x), sent.values, torch.as_tensor(sent.bits)
+        weights, values, bits = self.weights.to(state.x), sent.values, sent.bits
         if present is not None:
             values = values * present[:, None]
             bits = bits * present
-        state.message_bits = float(bits.double().mean())
+        state.message_bits = float(bits.double().mean()) if isinstance(bits, Tensor) else float(bits)
         if sent.indices is None:
             state.memory += values
             state.estimate += weights @ values
@@ -304,23 +314,25 @@ class EF21:
         if isinstance(stepsize, str):
             return self._theory(stepsize)
         if not (math.isfinite(stepsize) and stepsize > 0):
-            raise ValueError(f"stepsize is {stepsize}: give a number above 0 or one of {', '.join(MEANS)}.")
+            raise ValueError(f"stepsize is {stepsize}: give a number above 0 or one of {', '.join(RULES)}.")
         return StepSize(float(stepsize), "given", {}, guaranteed=False)
 
     def _theory(self, rule: str) -> StepSize:
-        if rule not in MEANS:
-            raise ValueError(f"stepsize is {rule!r}: give a number above 0 or one of {', '.join(MEANS)}.")
+        if rule not in RULES:
+            raise ValueError(f"stepsize is {rule!r}: give a number above 0 or one of {', '.join(RULES)}.")
+        mean, rare = RULES[rule]
         dimension, features = self.problem.dimension, None
-        if rule.startswith("rare"):
+        if rare is not None:
             self._check_keeps_support()
             features = self._features()
             dimension = features.widest_client
         return ef21_stepsize(
             self.profile,
             self.compressor.alpha(dimension),
-            MEANS[rule],
+            mean,
             participation=self.participation,
             features=features,
+            rare=rare or "tight",
         )
 
     def _check_keeps_support(self) -> None:
@@ -335,6 +347,27 @@ class EF21:
         if not hasattr(self.problem, "supports"):
             raise ValueError(f"{type(self.problem).__name__} does not know which features a client has.")
         return FeatureSupport(self.problem.supports())
+
+
+def iterate_gap(
+    one: EF21,
+    other: EF21,
+    x0: Float[Tensor, " d"],
+    rounds: int,
+    generator: Callable[[], torch.Generator] | None = None,
+) -> float:
+    """Return the largest relative distance of the iterates of two methods, max_t ||x^t - z^t|| / ||z^t||.
+
+    Both draw from a fresh `generator()`, so that random compressors make the same choices in both.
+    """
+    fresh = generator or _default_generator
+    first, second = one.start(x0, fresh()), other.start(x0, fresh())
+    largest = 0.0
+    for _ in range(rounds):
+        one.step(first)
+        other.step(second)
+        largest = max(largest, float((first.x - second.x).norm() / second.x.norm()))
+    return largest
 
 
 def _default_generator() -> torch.Generator:

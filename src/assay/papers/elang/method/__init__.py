@@ -5,7 +5,7 @@ policy = router.calibrate(labelled_batches, target="match_super", tolerance=0.00
 answers = router.predict(inputs)          # .prediction, .route, .score, .cost
 """
 
-from .batches import Answers, Replies
+from .batches import Answers, Replies, answers, run
 from .cascade import CascadeMeasured, CascadeOutput, EnergyCascade
 from .cost import Costs, Stopwatch, count_flops
 from .curve import RoutingCurve
@@ -47,6 +47,7 @@ __all__ = [
     "Stopwatch",
     "TextClassifier",
     "TextGenerator",
+    "answers",
     "calibrate",
     "clopper_pearson",
     "count_flops",
@@ -61,6 +62,7 @@ __all__ = [
     "negative_free_energy",
     "oracle_score",
     "random_score",
+    "run",
     "score_logits",
     "sequence_energy",
     "top2_margin",

@@ -56,14 +56,20 @@ def answers(output: Any) -> Answers:
         return Answers(output.texts)
     if isinstance(output, list) and all(isinstance(item, str) for item in output):
         return Answers(output)
-    logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
-    if not isinstance(logits, Tensor):
+    if isinstance(output, Tensor) and not output.is_floating_point():
+        return Answers(output)
+    logits = logits_of(output)
+    if logits is None:
         raise TypeError(f"A model must return logits, class numbers or texts, not {type(output).__name__}.")
-    if not logits.is_floating_point():
-        return Answers(logits)
     if logits.ndim == 2 and logits.shape[-1] == 1:
         return Answers(logits.squeeze(-1), logits)  # a regression: its value is its answer
     return Answers(logits.argmax(dim=-1), logits)
+
+
+def logits_of(output: Any) -> Tensor | None:
+    """Return the logits in a model's output, itself or its `.logits`; None where there are none."""
+    logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+    return logits if isinstance(logits, Tensor) and logits.is_floating_point() else None
 
 
 def assemble(total: int, parts: Sequence[tuple[Int[Tensor, " _"], Answers]]) -> Answers:

@@ -96,7 +96,7 @@ class EnergyCascade:
             if not len(rows):
                 break
             reading = level.read(take(inputs, rows))
-            route = policy.route_scores(reading.scores).cpu()
+            route = policy.route_scores(level.scores(reading)).cpu()
             kept = (~route).nonzero().flatten()
             answered.append((rows[kept], reading.keep(kept)))
             level_of[rows[kept]] = number
@@ -188,7 +188,7 @@ class EnergyCascade:
             costs = costs or self._count_costs(inputs)
             for number, level in enumerate(self.levels):
                 reading = level.read(inputs)
-                scores[number].append(reading.scores.double().cpu().numpy())
+                scores[number].append(level.scores(reading).double().cpu().numpy())
                 qualities[number].append(
                     np.asarray(quality(reading.keep(torch.arange(rows)).prediction, labels))
                 )

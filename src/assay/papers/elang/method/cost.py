@@ -39,9 +39,13 @@ class Costs:
         """Return the cost of `rows` inputs of which `routed` went to Super."""
         return rows * self.always + routed * self.routed
 
+    def per_row(self, super_share: float) -> float:
+        """Return the mean cost of a row when this share is routed."""
+        return self.always + super_share * self.routed
+
     def speedup(self, super_share: float) -> float:
-        """Return how many times cheaper than Super alone a row is when this share is routed."""
-        return self.super_ / (self.always + super_share * self.routed)
+        """Return how many times cheaper than Super alone that is."""
+        return self.super_ / self.per_row(super_share)
 
 
 def count_flops(function: Callable[..., Any], *arguments: Any) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int, Num, Shaped
 from numpy import ndarray
 
@@ -104,37 +106,49 @@ class RoutingCurve:
     @cached_property
     def quality(self) -> Float[ndarray, " reachable"]:
         """Return the joint quality at each cut."""
-        quality: ndarray = (self.swift_total + self.gains[self.cuts]) / self.rows
-        return quality
+        return self.quality_of(self.cuts)
 
     @cached_property
     def cost(self) -> Float[ndarray, " reachable"] | None:
         """Return the mean cost of a row at each cut; None where costs were not given."""
+        return self.cost_of(self.cuts)
+
+    def quality_of(self, routed: Int[ndarray, " some"]) -> Float[ndarray, " some"]:
+        """Return the joint quality for some numbers of routed rows."""
+        quality: ndarray = (self.swift_total + self.gains[routed]) / self.rows
+        return quality
+
+    def cost_of(self, routed: Int[ndarray, " some"]) -> Float[ndarray, " some"] | None:
+        """Return the mean cost of a row for some numbers of routed rows; None where costs were not given."""
         if self.base_cost is None or self.routed_cost is None:
             return None
         if isinstance(self.routed_cost, ndarray):
-            routed: ndarray = _cumulative(self.routed_cost.take(self.order))[self.cuts] / self.rows
+            spent: ndarray = _cumulative(self.routed_cost.take(self.order))[routed] / self.rows
         else:
-            routed = self.share * self.routed_cost
-        return self.base_cost + routed
+            spent = routed * (self.routed_cost / self.rows)
+        return self.base_cost + spent
 
     @cached_property
     def thresholds(self) -> Float[ndarray, " reachable"]:
         """Return the threshold of each cut."""
-        return np.array([self.threshold(cut) for cut in self.cuts.tolist()])
+        return self.thresholds_of(self.cuts)
 
     def threshold(self, routed: int) -> float:
-        """Return t with exactly `routed` rows below it, halfway between the neighbouring scores.
+        """Return t with exactly `routed` rows below it: −∞ is "Swift only", +∞ "Super only"."""
+        return float(self.thresholds_of(np.array([routed]))[0])
 
-        −∞ is "Swift only", +∞ "Super only".
-        """
-        if routed == self.rows:
-            return np.inf
-        if routed == self.invalid:
-            return -np.inf
-        below, above = self.scores[self.order[routed - 1 : routed + 1]].astype(np.float64).tolist()
+    def thresholds_of(self, routed: Int[ndarray, " some"]) -> Float[ndarray, " some"]:
+        """Return thresholds for some reachable numbers of routed rows, halfway between their neighbours."""
+        last = self.rows - 1
+        below = self.scores[self.order[np.maximum(routed - 1, 0)]].astype(np.float64)
+        above = self.scores[self.order[np.minimum(routed, last)]].astype(np.float64)
         middle = below + (above - below) / 2
-        return float(middle if middle > below else above)
+        thresholds: ndarray = np.where(
+            middle > below, middle, above
+        )  # neighbours may have no double between them
+        thresholds[routed == self.invalid] = -np.inf
+        thresholds[routed == self.rows] = np.inf
+        return thresholds
 
     def match(self, floor: float) -> int:
         """Return the fewest routed rows with quality ≥ floor; all rows if none reaches it."""
@@ -189,15 +203,17 @@ class RoutingCurve:
         return float(np.trapezoid(quality, share))
 
     def points(self, limit: int = 257) -> dict[str, list[float]]:
-        """Return at most `limit` cuts, evenly spread and with both ends, as lists ready for a file."""
-        kept = np.unique(np.linspace(0, len(self.cuts) - 1, limit).round().astype(int))
+        """Return at most `limit` cuts, evenly spread over the shares and with both ends, ready for a file."""
+        spread = np.linspace(0, self.rows, limit).round().astype(np.int64)
+        routed = np.unique([cut + np.argmax(self.reachable[cut:]) for cut in spread.tolist()])
         columns = {
-            "threshold": np.array([self.threshold(cut) for cut in self.cuts[kept].tolist()]),
-            "super_share": self.share[kept],
-            "quality": self.quality[kept],
+            "threshold": self.thresholds_of(routed),
+            "super_share": routed / self.rows,
+            "quality": self.quality_of(routed),
         }
-        if self.cost is not None:
-            columns["cost"] = self.cost[kept]
+        cost = self.cost_of(routed)
+        if cost is not None:
+            columns["cost"] = cost
         return {name: column.tolist() for name, column in columns.items()}
 
 
@@ -210,13 +226,13 @@ def ascending(
     make room for its row number. Scores that were computed in float32 lose nothing by it; doubles that agree
     in all the other bits may come out swapped, and are sorted again.
     """
-    keys = np.add(scores, 0.0, dtype=np.float64)  # adding 0 turns −0.0 into 0.0
-    bits = keys.view(np.uint64)
     row_bits = np.uint64((1 << max(len(scores) - 1, 1).bit_length()) - 1)
-    bits &= ~row_bits
-    bits |= np.arange(len(scores), dtype=np.uint64)
+    keys = _number(scores, row_bits)
+    bits = keys.view(np.uint64)
     keys.sort()
-    distinct = (bits[1:] ^ bits[:-1]) > row_bits
+    distinct = np.empty(len(scores) - 1, dtype=bool)
+    for part in _blocks(len(distinct)):
+        np.greater(bits[1:][part] ^ bits[:-1][part], row_bits, out=distinct[part])
     bits &= row_bits
     order = bits.view(np.int64)
     alike = np.flatnonzero(~distinct)
@@ -226,6 +242,22 @@ def ascending(
             order[runs] = order[runs][np.argsort(scores[order[runs]], kind="stable")]
         distinct[alike] = scores[order[alike]] < scores[order[alike + 1]]
     return order, distinct
+
+
+def _number(scores: Num[ndarray, " rows"], row_bits: np.uint64) -> Float[ndarray, " rows"]:
+    """Return the scores with their row numbers in the lowest bits."""
+    keys = np.empty(len(scores))
+    bits = keys.view(np.uint64)
+    for part in _blocks(len(scores)):
+        np.add(scores[part], 0.0, out=keys[part])  # adding 0 turns −0.0 into 0.0
+        bits[part] &= ~row_bits
+        bits[part] |= np.arange(part.start, part.stop, dtype=np.uint64)
+    return keys
+
+
+def _blocks(rows: int, size: int = 16384) -> Iterator[slice]:
+    """Cut rows into blocks that stay in the cache while several passes go over them."""
+    return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
 
 
 def _difference(
@@ -238,10 +270,12 @@ def _difference(
 
 
 def _cumulative(values: Num[ndarray, " rows"]) -> Num[ndarray, " cuts"]:
-    """Return the sums of the first m values for m = 0..n; exact integers where the values are."""
-    sums = np.zeros(len(values) + 1, dtype=np.int32 if values.dtype == np.int8 else np.float64)
-    np.cumsum(values, dtype=sums.dtype, out=sums[1:])
-    return sums
+    """Return the sums of the first m values for m = 0..n, exact for whole numbers; torch adds up faster."""
+    dtype = torch.int32 if values.dtype == np.int8 else torch.float64
+    sums = torch.empty(len(values) + 1, dtype=dtype)
+    sums[0] = 0
+    torch.cumsum(torch.from_numpy(values), 0, dtype=dtype, out=sums[1:])
+    return sums.numpy()
 
 
 def check_columns(*columns: ndarray) -> None:

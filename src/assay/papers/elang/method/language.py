@@ -26,12 +26,21 @@ class TextClassifier(nn.Module):
         max_length: Tokens kept of a text; by default what the model can take.
     """
 
+    model: nn.Module
+    label_names: tuple[str, ...] | None
+    """Class names in the order of the logits, where the model's config has them."""
+
     def __init__(self, model: nn.Module, tokenizer: Any, max_length: int | None = None) -> None:
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
         self.max_length = max_length or longest_input(model, tokenizer)
         self.label_names = label_names(model)
+
+    @property
+    def num_classes(self) -> int:
+        """Return the number of logits a text."""
+        return int(self.model.config.num_labels)  # type: ignore[arg-type, union-attr]
 
     def forward(self, texts: Texts) -> Float[Tensor, "batch classes"]:
         """Return the logits of each text."""

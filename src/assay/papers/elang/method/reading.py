@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .batches import Answers, Inputs, Model, Replies, answers, run
+from .batches import Answers, Inputs, Model, Replies, answers, logits_of, run
 from .head import EncoderEnergyHead
 from .identity import check_ready, fingerprint
 from .language import Encoded
@@ -23,12 +23,34 @@ CustomScore = Callable[[Any], Tensor]
 class Reading:
     """What is known of a batch before it is routed."""
 
-    scores: Float[Tensor, " batch"]
-    """Routing score of each row."""
+    output: Any
+    """What the score is read from: the model's output, or the logits of the head on its encoder."""
     keep: Callable[[Int[Tensor, " kept"]], Answers]
     """Returns the model's own answers to some rows; with a head, only now its decoder runs."""
-    num_classes: int | None = None
-    """Logits a row behind the score, where they are classes."""
+
+    @property
+    def num_classes(self) -> int | None:
+        """Return the number of logits a row; None for sequences, texts and class numbers."""
+        logits = logits_of(self.output)
+        return logits.shape[-1] if logits is not None and logits.ndim == 2 else None
+
+    def score(self, score: str | CustomScore, temperature: float = 1.0) -> Float[Tensor, " batch"]:
+        """Return a routing score of each row.
+
+        Raises:
+            ValueError: The output carries no energy.
+        """
+        if callable(score):
+            return score(self.output)
+        if isinstance(self.output, Replies) and self.output.step_logits:
+            return score_logits(self.output.step_logits, score, temperature, self.output.mask)
+        logits = logits_of(self.output)
+        if logits is None:
+            raise ValueError(
+                "Swift answers without logits, so there is no energy. Let it return them (TextGenerator:"
+                " keep_logits=True), or give the router a score of your own: score=function(output)."
+            )
+        return score_logits(logits, score, temperature)
 
 
 @dataclass
@@ -49,11 +71,9 @@ class ScoredModel:
     @property
     def score_name(self) -> str:
         """Return the name that a policy file holds."""
-        return (
-            self.score
-            if isinstance(self.score, str)
-            else f"custom:{getattr(self.score, '__qualname__', 'score')}"
-        )
+        if isinstance(self.score, str):
+            return self.score
+        return f"custom:{getattr(self.score, '__qualname__', 'score')}"
 
     @property
     def fingerprint(self) -> str | None:
@@ -68,17 +88,15 @@ class ScoredModel:
             check_ready(self.head, f"The head of {name}")
 
     def read(self, inputs: Inputs) -> Reading:
-        """Run the model, or with a head only its encoder, and score each row.
-
-        Raises:
-            ValueError: The output carries no energy.
-        """
+        """Run the model, or with a head only its encoder."""
         if self.head is not None:
             return self._read_encoder(inputs, self.head)
         output = run(self.model, inputs)
-        own = answers(output)
-        classes = own.logits.shape[-1] if own.logits is not None and own.logits.ndim == 2 else None
-        return Reading(self._score(output, own), own.take, classes)
+        return Reading(output, answers(output).take)
+
+    def scores(self, reading: Reading) -> Float[Tensor, " batch"]:
+        """Return the routing score of each row."""
+        return reading.score(self.score, self.temperature)
 
     def _read_encoder(self, inputs: Inputs, head: EncoderEnergyHead) -> Reading:
         with torch.no_grad():
@@ -89,17 +107,4 @@ class ScoredModel:
             with torch.no_grad():
                 return answers(self.model.decode(encoded.take(rows)))  # type: ignore[attr-defined]
 
-        assert isinstance(self.score, str)
-        return Reading(score_logits(logits, self.score, self.temperature), decode, logits.shape[-1])
-
-    def _score(self, output: Any, own: Answers) -> Float[Tensor, " batch"]:
-        if callable(self.score):
-            return self.score(output)
-        if isinstance(output, Replies) and output.step_logits:
-            return score_logits(output.step_logits, self.score, self.temperature, output.mask)
-        if own.logits is None:
-            raise ValueError(
-                "Swift answers without logits, so there is no energy. Let it return them (TextGenerator:"
-                " keep_logits=True), or give the router a score of your own: score=function(output)."
-            )
-        return score_logits(own.logits, self.score, self.temperature)
+        return Reading(logits, decode)

@@ -136,9 +136,10 @@ class EnergyRouter:
             raise ValueError("This router has no threshold. Call .calibrate(batches), or give it policy=.")
         self._check_ready()
         reading = self.swift.read(inputs)
-        route = self.policy.route_scores(reading.scores)
+        scores = self.swift.scores(reading)
+        route = self.policy.route_scores(scores)
         kept = (~route).nonzero().flatten()
-        return _Batch(inputs, reading.scores, route, [(kept, reading.keep(kept))] if len(kept) else [])
+        return _Batch(inputs, scores, route, [(kept, reading.keep(kept))] if len(kept) else [])
 
     def _answer(self, queue: list[tuple[_Batch, int]]) -> None:
         """Let Super answer rows of several batches in one call, and hand each batch its own."""
@@ -282,7 +283,7 @@ class EnergyRouter:
             with stopwatch.timing("super"):
                 other = answers(run(self.super_, inputs))
             qualities = (_column(quality(each.prediction, labels)) for each in (mine, other))
-            columns.append([_column(reading.scores), *qualities])
+            columns.append([_column(self.swift.scores(reading)), *qualities])
             num_classes = reading.num_classes
         if not columns:
             raise ValueError("There is no batch to calibrate on.")

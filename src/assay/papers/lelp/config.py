@@ -1,0 +1,165 @@
+"""The options of LELP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from assay.data import Table
+from assay.models import ModelSource
+
+Objective = Literal[
+    "lelp",
+    "kd",
+    "labels",
+    "random",
+    "kmeans",
+    "agglomerative",
+    "tsne",
+    "oracle",
+    "subclass_distillation",
+    "fitnet",
+    "vid",
+    "rkd",
+    "crd",
+    "dkd",
+    "none",
+]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The teacher: one of the user's own, or one that is trained here."""
+
+    source: str | None = None
+    """folder:DIR or hub:NAME[@REVISION], a transformers sequence classifier; by default one is trained."""
+    epochs: int = 0
+    """Passes over the labelled rows that fine-tune the given model with a new head; 0 uses it as it is."""
+    hidden: tuple[int, ...] = (512, 128)
+    """Hidden units of each layer, on features and on sentence embeddings."""
+    dropout: float = 0.3
+    """Probability of dropping a hidden unit."""
+    encoder: ModelSource = ModelSource("bundled:minilm")
+    """Frozen sentence encoder below the layers, on text."""
+    network: Literal["conv", "resnet"] = "conv"
+    """On pictures: a small convolutional network, or a CIFAR ResNet with bottlenecks."""
+    depth: int = 3
+    """Blocks of the convolutional network, or layers of the ResNet: 9 n + 2."""
+    steps: int = 400
+    """Gradient steps, except for a given model."""
+    batch_size: int = 128
+    """Rows a gradient step."""
+    learning_rate: float = 1e-3
+    """Of AdamW, falling to zero as a cosine."""
+
+    def __post_init__(self) -> None:
+        if self.source is not None:
+            ModelSource(self.source)
+
+    def fingerprint(self) -> str:
+        """Identify a given model by its content."""
+        return "trained here" if self.source is None else ModelSource(self.source).fingerprint()
+
+
+@dataclass(frozen=True)
+class Student:
+    """The student and its training."""
+
+    source: str | None = None
+    """folder:DIR or hub:NAME[@REVISION], a transformers encoder; by default a small network."""
+    hidden: tuple[int, ...] = (16,)
+    """Hidden units of each layer, on features."""
+    word_buckets: int = 2048
+    """Word ids on text: a bag of hashed words."""
+    word_width: int = 32
+    """Numbers a word embedding."""
+    word_hidden: int = 64
+    """Hidden units above the mean word embedding."""
+    word_dropout: float = 0.5
+    """Probability of leaving out a word while training."""
+    network: Literal["conv", "resnet"] = "conv"
+    """On pictures: a small convolutional network, or a CIFAR ResNet with bottlenecks."""
+    depth: int = 2
+    """Blocks of the convolutional network, or layers of the ResNet: 9 n + 2."""
+    steps: int = 400
+    """Gradient steps of each candidate."""
+    batch_size: int = 256
+    """Rows a gradient step."""
+    learning_rate: float = 1e-2
+    """Of AdamW, falling to zero as a cosine."""
+    weight_decay: float = 0.0
+    """Of AdamW."""
+
+    def __post_init__(self) -> None:
+        if self.source is not None:
+            ModelSource(self.source)
+
+    def fingerprint(self) -> str:
+        """Identify a given model by its content."""
+        return "trained here" if self.source is None else ModelSource(self.source).fingerprint()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is tried on validation rows. Every objective tries equally many candidates."""
+
+    class_temperatures: tuple[float, ...] = (1.0, 4.0)
+    """tau, for objectives with subclasses: each with each beta."""
+    subclass_temperatures: tuple[float, ...] = (0.3, 1.0)
+    """beta, in units of a class's root mean square coordinate."""
+    kd_temperatures: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
+    """tau of vanilla and of decoupled distillation."""
+    smoothings: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2)
+    """Label smoothing, for labels only."""
+    feature_weights: tuple[float, ...] = (0.03, 0.3, 3.0, 30.0)
+    """Weight of the loss on features beside vanilla distillation at tau = 1."""
+    diversity_weights: tuple[float, ...] = (0.1, 1.0)
+    """Weight of the auxiliary loss of Subclass Distillation: each with each class temperature."""
+
+
+@dataclass(frozen=True)
+class Distil:
+    """Options of `distil`, `ablate` and `compare`."""
+
+    data: Table = Table("bundled:docstrings")
+    """Rows with a label and a text, features or a picture."""
+    subclass: str | None = None
+    """Column with known subclasses, which only the oracle reads."""
+    merge: Literal["auto", "no", "halves"] = "auto"
+    """Merge the first half of the classes into one and the second half into another; the classes become the known
+    subclasses. `auto` does so for bundled tables with more than two classes."""
+    labelled: float | None = None
+    """Share of training rows whose label the teacher and `labels` see; the others are unlabelled. By default half of
+    a bundled table and all rows of any other."""
+    max_train: int | None = 3000
+    """Training rows of a seed; further ones are left out."""
+    test: float = 0.25
+    """Share of rows that measure, unless the table has a test split of its own."""
+    validation: float = 0.15
+    """Share of rows that choose the candidate."""
+    objective: Objective = "lelp"
+    """What the student learns from; `none` measures the teacher."""
+    n_subclasses: int = 5
+    """S, subclasses a class; fewer where a class has too few rows."""
+    null_space: bool = True
+    """Remove what the teacher's logits express before directions are sought."""
+    rows: Literal["all", "centered"] = "all"
+    """Rows of the last layer's weight that are removed: all, or only their differences."""
+    rotate: bool = True
+    """Mix the directions of a class by a random rotation."""
+    directions: Literal["principal", "random"] = "principal"
+    """Directions in the teacher's embedding space."""
+    label_weight: float = 0.0
+    """alpha: share of the cross entropy with labels in the loss, where there are labels for all rows."""
+    augment: bool = False
+    """Crop and flip pictures at random; the teacher then sees each view."""
+    image_size: int = 32
+    """Pictures are read as this many pixels squared."""
+    max_tokens: int = 128
+    """Tokens of a text that transformers read."""
+    grid: Grid = Grid()
+    """What is tried on validation rows."""
+    teacher: Teacher = Teacher()
+    """The teacher: folder:DIR or hub:NAME for one of your own."""
+    student: Student = Student()
+    """The student: folder:DIR or hub:NAME for a transformer."""
