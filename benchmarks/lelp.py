@@ -106,7 +106,9 @@ def measure_in_child(side: str, folder: Path, arguments: argparse.Namespace) -> 
     """Measure one side in a fresh process."""
     command = [sys.executable, __file__, "--side", side, "--folder", str(folder)]
     command += ["--subclasses", str(arguments.subclasses)]
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(arguments.threads))
+    threads = dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(arguments.threads)
+    )
     child = subprocess.run(command, env=os.environ | threads, capture_output=True, text=True, check=True)
     return dict(json.loads(child.stdout))
 
@@ -122,15 +124,21 @@ def compare(arguments: argparse.Namespace) -> None:
                 runs[side].append(measure_in_child(side, folder, arguments))
     seconds = {side: statistics.median(run["seconds"] for run in runs[side]) for side in SIDES}
     memory = {side: statistics.median(run["bytes"] for run in runs[side]) / 2**20 for side in SIDES}
-    print(f"{arguments.rows:,} rows, {arguments.dimensions} dimensions, {CLASSES} classes, S = {arguments.subclasses}")
+    print(
+        f"{arguments.rows:,} rows, {arguments.dimensions} dimensions, {CLASSES} classes, S = {arguments.subclasses}"
+    )
     print(f"SubspaceProjector   {seconds['ours']:6.2f} s  {memory['ours']:7.0f} MiB")
     print(f"PCA per class       {seconds['pca']:6.2f} s  {memory['pca']:7.0f} MiB")
-    print(f"ratio               {seconds['ours'] / seconds['pca']:6.2f}    {memory['ours'] / memory['pca']:7.2f}")
+    print(
+        f"ratio               {seconds['ours'] / seconds['pca']:6.2f}    {memory['ours'] / memory['pca']:7.2f}"
+    )
 
 
 def main() -> None:
     """Compare the two sides, or measure one of them when called by a comparison."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--dimensions", type=int, default=768)
     parser.add_argument("--subclasses", type=int, default=8)

@@ -83,7 +83,9 @@ def test_a_crashing_arm_is_kept_with_its_error_and_loses_no_other(here: Executor
     assert checked.arms["high"]["failed"] == 6
 
 
-@pytest.mark.parametrize(("fault", "said"), [("nan", "is not finite"), ("undeclared", "not among the declared")])
+@pytest.mark.parametrize(
+    ("fault", "said"), [("nan", "is not finite"), ("undeclared", "not among the declared")]
+)
 def test_a_metric_that_is_no_number_is_an_error(here: Executor, store: Path, fault: str, said: str) -> None:
     checked = check("toy", store=store, executor=here, seeds=3, overrides={"fault": fault})
     assert checked.exit_status == 3

@@ -7,6 +7,7 @@ import functools
 import itertools
 import json
 import math
+import operator
 import random
 import sys
 import threading
@@ -581,3 +582,23 @@ class TestSave:
     def test_a_module_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(TypeError, match="cannot save a Linear"):
             saved(tmp_path / "out", model=torch.nn.Linear(1, 1))
+
+
+def test_hands_of_the_first_round_are_disjoint_and_later_ones_are_not_fresh() -> None:
+    hands = [Trial(seed=seed).deal(100, 30) for seed in range(4)]
+    rows = [set(hand.tolist()) for hand, _ in hands]
+    assert all(len(hand) == 30 for hand in rows)
+    assert not rows[0] & rows[1]
+    assert not (rows[0] | rows[1]) & rows[2]
+    assert [fresh for _, fresh in hands] == [True, True, True, False]
+    with pytest.raises(ValueError, match="cannot be dealt"):
+        Trial(seed=0).deal(10, 11)
+
+
+def test_a_seedless_stage_is_shared_by_all_seeds(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        Trial(seed=seed, stages=tmp_path).once("square", operator.mul, 3, 3, seedless=True)
+    assert len(list(tmp_path.glob("*/tree.json"))) == 1
+    for seed in (0, 1):
+        Trial(seed=seed, stages=tmp_path).once("square", operator.mul, 3, 3)
+    assert len(list(tmp_path.glob("*/tree.json"))) == 3

@@ -139,9 +139,24 @@ class Trial:
             return Split(*parts)
         return Split(*(rows.select(part) for part in parts))
 
+    def deal(self, total: int, size: int) -> tuple[np.ndarray, bool]:
+        """Deal this seed its own hand of rows, and say whether no other seed has any of them.
+
+        All rows are shuffled and dealt out to the seeds 0, 1, ...; when none are left they are shuffled and
+        dealt again, and those hands are not fresh: pass what comes second to `split`.
+
+        Returns:
+            Sorted row numbers [size], and whether they were dealt in the first round.
+        """
+        if not 0 < size <= total:
+            raise ValueError(f"a hand of {size} rows cannot be dealt from {total}")
+        round_, hand = divmod(self.seed, total // size)
+        shuffled = np.random.default_rng(round_).permutation(total)
+        return np.sort(shuffled[hand * size : (hand + 1) * size]), round_ == 0
+
     # --- stages that arms share -----------------------------------------------------------------
 
-    def once(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    def once(self, name: str, function: Callable[..., Any], *arguments: Any, seedless: bool = False) -> Any:
         """Compute a stage that the arms of this seed share, or load it if one of them has computed it.
 
         The stage runs under its own random stream and leaves the caller's untouched. Its result always
@@ -152,6 +167,7 @@ class Trial:
             name: names the stage and its random stream.
             function: a function at module level; all that it depends on must be in `arguments`.
             arguments: plain values, containers, dataclasses, arrays, tensors or tables.
+            seedless: the stage draws nothing (a frozen encoder, say), so all seeds share it.
 
         Returns:
             Nested dicts, lists and tuples of tensors, arrays, tables and plain values, as `function` made
@@ -163,9 +179,8 @@ class Trial:
                 " be part of the stage's key. Pass it as an argument."
             )
         qualified = f"{function.__module__}.{function.__qualname__}"
-        key = files.digest(
-            name, qualified, self.seed, self.code, torch.__version__, self.device.type, arguments
-        )
+        seed = None if seedless else self.seed
+        key = files.digest(name, qualified, seed, self.code, torch.__version__, self.device.type, arguments)
         if self.stages is None:
             with tempfile.TemporaryDirectory() as folder:
                 self._compute(Path(folder) / key, name, function, arguments)

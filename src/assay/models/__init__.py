@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from assay.models.replies import CachedTextModel, ReplyCache
-from assay.models.source import ModelSource
+from assay.models.source import ModelSource, OwnModel
 from assay.models.text import Reply, Score, TextModel
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ __all__ = [
     "ConvNet",
     "LocalTextModel",
     "ModelSource",
+    "OwnModel",
     "Reply",
     "ReplyCache",
     "Score",

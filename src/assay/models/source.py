@@ -159,6 +159,22 @@ class ModelSource:
         return CachedTextModel(model, ReplyCache(cache))
 
 
+@dataclass(frozen=True)
+class OwnModel:
+    """A model of the user's own, or none: an option that takes a source or stays empty."""
+
+    source: str | None = None
+    """folder:DIR or hub:NAME[@REVISION]; none: one is made here."""
+
+    def __post_init__(self) -> None:
+        if self.source is not None:
+            ModelSource(self.source)
+
+    def fingerprint(self) -> str:
+        """Identify the model by its content."""
+        return "made here" if self.source is None else ModelSource(self.source).fingerprint()
+
+
 @contextlib.contextmanager
 def needs_transformers() -> Iterator[None]:
     """Turn the failed import of transformers into the line that says how to install it."""

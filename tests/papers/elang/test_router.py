@@ -282,6 +282,8 @@ def test_one_output_needs_a_score(inputs):
 
 
 def test_no_threshold_no_batches_no_answer(inputs, labelled):
+    with pytest.raises(ValueError, match="no rows"):
+        router().predict(inputs[:0])
     pair = EnergyRouter(swift_logits, super_logits)
     with pytest.raises(ValueError, match="has no threshold"):
         pair.predict(inputs)

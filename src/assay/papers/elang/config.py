@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from assay.data import Table
-from assay.models import ModelSource
+from assay.models import ModelSource, OwnModel
 
 Score = Literal[
     "negative_free_energy",
@@ -17,22 +17,6 @@ Score = Literal[
     "length",
     "oracle",
 ]
-
-
-@dataclass(frozen=True)
-class OwnModel:
-    """A transformers model of the user's own, or none."""
-
-    source: str | None = None
-    """folder:DIR or hub:NAME[@REVISION]: a sequence classifier, or an encoder-decoder such as T5."""
-
-    def __post_init__(self) -> None:
-        if self.source is not None:
-            ModelSource(self.source)
-
-    def fingerprint(self) -> str:
-        """Identify the model by its content."""
-        return "trained here" if self.source is None else ModelSource(self.source).fingerprint()
 
 
 @dataclass(frozen=True)
@@ -90,8 +74,7 @@ class Route:
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of given models."""
     max_texts: int | None = None
-    """Texts dealt out to each seed from a larger table; no two of as many seeds as there are hands share one.
-    All texts by default."""
+    """Texts dealt out to each seed from a larger table, none twice before all are dealt. All by default."""
     test: float = 0.3
     """Share of rows that measure, unless the table has a test split of its own."""
     calibration: float = 0.2

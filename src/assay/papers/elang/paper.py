@@ -116,7 +116,7 @@ PAPER = Paper(
                         "the threshold is the cheapest within 0.5 points of Super on calibration rows; how"
                         " the paper selects it could not be read",
                     ),
-                    cost="1 min, 2 cores",
+                    cost="70 s, 2 cores",
                 ),
                 "paper": Preset(
                     settings={

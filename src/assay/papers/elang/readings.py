@@ -6,8 +6,10 @@ Super answers all rows here, once; every score and every threshold is then judge
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, TypeVar
 
 import numpy as np
@@ -32,8 +34,6 @@ from assay.papers.elang.method import (
 )
 from assay.papers.elang.pair import Inputs, PairShape, train_network, trained_weights
 
-READ_AT_ONCE = 512
-"""Rows that both models are given at once."""
 COUNTED = 32
 """Rows on which FLOPs are counted."""
 
@@ -55,6 +55,8 @@ class Given:
     read_from: str
     max_new_tokens: int
     dtype: str
+    keep: bool
+    """Return the fine-tuned weights, for an artefact."""
 
 
 def read_trained(
@@ -63,7 +65,7 @@ def read_trained(
     """Train a pair on the part `train` and read the other parts with it."""
     swift, super_ = shape.build()
     steps = sum(train_network(model, *parts["train"], shape.pair, device) for model in (swift, super_))
-    read = _read(EnergyRouter(swift, super_), parts, temperatures)
+    read = _read(EnergyRouter(swift, super_), parts, temperatures, at_once=512)
     weights = {"swift": trained_weights(swift), "super": trained_weights(super_)}
     return read | {"gradient_steps": steps, "weights": weights}
 
@@ -77,10 +79,12 @@ def read_given(
 ) -> dict[str, Any]:
     """Load a pair of the user's own, train it further if asked, and read the parts with it.
 
+    What was trained comes back under `weights`.
+
     Raises:
         InputError: The models cannot be routed between, or know other classes than the table.
     """
-    steps, head = 0, None
+    steps, head, weights = 0, None, {}
     sources = {"swift": given.swift, "super": given.super_}
     swift: TextModel
     super_: TextModel
@@ -88,6 +92,8 @@ def read_given(
         models = [load_for_finetuning(source, names) for source in sources.values()]
         steps = sum(finetune(model, *parts["train"], given.finetuning, device) for model in models)
         swift, super_ = models
+        if given.keep:
+            weights = {name: model.model.state_dict() for name, model in zip(sources, models, strict=True)}
     else:
         swift, super_ = (
             load_text_model(source, device, given.dtype, given.max_new_tokens, keep_logits=which == "swift")
@@ -97,13 +103,13 @@ def read_given(
         raise InputError("One model is a classifier and the other generates text. Give two of one kind.")
     if given.read_from == "encoder":
         head = fit_head(swift, parts["train"], len(names))
+        weights = {"head": head.state_dict()}
     try:
         router = EnergyRouter(swift, super_, head=head)
-        return _read(router, in_words_of(swift, super_, parts, names), temperatures) | {
-            "gradient_steps": steps
-        }
+        read = _read(router, in_words_of(swift, super_, parts, names), temperatures, at_once=32)
     except ValueError as error:  # what the method refuses is the user's to mend
         raise InputError(str(error)) from error
+    return read | {"gradient_steps": steps, "weights": weights}
 
 
 def fit_head(swift: TextModel, train: tuple[list[str], Tensor], classes: int) -> EncoderEnergyHead:
@@ -113,7 +119,7 @@ def fit_head(swift: TextModel, train: tuple[list[str], Tensor], classes: int) ->
     with torch.no_grad():
         width = swift.encode(train[0][:1]).hidden.shape[-1]
     head = EncoderEnergyHead(width, classes).to(next(swift.parameters()).device)
-    return head.fit(swift.encode, _batches(train))
+    return head.fit(swift.encode, _batches(train, 32))
 
 
 def in_words_of(
@@ -133,57 +139,58 @@ def in_words_of(
 
 
 def _read(
-    router: EnergyRouter, parts: Mapping[str, tuple[Inputs, Any]], temperatures: Sequence[float]
+    router: EnergyRouter,
+    parts: Mapping[str, tuple[Inputs, Any]],
+    temperatures: Sequence[float],
+    at_once: int,
 ) -> dict[str, Any]:
     """Return every score and the correctness of both models for the calibration and the test rows."""
     stopwatch = Stopwatch()
     read = {
-        part: _read_part(router, *parts[part], temperatures, stopwatch) for part in ("calibration", "test")
+        part: _read_part(router, _batches(parts[part], at_once), temperatures, stopwatch)
+        for part in ("calibration", "test")
     }
     first = parts["calibration"][0][:COUNTED]
     costs = router.count_costs(first)
     assert costs is not None  # both models run in torch
-    rows = sum(len(part["swift"]) for part in read.values())
+    identity = router.identity() | {"num_classes": router.swift.read(first).num_classes}
+    del identity["head"]  # its weights are kept as such
     return read | {
         "flops": dataclasses.asdict(costs),
-        "seconds": dataclasses.asdict(stopwatch.costs(rows)),
-        "identity": router.identity() | {"num_classes": router.swift.read(first).num_classes},
+        "seconds": dataclasses.asdict(stopwatch.costs(sum(len(part["swift"]) for part in read.values()))),
+        "identity": identity,
     }
 
 
 def _read_part(
     router: EnergyRouter,
-    inputs: Inputs,
-    labels: Any,
+    labelled: Iterator[tuple[Inputs, Any]],
     temperatures: Sequence[float],
     stopwatch: Stopwatch,
 ) -> dict[str, Any]:
-    scores: dict[str, dict[str, list[np.ndarray]]] = {
-        name: {str(temperature): [] for temperature in temperatures} for name in SCORES
-    }
-    correct: dict[str, list[np.ndarray]] = {"swift": [], "super": []}
-    for batch, wanted in _batches((inputs, labels)):
+    columns: dict[Any, list[np.ndarray]] = defaultdict(list)
+    for inputs, labels in labelled:
         with stopwatch.timing("swift" if router.swift.head is None else "head"):
-            reading = router.swift.read(batch)
+            reading = router.swift.read(inputs)
         with stopwatch.timing("swift"):
-            mine = reading.keep(torch.arange(len(batch)))
+            mine = reading.keep(torch.arange(len(inputs)))
         with stopwatch.timing("super"):
-            other = answers(run(router.super_, batch))
-        for name, by_temperature in scores.items():
-            for temperature, values in by_temperature.items():
-                values.append(reading.score(name, float(temperature)).double().cpu().numpy())
+            other = answers(run(router.super_, inputs))
+        for name, temperature in product(SCORES, temperatures):
+            scores = reading.score(name, temperature)
+            columns[name, temperature].append(scores.double().cpu().numpy())
         for which, given in (("swift", mine), ("super", other)):
-            correct[which].append(np.asarray(exact_match(given.prediction, wanted), dtype=bool))
+            correct = torch.as_tensor(exact_match(given.prediction, labels))
+            columns[which].append(correct.cpu().numpy())
+    joined = {key: np.concatenate(parts) for key, parts in columns.items()}
     return {
-        "scores": {
-            name: {temperature: np.concatenate(values) for temperature, values in by_temperature.items()}
-            for name, by_temperature in scores.items()
-        },
-        **{which: np.concatenate(values) for which, values in correct.items()},
+        "scores": {name: {str(each): joined[name, each] for each in temperatures} for name in SCORES},
+        "swift": joined["swift"],
+        "super": joined["super"],
     }
 
 
-def _batches(rows: tuple[Sliced, Any]) -> Iterator[tuple[Sliced, Any]]:
+def _batches(rows: tuple[Sliced, Any], size: int) -> Iterator[tuple[Sliced, Any]]:
     inputs, labels = rows
-    for start in range(0, len(labels), READ_AT_ONCE):
-        yield inputs[start : start + READ_AT_ONCE], labels[start : start + READ_AT_ONCE]
+    for start in range(0, len(labels), size):
+        yield inputs[start : start + size], labels[start : start + size]

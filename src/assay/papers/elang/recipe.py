@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
-import datasets
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,10 +15,21 @@ from assay.errors import InputError
 from assay.models import ModelSource
 from assay.paper import Value
 from assay.papers.elang.config import Route
-from assay.papers.elang.method import Costs, Observations, calibrate, length_score, oracle_score, random_score
+from assay.papers.elang.given import FinetunedPair, load_for_finetuning
+from assay.papers.elang.method import (
+    Costs,
+    EncoderEnergyHead,
+    Observations,
+    RoutingPolicy,
+    calibrate,
+    length_score,
+    oracle_score,
+    random_score,
+)
 from assay.papers.elang.pair import PairShape, RoutedPair
 from assay.papers.elang.readings import Given, Rows, read_given, read_trained
-from assay.trial import Split, Trial
+from assay.papers.elang.rows import raw_rows, split
+from assay.trial import Trial
 
 SHARES = (10, 20, 30, 40, 50)
 """Percentages of Super at which the scores are compared."""
@@ -31,12 +43,13 @@ def route(config: Route, trial: Trial) -> dict[str, Value]:
     """Calibrate a pair on some rows and measure it on others."""
     table = config.data.load()
     require_classes(table, least_rows=8)
-    given = given_models(config)
+    given = given_models(config, keep=trial.out is not None)
     parts = split(table, config, trial)
     named = {"train": parts.train, "calibration": parts.validation, "test": parts.test}
-    raw = {part: raw_rows(table, rows, config) for part, rows in named.items()}
+    raw = {part: raw_rows(table, rows, config) for part, rows in named.items() if len(rows)}
     temperatures = tuple(sorted({*TEMPERATURES, *config.temperatures}))
     device = str(trial.device)
+    shape = None
     if given is None:
         shape = pair_shape(table, raw["train"], config)
         seen = trial.once("pair", read_trained, shape, raw, temperatures, device)
@@ -56,26 +69,16 @@ def route(config: Route, trial: Trial) -> dict[str, Value]:
         metric=lambda observations: observations.curve().area(),
     )
     test = observed("test", tuned.candidate)
-    policy = calibrate(
-        tuned.fitted,
-        config.target,
-        tolerance=config.tolerance,
-        budget=config.budget,
-        share=config.share,
-        held_out=test,
-        wall_time=Costs(**seen["seconds"]),
-        **seen["identity"] | {"score": config.score, "temperature": tuned.candidate},
-    )
+    policy = calibrated(config, tuned.fitted, test, seen, tuned.candidate, table.label_names)
     if trial.out is not None:
-        trained = given is None
-        trial.save("policy", RoutedPair.build(policy, shape, seen["weights"]) if trained else policy)
+        trial.save("policy", artefact(policy, shape, given, seen["weights"], table.label_names))
     return measure_pair(policy.threshold, test, Costs(**seen["seconds"]), trial)
 
 
-# --- the rows -----------------------------------------------------------------------------------
+# --- the pair -----------------------------------------------------------------------------------
 
 
-def given_models(config: Route) -> Given | None:
+def given_models(config: Route, keep: bool) -> Given | None:
     """Return the user's own pair, or None where one is to be trained.
 
     Raises:
@@ -98,68 +101,8 @@ def given_models(config: Route) -> Given | None:
         config.read_from,
         config.max_new_tokens,
         config.dtype,
+        keep,
     )
-
-
-def needs_training(config: Route) -> bool:
-    """Return whether something is trained: the pair, the given models, or a head on Swift's encoder."""
-    return config.swift.source is None or config.finetuning.epochs > 0 or config.read_from == "encoder"
-
-
-def split(table: LoadedTable, config: Route, trial: Trial) -> Split[datasets.Dataset]:
-    """Return train, calibration (as `validation`) and test rows; rows of one group stay together."""
-    rows, fresh = table.rows, False
-    if config.max_texts is not None and "text" in rows.column_names and len(rows) > config.max_texts:
-        rows, fresh = rows.select(deal(len(rows), config.max_texts, trial.seed)), True
-    group = "group" if "group" in rows.column_names else None
-    if table.test is None:
-        parts = trial.split(rows, config.test, config.calibration, group, stratify="label", fresh=fresh)
-    else:  # a published test split stays as it is
-        cut = trial.split(rows, config.calibration, group=group, stratify="label", fresh=True)
-        parts = Split(train=cut.train, validation=cut.test, test=table.test)
-    if needs_training(config):
-        return parts
-    together = datasets.concatenate_datasets([parts.train, parts.validation])
-    return Split(parts.train.select([]), together, parts.test)
-
-
-def deal(total: int, size: int, seed: int) -> np.ndarray:
-    """Return a seed's hand of rows: all are shuffled and dealt out, and shuffled again when none are left."""
-    round_, hand = divmod(seed, total // size)
-    shuffled = np.random.default_rng(round_).permutation(total)
-    return np.sort(shuffled[hand * size : (hand + 1) * size])
-
-
-def raw_rows(table: LoadedTable, rows: datasets.Dataset, config: Route) -> Rows:
-    """Return what the models are given (prompts, grey pixels or features), and the class numbers."""
-    labels = torch.from_numpy(table.labels(rows))
-    if "text" in rows.column_names:
-        return prompts(rows, config.prompt), labels
-    if config.swift.source is not None:
-        raise InputError(
-            f"{table.source} has no text, which the given models need. Name it with --data.text."
-        )
-    if "image" in rows.column_names and not table.num_features:
-        return grey_pixels(rows, config.pair.image_size), labels
-    return torch.from_numpy(table.matrix(rows)).float(), labels
-
-
-def prompts(rows: datasets.Dataset, prompt: str) -> list[str]:
-    """Return the prompt of each row, with its columns filled in."""
-    if prompt == "{text}":
-        return list(rows["text"])
-    try:
-        return [prompt.format_map(row) for row in rows]
-    except (KeyError, ValueError, IndexError) as error:
-        raise InputError(
-            f"--prompt {prompt!r} cannot be filled in ({error}). Columns: {', '.join(rows.column_names)}."
-        ) from error
-
-
-def grey_pixels(rows: datasets.Dataset, size: int) -> Tensor:
-    """Return pictures as rows of size² grey values between 0 and 1."""
-    pixels = [np.asarray(row["image"].convert("L").resize((size, size)), dtype=np.float32) for row in rows]
-    return torch.from_numpy(np.stack(pixels).reshape(len(pixels), -1) / 255)
 
 
 def pair_shape(table: LoadedTable, train: Rows, config: Route) -> PairShape:
@@ -168,7 +111,7 @@ def pair_shape(table: LoadedTable, train: Rows, config: Route) -> PairShape:
     return PairShape(config.pair, features, len(table.label_names))
 
 
-# --- scores and metrics -------------------------------------------------------------------------
+# --- scores, policy and metrics -----------------------------------------------------------------
 
 
 def scores_of(
@@ -185,6 +128,37 @@ def scores_of(
         return length_score(rows[0]).numpy()
     scores: np.ndarray = seen["scores"][config.score][str(temperature)]
     return scores
+
+
+def calibrated(
+    config: Route,
+    calibration: Observations,
+    test: Observations,
+    seen: dict[str, Any],
+    temperature: float,
+    label_names: Sequence[str],
+) -> RoutingPolicy:
+    """Return the policy that the calibration rows choose, with what it gives on the test rows.
+
+    Raises:
+        InputError: The target cannot be met.
+    """
+    identity = seen["identity"] | {"score": config.score, "temperature": temperature}
+    if config.swift.source is None:
+        identity["label_names"] = tuple(label_names)
+    try:
+        return calibrate(
+            calibration,
+            config.target,
+            tolerance=config.tolerance,
+            budget=config.budget,
+            share=config.share,
+            held_out=test,
+            wall_time=Costs(**seen["seconds"]),
+            **identity,
+        )
+    except ValueError as error:  # what the method refuses is the user's to mend
+        raise InputError(f"--target {config.target}: {error}") from error
 
 
 def measure_pair(threshold: float, test: Observations, seconds: Costs, trial: Trial) -> dict[str, Value]:
@@ -231,3 +205,27 @@ def measure_alone(model: str, seen: dict[str, Any], labels: np.ndarray) -> dict[
         "seconds_per_row": seconds.always,
         "skill": float((accuracy - most_frequent) / (1 - most_frequent)),
     }
+
+
+# --- the artefact -------------------------------------------------------------------------------
+
+
+def artefact(
+    policy: RoutingPolicy,
+    shape: PairShape | None,
+    given: Given | None,
+    weights: dict[str, Any],
+    label_names: Sequence[str],
+) -> RoutingPolicy | RoutedPair | FinetunedPair:
+    """Return the policy together with whatever was trained for it, and with nothing that the user has."""
+    if shape is not None:
+        return RoutedPair.build(policy, shape, weights)
+    if "head" in weights:
+        return dataclasses.replace(policy, head=EncoderEnergyHead.of(weights["head"]))
+    if weights:
+        assert given is not None
+        swift, super_ = (load_for_finetuning(source, label_names) for source in (given.swift, given.super_))
+        swift.model.load_state_dict(weights["swift"])
+        super_.model.load_state_dict(weights["super"])
+        return FinetunedPair(policy, swift.eval(), super_.eval())
+    return policy

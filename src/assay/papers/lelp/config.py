@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from assay.data import Table
-from assay.models import ModelSource
+from assay.models import ModelSource, OwnModel
 
 Objective = Literal[
     "lelp",
@@ -28,13 +28,11 @@ Objective = Literal[
 
 
 @dataclass(frozen=True)
-class Teacher:
-    """The teacher: one of the user's own, or one that is trained here."""
+class Teaching:
+    """The teacher that is trained here."""
 
-    source: str | None = None
-    """folder:DIR or hub:NAME[@REVISION], a transformers sequence classifier; by default one is trained."""
     epochs: int = 0
-    """Passes over the labelled rows that fine-tune the given model with a new head; 0 uses it as it is."""
+    """Passes over the labelled rows that fine-tune a given teacher with a new head; 0 uses it as it is."""
     hidden: tuple[int, ...] = (512, 128)
     """Hidden units of each layer, on features and on sentence embeddings."""
     dropout: float = 0.3
@@ -46,27 +44,17 @@ class Teacher:
     depth: int = 3
     """Blocks of the convolutional network, or layers of the ResNet: 9 n + 2."""
     steps: int = 400
-    """Gradient steps, except for a given model."""
+    """Gradient steps, unless a given teacher is fine-tuned."""
     batch_size: int = 128
     """Rows a gradient step."""
     learning_rate: float = 1e-3
     """Of AdamW, falling to zero as a cosine."""
 
-    def __post_init__(self) -> None:
-        if self.source is not None:
-            ModelSource(self.source)
-
-    def fingerprint(self) -> str:
-        """Identify a given model by its content."""
-        return "trained here" if self.source is None else ModelSource(self.source).fingerprint()
-
 
 @dataclass(frozen=True)
-class Student:
-    """The student and its training."""
+class Learning:
+    """The student, and how it is trained."""
 
-    source: str | None = None
-    """folder:DIR or hub:NAME[@REVISION], a transformers encoder; by default a small network."""
     hidden: tuple[int, ...] = (16,)
     """Hidden units of each layer, on features."""
     word_buckets: int = 2048
@@ -81,7 +69,7 @@ class Student:
     """On pictures: a small convolutional network, or a CIFAR ResNet with bottlenecks."""
     depth: int = 2
     """Blocks of the convolutional network, or layers of the ResNet: 9 n + 2."""
-    steps: int = 400
+    steps: int = 600
     """Gradient steps of each candidate."""
     batch_size: int = 256
     """Rows a gradient step."""
@@ -89,14 +77,6 @@ class Student:
     """Of AdamW, falling to zero as a cosine."""
     weight_decay: float = 0.0
     """Of AdamW."""
-
-    def __post_init__(self) -> None:
-        if self.source is not None:
-            ModelSource(self.source)
-
-    def fingerprint(self) -> str:
-        """Identify a given model by its content."""
-        return "trained here" if self.source is None else ModelSource(self.source).fingerprint()
 
 
 @dataclass(frozen=True)
@@ -125,12 +105,14 @@ class Distil:
     """Rows with a label and a text, features or a picture."""
     subclass: str | None = None
     """Column with known subclasses, which only the oracle reads."""
-    merge: Literal["auto", "no", "halves"] = "auto"
-    """Merge the first half of the classes into one and the second half into another; the classes become the known
-    subclasses. `auto` does so for bundled tables with more than two classes."""
+    merge: Literal["auto", "no", "halves", "parity"] = "auto"
+    """Merge the classes into two, those of either half or of even and odd number; they become the
+    known subclasses. `auto` does so for bundled:docstrings (halves) and bundled:digits (parity)."""
     labelled: float | None = None
-    """Share of training rows whose label the teacher and `labels` see; the others are unlabelled. By default half of
-    a bundled table and all rows of any other."""
+    """Share of training rows whose label the teacher and `labels` see; the others are unlabelled. By default
+    half of a bundled table and all rows of any other."""
+    max_rows: int | None = None
+    """Rows of a seed, dealt out so that no two seeds share any while they last; none: all rows."""
     max_train: int | None = 3000
     """Training rows of a seed; further ones are left out."""
     test: float = 0.25
@@ -159,7 +141,11 @@ class Distil:
     """Tokens of a text that transformers read."""
     grid: Grid = Grid()
     """What is tried on validation rows."""
-    teacher: Teacher = Teacher()
-    """The teacher: folder:DIR or hub:NAME for one of your own."""
-    student: Student = Student()
-    """The student: folder:DIR or hub:NAME for a transformer."""
+    teacher: OwnModel = OwnModel()
+    """The teacher: folder:DIR or hub:NAME, a sequence classifier. By default one is trained."""
+    student: OwnModel = OwnModel()
+    """The student's encoder: folder:DIR or hub:NAME. By default it is a small network."""
+    teaching: Teaching = Teaching()
+    """The teacher that is trained here."""
+    learning: Learning = Learning()
+    """The student, and how it is trained."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -22,6 +23,11 @@ from .networks import Raw
 
 LEAST_ROWS = 8
 MANY_CLASSES = 20
+MERGED: dict[str, Literal["halves", "parity"]] = {
+    "bundled:docstrings": "halves",
+    "bundled:digits": "parity",
+}
+"""Bundled tables whose classes are merged, so that there are few and their subclasses are known."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +77,21 @@ def read(config: Distil, trial: Trial) -> Examples:
     """
     table = config.data.load()
     require_classes(table, least_rows=LEAST_ROWS)
+    table, fresh = _dealt(table, config, trial)
     kind = kind_of(table)
     tables = [table.rows] if table.test is None else [table.rows, table.test]
     classes = np.concatenate([table.labels(rows) for rows in tables])
     groups = _groups(config, table, tables)
-    if merges(config, len(table.label_names)):
+    labels, names, by = classes, table.label_names, merged_by(config)
+    if by != "no":
+        labels, names = merge_classes(classes, table.label_names, by)
         groups = torch.from_numpy(classes)
-    labels, names = merge_halves(classes, table.label_names) if merges(config, len(table.label_names)) else (
-        classes,
-        table.label_names,
-    )
     if len(names) > MANY_CLASSES:
         raise InputError(
-            f"{table.source} has {len(names)} classes; distillation through pseudo-subclasses is for few (2 to 5)."
-            " Merge classes (--merge halves), or use vanilla distillation."
+            f"{table.source} has {len(names)} classes; pseudo-subclasses are for few (2 to 5). Merge classes"
+            " (--merge halves), or use vanilla distillation."
         )
-    parts = _split(config, table, labels[: len(table.rows)], trial)
+    parts = _split(config, table, labels[: len(table.rows)], trial, fresh)
     parts = _shorten(config, parts, trial)
     return Examples(
         kind=kind,
@@ -115,18 +120,21 @@ def kind_of(table: LoadedTable) -> Literal["text", "features", "images"]:
     )
 
 
-def merges(config: Distil, n_classes: int) -> bool:
-    """Return whether classes are merged into two halves."""
-    automatic = config.merge == "auto" and config.data.source.startswith("bundled:") and n_classes > 2
-    return config.merge == "halves" or automatic
+def merged_by(config: Distil) -> Literal["no", "halves", "parity"]:
+    """Return how classes are merged into two."""
+    if config.merge != "auto":
+        return config.merge
+    return MERGED.get(config.data.source, "no")
 
 
-def merge_halves(
-    classes: np.ndarray, names: Sequence[str]
+def merge_classes(
+    classes: np.ndarray, names: Sequence[str], by: Literal["halves", "parity"]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return 0 for classes below C / 2 and 1 for the others, and names for both."""
-    lower = (len(names) + 1) // 2
-    return (classes >= lower).astype(np.int64), ("+".join(names[:lower]), "+".join(names[lower:]))
+    """Return 0 for classes below C / 2 (or of even number) and 1 for the others, and names for both."""
+    numbers = np.arange(len(names))
+    second = numbers >= (len(names) + 1) // 2 if by == "halves" else numbers % 2 == 1
+    merged = tuple("+".join(np.asarray(names)[second == side].tolist()) for side in (False, True))
+    return second[classes].astype(np.int64), merged
 
 
 def _groups(config: Distil, table: LoadedTable, tables: list[datasets.Dataset]) -> Tensor | None:
@@ -135,17 +143,34 @@ def _groups(config: Distil, table: LoadedTable, tables: list[datasets.Dataset]) 
         return None
     if config.subclass not in table.rows.column_names:
         raise unknown(f"column of {table.source}", config.subclass, table.rows.column_names)
-    values = [str(value) for rows in tables if config.subclass in rows.column_names for value in rows[config.subclass]]
+    values = [
+        str(value)
+        for rows in tables
+        if config.subclass in rows.column_names
+        for value in rows[config.subclass]
+    ]
     values += [""] * (sum(map(len, tables)) - len(values))  # a test table without the column: it is not read
     return torch.from_numpy(np.unique(values, return_inverse=True)[1].astype(np.int64))
 
 
-def _split(config: Distil, table: LoadedTable, labels: np.ndarray, trial: Trial) -> Split[np.ndarray]:
+def _dealt(table: LoadedTable, config: Distil, trial: Trial) -> tuple[LoadedTable, bool]:
+    """Return the table with this seed's hand of rows, and whether no other seed has any of them."""
+    if config.max_rows is None or len(table.rows) <= config.max_rows:
+        return table, False
+    hand, fresh = trial.deal(len(table.rows), config.max_rows)
+    return dataclasses.replace(table, rows=table.rows.select(hand)), fresh
+
+
+def _split(
+    config: Distil, table: LoadedTable, labels: np.ndarray, trial: Trial, fresh: bool
+) -> Split[np.ndarray]:
     n = len(table.rows)
-    group = np.asarray(table.rows["group"][:]) if config.data.group is not None else None
+    group = list(table.rows["group"]) if config.data.group is not None else None
     if table.test is None:
-        return trial.split(n, config.test, config.validation, group, stratify=labels)
-    cut = trial.split(n, config.validation, group=group, stratify=labels, fresh=True)  # not what measures
+        return trial.split(n, config.test, config.validation, group, stratify=labels.tolist(), fresh=fresh)
+    cut = trial.split(
+        n, config.validation, group=group, stratify=labels.tolist(), fresh=True
+    )  # not what measures
     return Split(cut.train, cut.test, np.arange(n, n + len(table.test)))
 
 

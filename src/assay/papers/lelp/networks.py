@@ -194,6 +194,11 @@ class Classifier(nn.Module):
         features = self.body(rows)
         return features, self.head(features)
 
+    def adapt(self, rows: Tensor) -> None:
+        """Let the body take from training rows what it needs to scale them."""
+        if isinstance(self.body, FeatureBody):
+            self.body.adapt(rows)
+
     def class_log_probs(self, rows: Tensor) -> Float[Tensor, "n c"]:
         """Give log p(c | x)."""
         return class_log_probs(self(rows)[1], self.head.n_subclasses)
@@ -204,7 +209,7 @@ Body = FeatureBody | WordBody | ConvBody | ResNetBody | TransformerBody
 
 def build_body(spec: BodySpec) -> Body:
     """Build the body that the spec describes."""
-    bodies = {
+    bodies: dict[str, type[Body]] = {
         "mlp": FeatureBody,
         "words": WordBody,
         "conv": ConvBody,
@@ -236,8 +241,12 @@ def crop_and_flip(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     n, _, height, width = images.shape
     pad = max(height // 8, 1)
     padded = functional.pad(images, (pad, pad, pad, pad))
-    rows = torch.randint(2 * pad + 1, (n, 1), device=images.device) + torch.arange(height, device=images.device)
-    columns = torch.randint(2 * pad + 1, (n, 1), device=images.device) + torch.arange(width, device=images.device)
+    rows = torch.randint(2 * pad + 1, (n, 1), device=images.device) + torch.arange(
+        height, device=images.device
+    )
+    columns = torch.randint(2 * pad + 1, (n, 1), device=images.device) + torch.arange(
+        width, device=images.device
+    )
     mirrored = torch.rand(n, 1, device=images.device) < 0.5
     columns = torch.where(mirrored, columns.flip(1), columns)
     index = torch.arange(n, device=images.device)[:, None, None]

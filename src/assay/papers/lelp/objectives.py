@@ -1,9 +1,10 @@
-"""What a student can learn from: one loss an arm of the comparison, each with the same number of candidates."""
+"""What a student can learn from: one loss an arm, each with the same number of candidates."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -25,6 +26,7 @@ from .method import (
     partition_coordinates,
     pseudo_subclass_targets,
 )
+from .method.partitions import Partition
 
 PARTITIONS = ("random", "kmeans", "agglomerative", "tsne", "oracle")
 ON_FEATURES = ("fitnet", "vid", "rkd", "crd")
@@ -50,9 +52,9 @@ class Lesson:
 
     embeddings: Float[Tensor, "n d"]
     """h."""
-    logits: Float[Tensor, "n c"]
-    """z."""
-    weight: Float[Tensor, "c d"]
+    logits: Float[Tensor, "n z"]
+    """z, one a class; of Subclass Distillation's teacher, one a subclass."""
+    weight: Float[Tensor, "z d"]
     """W of the teacher's last layer."""
     labels: Int[Tensor, " n"]
     """The class of each row: its label, or the teacher's choice where the label is not seen."""
@@ -94,7 +96,8 @@ def partition(
         assert known is not None
         subclasses = known
     else:
-        subclasses = partition_classes(lesson.embeddings, lesson.labels, n_subclasses, objective, seed)  # type: ignore[arg-type]
+        method = cast(Partition, objective)
+        subclasses = partition_classes(lesson.embeddings, lesson.labels, n_subclasses, method, seed)
     return partition_coordinates(subclasses, lesson.labels, lesson.logits.shape[1], n_subclasses)
 
 
@@ -127,13 +130,14 @@ class ObjectiveLoss(nn.Module):
         features: Float[Tensor, "n f"],
         logits: Float[Tensor, "n cs"],
         embeddings: Float[Tensor, "n d"],
-        class_logits: Float[Tensor, "n c"],
+        class_logits: Float[Tensor, "n z"],
         labels: Int[Tensor, " n"],
         coordinates: Float[Tensor, "n c s"],
     ) -> Float[Tensor, ""]:
         """Return the loss."""
         if self.objective == "dkd":
-            return self.decoupled(logits, class_logits, labels)  # type: ignore[no-any-return]
+            decoupled: Tensor = self.decoupled(logits, class_logits, labels)
+            return decoupled
         targets = self.targets(embeddings, class_logits, labels, coordinates)
         loss: Tensor = self.cross_entropy(logits, targets, labels)
         if self.on_features is None:

@@ -65,12 +65,14 @@ class DistilledStudent:
         dimensions = 2 if spec.kind == "mlp" else 4
         table = torch.as_tensor(rows, dtype=torch.float32)
         if table.ndim != dimensions or table.shape[1] != spec.inputs:
-            what = f"(n, {spec.inputs}) features" if spec.kind == "mlp" else f"(n, {spec.inputs}, h, w) pictures"
-            raise ValueError(f"This student reads {what}; got shape {tuple(table.shape)}.")
+            what = "(n, {}) features" if spec.kind == "mlp" else "(n, {}, height, width) pictures"
+            raise ValueError(
+                f"This student reads {what.format(spec.inputs)}; got shape {tuple(table.shape)}."
+            )
         return table
 
     def save(self, folder: str | Path) -> None:
-        """Write student.json and student.safetensors, and projection.safetensors where there is a projection."""
+        """Write student.json, student.safetensors and, with a projection, projection.safetensors."""
         path = Path(folder)
         head = self.classifier.head
         write_json(
@@ -90,7 +92,7 @@ class DistilledStudent:
             self.targets.save(path)
 
     def _save_encoder(self, folder: Path) -> None:
-        """Write a transformer and its tokenizer, so that the student no longer needs the folder it came from."""
+        """Write a transformer and its tokenizer: the student then needs no other folder."""
         spec, body = self.classifier.spec, self.classifier.body
         assert isinstance(body, TransformerBody)
         body.model.save_pretrained(folder)

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from assay.errors import InputError
 from assay.models import ModelSource, SentenceEncoder, load_model
-from assay.papers.lelp.config import Teacher
+from assay.papers.lelp.config import Teaching
 from assay.training import Compute, batches, evaluate, fit
 
 from .method import SubclassDiversity, class_log_probs, extract_embeddings
@@ -30,10 +30,11 @@ def encode(texts: Sequence[str], source: ModelSource, device: str) -> Float[Tens
 
 
 class TeachingLoss(nn.Module):
-    """Cross entropy of the summed class probabilities, and Subclass Distillation's auxiliary loss if weighted."""
+    """Cross entropy of the summed class probabilities, and Subclass Distillation's auxiliary loss."""
 
-    def __init__(self, diversity_weight: float = 0.0, augment: bool = False) -> None:
+    def __init__(self, n_subclasses: int = 1, diversity_weight: float = 0.0, augment: bool = False) -> None:
         super().__init__()
+        self.n_subclasses = n_subclasses
         self.diversity_weight = diversity_weight
         self.diversity = SubclassDiversity()
         self.augment = augment
@@ -42,7 +43,7 @@ class TeachingLoss(nn.Module):
         """Return the loss of a batch of rows and labels."""
         rows, labels = batch
         _, logits = model(crop_and_flip(rows) if self.augment else rows)
-        classes = class_log_probs(logits, model.head.n_subclasses)  # type: ignore[union-attr, arg-type]
+        classes = class_log_probs(logits, self.n_subclasses)
         loss = functional.nll_loss(classes, labels)
         if self.diversity_weight:
             loss = loss + self.diversity_weight * self.diversity(logits)
@@ -52,7 +53,7 @@ class TeachingLoss(nn.Module):
 def train_teacher(
     spec: BodySpec,
     shape: tuple[int, int],
-    options: Teacher,
+    options: Teaching,
     labelled: tuple[Tensor, Int[Tensor, " m"]],
     parts: dict[str, Tensor],
     diversity_weight: float,
@@ -72,19 +73,18 @@ def train_teacher(
         device: where it runs.
 
     Returns:
-        Embeddings and logits of each part, the last layer's weight, the model's weights, and FLOPs: of a training
-        step and a forward pass of one row, and the steps made.
+        Embeddings and logits of each part, the last layer's weight, the model's weights, and FLOPs: of a
+        training step and a forward pass of one row, and the steps made.
     """
     teacher = Classifier(spec, *shape)
-    if spec.kind == "mlp":
-        teacher.body.adapt(parts["train"])  # type: ignore[operator]
+    teacher.adapt(parts["train"])
     rows, labels = labelled
-    steps = options.epochs * -(-len(rows) // options.batch_size) if options.source else options.steps
+    steps = options.epochs * -(-len(rows) // options.batch_size) or options.steps
     optimizer = AdamW(teacher.parameters(), lr=options.learning_rate)
     history = fit(
         teacher,
         batches(rows, labels, batch_size=min(options.batch_size, len(rows)), generator=_generator()),
-        TeachingLoss(diversity_weight, augment),
+        TeachingLoss(shape[1], diversity_weight, augment),
         optimizer=optimizer,
         scheduler=CosineAnnealingLR(optimizer, steps),
         steps=steps,
@@ -127,7 +127,8 @@ def ask_teacher(
     model: Any = load_model(source, AutoModelForSequenceClassification, device=device)
     try:
         outputs = {
-            part: extract_embeddings(model, _token_batches(source, texts, max_tokens)) for part, texts in parts.items()
+            part: extract_embeddings(model, _token_batches(source, texts, max_tokens))
+            for part, texts in parts.items()
         }
     except ValueError as error:
         raise InputError(f"{source} cannot teach: {error}") from error
@@ -138,7 +139,8 @@ def ask_teacher(
         model(**{name: value.to(device) for name, value in sample.items()})
     return {
         "read": {
-            part: {"embeddings": read.embeddings, "logits": read.logits[:, order]} for part, read in outputs.items()
+            part: {"embeddings": read.embeddings, "logits": read.logits[:, order]}
+            for part, read in outputs.items()
         },
         "weight": first.weight[order],
         "model": {},

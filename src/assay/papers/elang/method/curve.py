@@ -222,7 +222,7 @@ def ascending(
 ) -> tuple[Int[ndarray, " rows"], Bool[ndarray, " neighbours"]]:
     """Return row numbers by ascending finite score, and where neighbours in that order differ.
 
-    One in-place sort of doubles instead of an argsort, three times as fast: the lowest bits of each double
+    One in-place sort of doubles instead of a slower argsort: the lowest bits of each double
     make room for its row number. Scores that were computed in float32 lose nothing by it; doubles that agree
     in all the other bits may come out swapped, and are sorted again.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from .language import Encoded, Texts
+
+FILE = "head.safetensors"
 
 
 class EncoderEnergyHead(nn.Module):
@@ -68,20 +69,28 @@ class EncoderEnergyHead(nn.Module):
         return self.eval()
 
     def save(self, folder: str | Path) -> None:
-        """Write the weights as safetensors and the shape as JSON."""
+        """Write the weights as safetensors."""
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file(self.state_dict(), path / "head.safetensors")
-        shape = {"width": self.classifier.in_features, "num_classes": self.classifier.out_features}
-        (path / "head.json").write_text(json.dumps(shape), encoding="utf-8")
+        safetensors.torch.save_file(self.state_dict(), path / FILE)
 
     @classmethod
     def load(cls, folder: str | Path) -> EncoderEnergyHead:
         """Read what `save` wrote."""
-        path = Path(folder)
-        head = cls(**json.loads((path / "head.json").read_text(encoding="utf-8")))
-        head.load_state_dict(safetensors.torch.load_file(path / "head.safetensors"))
+        return cls.of(safetensors.torch.load_file(Path(folder) / FILE))
+
+    @classmethod
+    def of(cls, weights: dict[str, Tensor]) -> EncoderEnergyHead:
+        """Build a head from its `state_dict()`."""
+        classes, width = weights["classifier.weight"].shape
+        head = cls(width, classes)
+        head.load_state_dict(weights)
         return head.eval()
+
+
+def has_head(folder: str | Path) -> bool:
+    """Return whether a head was saved in a folder."""
+    return (Path(folder) / FILE).exists()
 
 
 def pool(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .cost import Costs
 from .curve import RoutingCurve
+from .head import EncoderEnergyHead, has_head
 from .observations import Measured, Observations, clopper_pearson
 from .scores import score_logits
 
@@ -86,6 +87,8 @@ class RoutingPolicy:
     """What it gives on rows that had no say in it: the number to quote."""
     curve: dict[str, list[float]] = field(default_factory=dict)
     """The curve on the calibration rows, thinned: threshold, super_share, quality and, if known, cost."""
+    head: EncoderEnergyHead | None = field(default=None, compare=False, repr=False)
+    """The head whose logits are scored, where they are read from the encoder; kept as safetensors."""
 
     def route(
         self,
@@ -167,10 +170,14 @@ class RoutingPolicy:
         return float(np.abs(below - share[finite]).max(initial=0.0))
 
     def save(self, folder: str | Path) -> None:
-        """Write `policy.json` into a folder."""
+        """Write `policy.json` into a folder, and the weights of the head beside it if there is one."""
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
-        content = json.dumps(_to_json({"format": FORMAT} | asdict(self)), indent=1, allow_nan=False)
+        plain = asdict(replace(self, head=None))
+        del plain["head"]
+        content = json.dumps(_to_json({"format": FORMAT} | plain), indent=1, allow_nan=False)
+        if self.head is not None:
+            self.head.save(path)
         temporary = path / f".{FILE}.new"
         temporary.write_text(content + "\n", encoding="utf-8")
         temporary.replace(path / FILE)
@@ -188,9 +195,10 @@ class RoutingPolicy:
             content = _from_json(json.loads(path.read_text(encoding="utf-8")))
             if content.pop("format") != FORMAT:
                 raise ValueError(f"it is not of format {FORMAT}")
-            return cls(**_typed(content))
+            policy = cls(**_typed(content))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a routing policy: {error}.") from error
+        return replace(policy, head=EncoderEnergyHead.load(folder)) if has_head(folder) else policy
 
 
 def calibrate(
@@ -251,6 +259,11 @@ def _choose(
         if budget is None or costs is None:
             raise ValueError(
                 "target='budget' needs budget=, a share of Super's cost, and the costs of both models."
+            )
+        if budget * costs.super_ < costs.always:
+            least = costs.always / costs.super_
+            raise ValueError(
+                f"budget={budget:g} of Super's cost is less than Swift alone costs, {least:.3g}."
             )
         return curve.afford(budget * costs.super_), budget
     if target == "share":

@@ -58,7 +58,8 @@ class EnergyRouter:
         super_: The accurate one.
         score: A name in `SCORES`, or a function from Swift's output to one number a row.
         temperature: T of the score.
-        head: Reads the energy from Swift's encoder instead; Swift must have `encode` and `decode`.
+        head: Reads the energy from Swift's encoder instead; Swift must have `encode` and `decode`. By default
+            the policy's own, if it has one.
         policy: A calibrated policy, whose score and temperature are then used. Without one, call `calibrate`.
         costs: FLOPs a row of each part; counted by `calibrate` unless given.
 
@@ -77,6 +78,8 @@ class EnergyRouter:
         policy: RoutingPolicy | None = None,
         costs: Costs | None = None,
     ) -> None:
+        if head is None and policy is not None:
+            head = policy.head
         self.swift = ScoredModel(swift, score, temperature, head)
         self.super_ = super_
         self.costs = costs
@@ -91,7 +94,7 @@ class EnergyRouter:
         """Answer one batch.
 
         Raises:
-            ValueError: Not calibrated, a model in training mode, or logits that carry no energy.
+            ValueError: No rows, not calibrated, a model in training mode, or logits that carry no energy.
         """
         batch = self._start(inputs)
         if batch.open_rows:
@@ -134,6 +137,8 @@ class EnergyRouter:
         """Score the rows and let Swift answer those that it keeps."""
         if self.policy is None:
             raise ValueError("This router has no threshold. Call .calibrate(batches), or give it policy=.")
+        if count(inputs) == 0:
+            raise ValueError("This batch has no rows.")
         self._check_ready()
         reading = self.swift.read(inputs)
         scores = self.swift.scores(reading)
@@ -234,6 +239,7 @@ class EnergyRouter:
             "label_names": self.label_names,
             "swift_fingerprint": self.swift.fingerprint,
             "super_fingerprint": fingerprint(self.super_),
+            "head": self.swift.head,
         }
 
     def adopt(self, policy: RoutingPolicy) -> None:

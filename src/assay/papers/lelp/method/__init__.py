@@ -1,8 +1,8 @@
 """LELP as ordinary PyTorch: nothing here knows of recipes, trials or the command line.
 
 Step 1 and 2 are `SubspaceProjector`, step 3 `pseudo_subclass_targets`, step 4 `SubclassHead` and
-`SubclassDistillationLoss`; `extract_embeddings` gets them a teacher's outputs. `partitions` and `rivals` hold what the
-paper compares with.
+`SubclassDistillationLoss`; `extract_embeddings` gets them a teacher's outputs. `partitions` and `rivals` hold
+what the paper compares with.
 """
 
 from .embeddings import TeacherOutputs, extract_embeddings, iterate_embeddings, two_class_logits

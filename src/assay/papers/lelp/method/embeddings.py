@@ -31,11 +31,12 @@ def extract_embeddings(
     """Run a frozen teacher over a loader once and keep its embeddings and logits.
 
     Works with any module whose logits are the output of a linear layer, transformers' sequence classifiers
-    (pooled output) among them. A teacher with a single logit z (sigmoid) is turned into one with the two logits
-    [0, z].
+    (pooled output) among them. A teacher with a single logit z (sigmoid) is turned into one with the two
+    logits [0, z].
 
     Args:
-        teacher: in evaluation mode; called as teacher(batch), or teacher(**batch) for a mapping (without labels).
+        teacher: in evaluation mode; called as teacher(batch), or teacher(**batch) for a mapping (without
+            labels).
         loader: batches: a tensor, a sequence whose first element is one, or a mapping of tensors.
         layer: the last linear layer or its name; by default the teacher's last `nn.Linear`.
 
@@ -54,7 +55,7 @@ def extract_embeddings(
 def iterate_embeddings(
     teacher: nn.Module, loader: Iterable[Any], layer: str | nn.Linear | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield embeddings (n, D) and logits (n, C) batch by batch, on the CPU: for `SubspaceProjector.partial_fit`.
+    """Yield embeddings (n, D) and logits (n, C) batch by batch: for `SubspaceProjector.partial_fit`.
 
     Arguments and errors are those of `extract_embeddings`.
     """
@@ -125,13 +126,14 @@ def _call(teacher: nn.Module, batch: Any, device: torch.device) -> Tensor:
 
 
 def _checked(captured: list[Tensor], logits: Tensor, linear: nn.Linear) -> tuple[Tensor, Tensor]:
-    """Return the captured embeddings and the logits, if the one is the input of the layer that gives the other."""
+    """Return the captured embeddings and the logits, if the layer turns the ones into the others."""
     embeddings = captured[-1] if captured else None
     expected = None if embeddings is None else nn.functional.linear(embeddings, linear.weight, linear.bias)
     if embeddings is None or expected is None or not _close(expected, logits):
         raise ValueError(
-            f"The layer {linear} is not the one that gives the teacher's logits: W h + b with its input h differs "
-            "from them. Name the last linear layer; classifiers that normalise or scale after it are not supported."
+            f"The layer {linear} is not the one that gives the teacher's logits: W h + b with its input h "
+            "differs from them. Name the last linear layer; a classifier that normalises or scales after it "
+            "does not fit."
         )
     if logits.shape[1] == 1:
         logits = two_class_logits(logits)

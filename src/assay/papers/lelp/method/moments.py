@@ -12,11 +12,13 @@ from torch import Tensor
 class ClassMoments:
     """Streams the mean m and the covariance E[(h - m)(h - m)^T] of rows h in R^D.
 
-    Up to D rows are kept as they are (D > N: their singular vectors are exact, and cheaper than a D x D matrix).
-    Further ones are folded into one float64 D x D scatter matrix, so memory never exceeds that and a chunk.
+    Up to D rows are kept as they are (D > N: their singular vectors are exact, and cheaper than a D x D
+    matrix). Further ones are folded into one float64 D x D scatter matrix, so memory never exceeds that and a
+    chunk.
 
-    Rows are shifted by the mean of the first chunk before they are multiplied, so a large common offset costs no
-    digits. A chunk's product is taken in the precision of its rows (half precision as float32) and added up in
+    Rows are shifted by the mean of the first chunk before they are multiplied, so a large common offset costs
+    no digits. A chunk's product is taken in the precision of its rows (half precision as float32) and added
+    up in
     float64: with float32 rows the covariance is right to about 1e-7 of its largest eigenvalue.
     """
 
@@ -135,10 +137,12 @@ def row_space(weight: Float[Tensor, "c d"], *, centered: bool = False) -> Float6
     rows = rows - rows.mean(0) if centered else rows
     _, singular, basis = torch.linalg.svd(rows, full_matrices=False)
     tolerance = max(rows.shape) * torch.finfo(weight.dtype).eps * singular.amax()
-    return basis[singular > tolerance]
+    spanned: Tensor = basis[singular > tolerance]
+    return spanned
 
 
 def random_rotation(size: int, generator: np.random.Generator) -> Float64[Tensor, "s s"]:
-    """Draw an orthogonal matrix from the Haar measure: the Q of a Gaussian's QR, with diag(R) made positive."""
+    """Draw an orthogonal matrix from the Haar measure: Q of a Gaussian's QR, with diag(R) made positive."""
     q, r = np.linalg.qr(generator.standard_normal((size, size)))
-    return torch.from_numpy(q * np.sign(np.diag(r)))
+    rotation: Tensor = torch.from_numpy(q * np.sign(np.diag(r)))
+    return rotation

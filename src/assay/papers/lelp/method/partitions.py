@@ -29,9 +29,9 @@ def partition_classes(
         embeddings: the teacher's.
         labels: classes of the rows.
         n_subclasses: S.
-        method: "kmeans"; "agglomerative" (Ward); "tsne" (K-means in a two-dimensional t-SNE); "random" (of equal
-            size, whatever the embeddings are). The second and third are computed on at most 4,000 rows a class;
-            further rows join the nearest centroid.
+        method: "kmeans"; "agglomerative" (Ward); "tsne" (K-means in a two-dimensional t-SNE); "random" (of
+            equal size, whatever the embeddings are). The second and third are computed on at most 4,000 rows
+            a class; further rows join the nearest centroid.
         seed: of the clustering.
 
     Raises:
@@ -76,15 +76,15 @@ def _partition(rows: np.ndarray, n: int, method: Partition, seed: int) -> np.nda
     if len(rows) > MOST_ROWS:
         chosen = rows[generator.choice(len(rows), MOST_ROWS, replace=False)]
     if method == "agglomerative":
-        numbers = AgglomerativeClustering(n).fit_predict(chosen)
+        numbers = np.asarray(AgglomerativeClustering(n).fit_predict(chosen))
     else:
         perplexity = min(30.0, (len(chosen) - 1) / 3)
         numbers = _kmeans(TSNE(2, perplexity=perplexity, random_state=seed).fit_transform(chosen), n, seed)
-    if chosen is rows:
-        return numbers
-    centroids = np.stack([chosen[numbers == s].mean(0) for s in range(n)])
-    return pairwise_distances_argmin(rows, centroids)
+    if chosen is not rows:
+        centroids = np.stack([chosen[numbers == s].mean(0) for s in range(n)])
+        numbers = pairwise_distances_argmin(rows, centroids)
+    return np.asarray(numbers)
 
 
 def _kmeans(rows: np.ndarray, n: int, seed: int) -> np.ndarray:
-    return KMeans(n, n_init=4, random_state=seed).fit_predict(rows)
+    return np.asarray(KMeans(n, n_init=4, random_state=seed).fit_predict(rows))

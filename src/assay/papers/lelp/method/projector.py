@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 import torch
@@ -32,15 +32,16 @@ class SubspaceProjector:
         a_{c,s}(h) = u_{c,s}^T (P h - mu_c) / sigma_c     mu_c = E[P h | y = c]
         sigma_c^2  = mean_s Var[u_{c,s}^T h | y = c]      makes the subclass temperature unit-free
 
-    Since the rows of U_c lie in the range of P, u^T (P h - P m) = u^T (h - m): a fitted projector is one linear
-    map. sigma_c is not in the paper, which tunes the subclass temperature per data set.
+    Since the rows of U_c lie in the range of P, u^T (P h - P m) = u^T (h - m): a fitted projector is one
+    linear map. sigma_c is not in the paper, which tunes the subclass temperature per data set.
 
     `fit` takes all rows at once; `partial_fit` takes them chunk by chunk, in O(D^2) memory a class.
 
     Args:
         n_subclasses: S, directions per class.
         null_space: remove the directions that W spans (False: P = I).
-        rows: "all" removes every row of W; "centered" only their differences, which is all that a softmax sees.
+        rows: "all" removes every row of W; "centered" only their differences, which is all that a softmax
+            sees.
         rotate: mix the directions with Q_c (False: Q_c = I, so the first direction dominates).
         normalize: divide by sigma_c (False: sigma_c = 1).
         directions: "principal", or "random" orthonormal ones in the range of P (an ablation).
@@ -85,7 +86,7 @@ class SubspaceProjector:
         embeddings: Float[Tensor, "n d"],
         labels: Int[Tensor, " n"],
         weight: Float[Tensor, "c d"],
-    ) -> Self:
+    ) -> SubspaceProjector:
         """Find the directions of every class from all rows at once.
 
         Args:
@@ -111,11 +112,11 @@ class SubspaceProjector:
         embeddings: Float[Tensor, "n d"],
         labels: Int[Tensor, " n"],
         weight: Float[Tensor, "c d"] | None = None,
-    ) -> Self:
+    ) -> SubspaceProjector:
         """Add a chunk of rows; the directions are found when they are first needed.
 
-        `weight` is needed with the first chunk only. Errors as in `fit`, except that those about whole classes
-        come with the first `transform` or `save`.
+        `weight` is needed with the first chunk only. Errors as in `fit`, except that those about whole
+        classes come with the first `transform` or `save`.
         """
         if weight is not None:
             self._begin(weight)
@@ -154,7 +155,7 @@ class SubspaceProjector:
         return self.fit(embeddings, labels, weight).transform(embeddings)
 
     def save(self, folder: str | Path, notes: Mapping[str, str] | None = None) -> None:
-        """Write `folder/projection.safetensors`: means, directions and scales, with the settings as metadata."""
+        """Write `folder/projection.safetensors`: means, directions, scales, and the settings as metadata."""
         self._ensure_solved()
         tensors = {"means": self.means, "directions": self.directions, "scales": self.scales}
         metadata = {"settings": json.dumps(self._settings()), **(notes or {})}
@@ -162,7 +163,7 @@ class SubspaceProjector:
         save_file(tensors, Path(folder) / FILE_NAME, metadata)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls, folder: str | Path) -> SubspaceProjector:
         """Read what `save` wrote.
 
         Raises:
@@ -234,7 +235,7 @@ def random_directions(
 ) -> Float64[Tensor, "n d"]:
     """Draw n orthonormal directions uniformly from the complement of the rows of `removed`."""
     gaussian = torch.from_numpy(generator.standard_normal((n, removed.shape[1])))
-    q, _ = torch.linalg.qr((gaussian - (gaussian @ removed.T) @ removed).T)
+    q: Tensor = torch.linalg.qr((gaussian - (gaussian @ removed.T) @ removed).T).Q
     return q.T.contiguous()
 
 
@@ -246,7 +247,7 @@ def read_projection(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, st
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file; pickles are not read ({error}).") from None
     if "settings" not in metadata or tensors.keys() != {"means", "directions", "scales"}:
@@ -262,8 +263,8 @@ def _check_lengths(embeddings: Tensor, labels: Tensor) -> None:
 def _check_values(embeddings: Tensor, labels: Tensor, n_classes: int, dimensions: int) -> None:
     if embeddings.shape[1] != dimensions:
         raise ValueError(
-            f"The embeddings have {embeddings.shape[1]} dimensions but the last layer's weight has {dimensions} "
-            "columns: they are not the input of that layer."
+            f"The embeddings have {embeddings.shape[1]} dimensions but the last layer's weight has "
+            f"{dimensions} columns: they are not the input of that layer."
         )
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < n_classes:
         raise ValueError(

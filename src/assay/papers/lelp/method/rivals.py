@@ -1,10 +1,13 @@
 """The distillation losses that LELP is compared with.
 
-Each is a module to add to a student's loss; those with parameters of their own (regressors, projections) are to be
-optimised with the student. `student` and `teacher` are features before the last linear layer, (N, d) and (N, D).
+Each is a module to add to a student's loss; those with parameters of their own (regressors, projections) are
+to be optimised with the student. `student` and `teacher` are features before the last linear layer, (N, d)
+and (N, D).
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -35,8 +38,8 @@ class KnowledgeDistillation(nn.Module):
 class DecoupledDistillation(nn.Module):
     """DKD: tau^2 (alpha KL(b_T || b_S) + beta KL(p_T || p_S)).
 
-    b is the pair (target class, all others) and p the distribution over the non-target classes. With two classes p
-    has a single entry, so the second term vanishes: DKD cannot help where LELP is meant to.
+    b is the pair (target class, all others) and p the distribution over the non-target classes. With two
+    classes p has a single entry, so the second term vanishes: DKD cannot help where LELP is meant to.
 
     Zhao et al. 2022, "Decoupled knowledge distillation".
     """
@@ -101,27 +104,33 @@ class VariationalInformation(nn.Module):
         """Return the loss of student features against teacher features."""
         variance = functional.softplus(self.rho) + 1e-5
         error = (teacher - self.regressor(student)).square()
-        return 0.5 * (variance.log() + error / variance).mean()
+        loss: Tensor = 0.5 * (variance.log() + error / variance).mean()
+        return loss
 
 
 class RelationalDistillation(nn.Module):
     """RKD: Huber losses between the two networks' pairwise distances and triplet angles.
 
     Distances are divided by their mean over the batch; the angle at j of rows i and k is
-    cos(h_i - h_j, h_k - h_j). Features may differ in size. Memory grows as N^3 of a batch.
+    cos(h_i - h_j, h_k - h_j). Features may differ in size. Angles are taken among the first `angle_rows` rows
+    of a batch, since there are N^3 of them.
 
     Park et al. 2019, "Relational knowledge distillation".
     """
 
-    def __init__(self, distance_weight: float = 25.0, angle_weight: float = 50.0) -> None:
+    def __init__(
+        self, distance_weight: float = 25.0, angle_weight: float = 50.0, angle_rows: int = 64
+    ) -> None:
         super().__init__()
+        self.angle_rows = angle_rows
         self.distance_weight = distance_weight
         self.angle_weight = angle_weight
 
     def forward(self, student: Float[Tensor, "n s"], teacher: Float[Tensor, "n t"]) -> Float[Tensor, ""]:
         """Return the loss of student features against teacher features."""
         distances = functional.smooth_l1_loss(relative_distances(student), relative_distances(teacher))
-        angles = functional.smooth_l1_loss(cosines(student), cosines(teacher))
+        few = slice(self.angle_rows)
+        angles = functional.smooth_l1_loss(cosines(student[few]), cosines(teacher[few]))
         return self.distance_weight * distances + self.angle_weight * angles
 
 
@@ -129,10 +138,11 @@ class ContrastiveDistillation(nn.Module):
     """CRD with in-batch negatives: the student's and the teacher's view of one row attract each other.
 
         f = normalize(A student), g = normalize(B teacher), both of size `projection`
-        L = -mean_i log exp(f_i^T g_i / tau) / (exp(f_i^T g_i / tau) + sum_{j: y_j != y_i} exp(f_i^T g_j / tau))
+        s_ij = f_i^T g_j / tau
+        L = -mean_i log [ exp(s_ii) / (exp(s_ii) + sum_{j: y_j != y_i} exp(s_ij)) ]
 
-    plus the same with f and g exchanged. The paper draws its 16,384 negatives, also of other classes, from a memory
-    bank and uses a noise-contrastive estimate of this loss.
+    plus the same with f and g exchanged. The paper draws its 16,384 negatives, also of other classes, from a
+    memory bank and uses a noise-contrastive estimate of this loss.
 
     Tian, Krishnan, Isola 2020, "Contrastive representation distillation".
     """
@@ -165,8 +175,8 @@ class SubclassDiversity(nn.Module):
         L = -mean_i log [ exp(v_i^T v_i / T) / mean_j exp(v_i^T v_j / T) ]
 
     over a batch, v_i being row i's C * S subclass logits with zero mean and unit variance, divided by
-    sqrt(C * S) so that v_i^T v_i = 1. It is added to the cross entropy of the summed class probabilities with the
-    labels when the teacher is trained, which has to happen anew for every S, T and weight.
+    sqrt(C * S) so that v_i^T v_i = 1. It is added to the cross entropy of the summed class probabilities with
+    the labels when the teacher is trained, which has to happen anew for every S, T and weight.
 
     Mueller, Kornblith, Hinton 2020, "Subclass distillation".
     """
@@ -180,13 +190,15 @@ class SubclassDiversity(nn.Module):
         centred = logits - logits.mean(1, keepdim=True)
         unit = functional.normalize(centred, dim=1)
         similarities = unit @ unit.T / self.temperature
-        spread = similarities.logsumexp(1) - torch.log(torch.tensor(float(len(logits))))
+        spread = similarities.logsumexp(1) - math.log(len(logits))
         return (spread - similarities.diagonal()).mean()
 
 
 def relative_distances(features: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
     """Return all pairwise Euclidean distances, divided by their mean over different rows."""
-    squared = (features.unsqueeze(0) - features.unsqueeze(1)).square().sum(2)
+    centred = features - features.mean(0)  # which keeps the digits of the differences
+    norms = centred.square().sum(1)
+    squared = norms[:, None] + norms - 2 * centred @ centred.T
     different = ~torch.eye(len(features), dtype=torch.bool, device=features.device)
     distances = squared.clamp_min(1e-12).sqrt() * different
     return distances / (distances.sum() / different.sum().clamp_min(1)).clamp_min(1e-12)

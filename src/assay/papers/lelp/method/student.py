@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
@@ -37,7 +36,8 @@ def class_logits(logits: Float[Tensor, "n cs"], n_subclasses: int) -> Float[Tens
     """Return one logit a class, logsumexp over its S subclass logits."""
     if logits.shape[1] % n_subclasses:
         raise ValueError(f"{logits.shape[1]} logits do not split into classes of {n_subclasses} subclasses.")
-    return logits.unflatten(1, (-1, n_subclasses)).logsumexp(2)
+    per_class: Tensor = logits.unflatten(1, (-1, n_subclasses)).logsumexp(2)
+    return per_class
 
 
 class SubclassDistillationLoss(nn.Module):
@@ -45,9 +45,9 @@ class SubclassDistillationLoss(nn.Module):
 
         L = (1 - alpha) CE(q, softmax(l)) + alpha CE(y, p(c | x))
 
-    with q from `pseudo_subclass_targets`, l the student's C * S logits and p(c | x) the sum over the subclasses of
-    c. Its gradient is that of KL(q || softmax(l)). With S = 1 and alpha = 0 it is vanilla distillation. The paper
-    uses alpha = 0 throughout: no labels.
+    with q from `pseudo_subclass_targets`, l the student's C * S logits and p(c | x) the sum over the
+    subclasses of c. Its gradient is that of KL(q || softmax(l)). With S = 1 and alpha = 0 it is vanilla
+    distillation. The paper uses alpha = 0 throughout: no labels.
 
     Args:
         label_weight: alpha, from 0 to 1.

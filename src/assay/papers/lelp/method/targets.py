@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
 
 import torch
 from jaxtyping import Float, Int
@@ -39,7 +38,8 @@ def pseudo_subclass_targets(
     """
     if not class_temperature > 0 or not subclass_temperature > 0:
         raise ValueError(
-            f"Temperatures must be positive; got {class_temperature} (class) and {subclass_temperature} (subclass)."
+            f"Temperatures must be positive; got {class_temperature} for classes "
+            f"and {subclass_temperature} for subclasses."
         )
     if class_logits.shape != coordinates.shape[:2]:
         raise ValueError(
@@ -58,8 +58,8 @@ def partition_coordinates(
 
         a_{c,s}(x) = 1[y(x) = c] 1[s(x) = s] / sigma_c,   sigma_c^2 = mean_s Var[1[s(x) = s] | y = c]
 
-    so that the subclass temperature means the same as for directions. Towards 0 it gives the one-hot targets of
-    cluster-based pseudo-subclasses; classes other than a row's own share equally among their subclasses.
+    so that the subclass temperature means the same as for directions. Towards 0 it gives the one-hot targets
+    of cluster-based pseudo-subclasses; classes other than a row's own share equally among their subclasses.
     """
     one_hot = functional.one_hot(subclasses, n_subclasses).float()
     coordinates = torch.zeros(len(labels), n_classes, n_subclasses)
@@ -73,8 +73,8 @@ def partition_coordinates(
 class PseudoSubclasses:
     """A fitted projector with its two temperatures: turns a teacher's outputs into targets.
 
-    Kept beside the student, it makes targets for new inputs or augmented views from the teacher's embeddings and
-    logits, without fitting anything again.
+    Kept beside the student, it makes targets for new inputs or augmented views from the teacher's embeddings
+    and logits, without fitting anything again.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class PseudoSubclasses:
         self.projector.save(folder, temperatures)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls, folder: str | Path) -> PseudoSubclasses:
         """Read what `save` wrote; errors as in `SubspaceProjector.load`."""
         _, metadata = read_projection(folder)
         projector = SubspaceProjector.load(folder)
@@ -118,6 +118,6 @@ class PseudoSubclasses:
 def teacher_labels(
     class_logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"] | None = None
 ) -> Int[Tensor, " n"]:
-    """Return the class each row belongs to: its label, or the teacher's choice where it is -1 or not given."""
+    """Return each row's class: its label, or the teacher's choice where that is -1 or not given."""
     chosen = class_logits.argmax(1)
     return chosen if labels is None else torch.where(labels < 0, chosen, labels)
