@@ -1,13 +1,13 @@
 """Fit LELP's projector against one scikit-learn PCA a class: time and peak memory, side by side.
 
-    python benchmarks/lelp.py [--rows 200000] [--dimensions 768] [--subclasses 8] [--repeats 3] [--threads 1]
+    python benchmarks/lelp.py [--rows 200000] [--dimensions 768] [--subclasses 8] [--repeats 3]
 
-Both get the same memory-mapped float32 file of embeddings of two classes, and find the top S principal directions of
-each class. scikit-learn's PCA, with its default solver, needs all rows of a class at once: it gets
-`embeddings[labels == c]`. SubspaceProjector gets one window of the file after another; it also removes the logits'
-directions and rotates. Every run is a fresh child process. Time is from the first read to the last direction (median
-over repeats, the two taking turns). Memory is the highest anonymous resident memory in that time, less what the
-process held before: neither imports nor the mapped file count, for either side.
+Both get the same memory-mapped float32 file of embeddings of two classes, and find the top S principal
+directions of each class. scikit-learn's PCA, with its default solver, needs all rows of a class at once: it gets
+`embeddings[labels == c]`. SubspaceProjector gets one window of the file after another; it also removes the
+logits' directions and rotates. Every run is a fresh child process. Time is from the first read to the last
+direction (median over repeats, the two taking turns). Memory is the highest anonymous resident memory in that
+time, less what the process held before: neither imports nor the mapped file count, for either side.
 """
 
 from __future__ import annotations
@@ -124,14 +124,11 @@ def compare(arguments: argparse.Namespace) -> None:
                 runs[side].append(measure_in_child(side, folder, arguments))
     seconds = {side: statistics.median(run["seconds"] for run in runs[side]) for side in SIDES}
     memory = {side: statistics.median(run["bytes"] for run in runs[side]) / 2**20 for side in SIDES}
-    print(
-        f"{arguments.rows:,} rows, {arguments.dimensions} dimensions, {CLASSES} classes, S = {arguments.subclasses}"
-    )
+    times, bytes_ = seconds["ours"] / seconds["pca"], memory["ours"] / memory["pca"]
+    print(f"{arguments.rows:,} rows of {arguments.dimensions}, {CLASSES} classes, S = {arguments.subclasses}")
     print(f"SubspaceProjector   {seconds['ours']:6.2f} s  {memory['ours']:7.0f} MiB")
     print(f"PCA per class       {seconds['pca']:6.2f} s  {memory['pca']:7.0f} MiB")
-    print(
-        f"ratio               {seconds['ours'] / seconds['pca']:6.2f}    {memory['ours'] / memory['pca']:7.2f}"
-    )
+    print(f"ratio               {times:6.2f}    {bytes_:7.2f}")
 
 
 def main() -> None:

@@ -91,8 +91,8 @@ def _measured(result: Mapping[str, Any], paper: Paper, stale: bool) -> str:
 
 
 def _differs(paper: Paper) -> list[str]:
-    presets = (recipe.presets.get("laptop") for recipe in paper.recipes.values())
-    return list(dict.fromkeys(line for preset in presets if preset for line in preset.differs))
+    sizes = (recipe.presets.get(size) for recipe in paper.recipes.values() for size in ("laptop", "extended"))
+    return list(dict.fromkeys(line for preset in sizes if preset for line in preset.differs))
 
 
 if __name__ == "__main__":

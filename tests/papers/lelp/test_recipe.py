@@ -193,15 +193,15 @@ def test_every_objective_tries_equally_many_candidates():
         assert len({len(candidates(objective, config.grid)) for objective in [*OBJECTIVES, "oracle"]}) == 1
 
 
-def test_arms_share_split_teacher_and_steps(numbers, tmp_path):
+def test_arms_share_split_teacher_and_steps(texts, tmp_path):
     counters = []
-    for objective in ("lelp", "kd", "random", "subclass_distillation"):
+    for objective in ("lelp", "kd", "random", "oracle", "subclass_distillation"):
         trial = Trial(seed=1000, stages=tmp_path)
-        run(trial, **numbers, objective=objective)
+        run(trial, **texts, objective=objective, subclass="about")
         counters.append((trial.counters["gradient_steps"], trial.counters["candidates"]))
     assert len(set(counters)) == 1
     stages = [path for path in tmp_path.iterdir() if path.is_dir()]
-    assert len(stages) == 2  # one teacher for all, and Subclass Distillation's own
+    assert len(stages) == 3  # sentence embeddings, one teacher for all, and Subclass Distillation's own
 
 
 def test_without_known_subclasses_the_oracle_says_so(numbers, texts):

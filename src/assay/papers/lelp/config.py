@@ -111,8 +111,6 @@ class Distil:
     labelled: float | None = None
     """Share of training rows whose label the teacher and `labels` see; the others are unlabelled. By default
     half of a bundled table and all rows of any other."""
-    max_rows: int | None = None
-    """Rows of a seed, dealt out so that no two seeds share any while they last; none: all rows."""
     max_train: int | None = 3000
     """Training rows of a seed; further ones are left out."""
     test: float = 0.25

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -77,7 +76,6 @@ def read(config: Distil, trial: Trial) -> Examples:
     """
     table = config.data.load()
     require_classes(table, least_rows=LEAST_ROWS)
-    table, fresh = _dealt(table, config, trial)
     kind = kind_of(table)
     tables = [table.rows] if table.test is None else [table.rows, table.test]
     classes = np.concatenate([table.labels(rows) for rows in tables])
@@ -91,7 +89,7 @@ def read(config: Distil, trial: Trial) -> Examples:
             f"{table.source} has {len(names)} classes; pseudo-subclasses are for few (2 to 5). Merge classes"
             " (--merge halves), or use vanilla distillation."
         )
-    parts = _split(config, table, labels[: len(table.rows)], trial, fresh)
+    parts = _split(config, table, labels[: len(table.rows)], trial)
     parts = _shorten(config, parts, trial)
     return Examples(
         kind=kind,
@@ -153,21 +151,11 @@ def _groups(config: Distil, table: LoadedTable, tables: list[datasets.Dataset]) 
     return torch.from_numpy(np.unique(values, return_inverse=True)[1].astype(np.int64))
 
 
-def _dealt(table: LoadedTable, config: Distil, trial: Trial) -> tuple[LoadedTable, bool]:
-    """Return the table with this seed's hand of rows, and whether no other seed has any of them."""
-    if config.max_rows is None or len(table.rows) <= config.max_rows:
-        return table, False
-    hand, fresh = trial.deal(len(table.rows), config.max_rows)
-    return dataclasses.replace(table, rows=table.rows.select(hand)), fresh
-
-
-def _split(
-    config: Distil, table: LoadedTable, labels: np.ndarray, trial: Trial, fresh: bool
-) -> Split[np.ndarray]:
+def _split(config: Distil, table: LoadedTable, labels: np.ndarray, trial: Trial) -> Split[np.ndarray]:
     n = len(table.rows)
     group = list(table.rows["group"]) if config.data.group is not None else None
     if table.test is None:
-        return trial.split(n, config.test, config.validation, group, stratify=labels.tolist(), fresh=fresh)
+        return trial.split(n, config.test, config.validation, group, stratify=labels.tolist())
     cut = trial.split(
         n, config.validation, group=group, stratify=labels.tolist(), fresh=True
     )  # not what measures

@@ -33,6 +33,9 @@ from assay.trial import Trial, derive_seed
 
 from .method import PseudoSubclasses, SubspaceProjector, class_logits, teacher_labels
 
+CHUNK_TEXTS = 1024
+"""Texts that are embedded in one go."""
+
 
 class View(NamedTuple):
     """A network's body, and all rows as it reads them."""
@@ -151,11 +154,16 @@ class Teachers:
         )
 
     def _sentences(self, texts: list[str]) -> Float[Tensor, "n d"]:
-        """Embed all texts."""
-        embeddings: Tensor = self.trial.once(
-            "sentences", encode, texts, self.config.teaching.encoder, str(self.trial.device), seedless=True
-        )
-        return embeddings
+        """Embed all texts, chunk by chunk: workers begin at different ones and share what is done."""
+        chunks = [texts[start : start + CHUNK_TEXTS] for start in range(0, len(texts), CHUNK_TEXTS)]
+        first = self.trial.seed % 2 * (len(chunks) // 2)
+        order = [*range(first, len(chunks)), *range(first)]
+        encoder, device = self.config.teaching.encoder, str(self.trial.device)
+        parts = {
+            number: self.trial.once("sentences", encode, chunks[number], encoder, device, seedless=True)
+            for number in order
+        }
+        return torch.cat([parts[number] for number in range(len(chunks))])
 
 
 def lesson_of(taught: Mapping[str, Any], examples: Examples) -> Lesson:

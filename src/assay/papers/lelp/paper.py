@@ -36,8 +36,8 @@ LAPTOP = Preset(
         "four candidates for every objective; the paper's grids could not be read",
         "hard partitions are also tried softened (beta 1), which makes the controls stronger",
     ),
-    cost="90 s, 2 cores",
-    seeds=8,
+    cost="2 min, 2 cores",
+    seeds=6,
 )
 TINY = Preset(
     settings={
@@ -134,7 +134,7 @@ PRESETS = {
 }
 ON_DIGITS = {
     "tiny": TINY,
-    "laptop": Preset(settings=DIGITS, differs=LAPTOP.differs, cost="25 s, 2 cores", seeds=5),
+    "extended": Preset(settings=DIGITS, differs=LAPTOP.differs, cost="5 min, 2 cores", seeds=8),
     "paper": PRESETS["paper-cifar100"],
 }
 
@@ -274,7 +274,6 @@ PAPER = Paper(
             ),
             tests=(Superior("accuracy", "oracle", over="kd"),),
             requires=(*REQUIRES[:2], AtLeast("subclasses_known", "oracle", 2)),
-            equal=EQUAL,
         ),
         Claim(
             "no-retraining",

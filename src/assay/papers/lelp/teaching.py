@@ -26,7 +26,7 @@ READ_AT_ONCE = 256
 
 def encode(texts: Sequence[str], source: ModelSource, device: str) -> Float[Tensor, "n d"]:
     """Embed texts with a frozen sentence encoder."""
-    return SentenceEncoder(source, device).encode(texts).cpu().clone()
+    return SentenceEncoder(source, device).encode(texts, batch_size=16).cpu().clone()
 
 
 class TeachingLoss(nn.Module):
