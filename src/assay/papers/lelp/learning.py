@@ -51,7 +51,7 @@ class Signal:
     n_subclasses: int
     """S of the student's head."""
     coordinates: Float[Tensor, "n c s"]
-    """Of every training row, where there is a partition; else zero wide."""
+    """Of every training row, where there are directions or a partition; else zero wide."""
     projector: SubspaceProjector | None = None
     """Directions in the teacher's embeddings, for LELP."""
 
@@ -188,9 +188,10 @@ def signal_of(config: Distil, trial: Trial, examples: Examples, lesson: Lesson) 
         rows, dimensions = lesson.embeddings.shape
         trial.count("preparation_flops", rows * dimensions**2)
         try:
-            return Signal(wanted, none, fit_projector(config, lesson, wanted, seed))
+            projector = fit_projector(config, lesson, wanted, seed)
         except ValueError as error:
             raise InputError(str(error)) from error
+        return Signal(wanted, projector.transform(lesson.embeddings), projector)
     if config.objective in PARTITIONS:
         known, n_known = examples.oracle() or (None, 0)
         n = n_known if config.objective == "oracle" else wanted
@@ -267,7 +268,7 @@ class Course:
             candidate,
             signal.n_subclasses,
             label_weight=config.label_weight,
-            projector=signal.projector,
+            projector=signal.projector if config.augment else None,
             on_features=on_features(config.objective, student.body.features, lesson.embeddings.shape[1]),
         )
         learner = Learner(student, loss, self.teachers.rebuilt(taught) if config.augment else None)

@@ -105,7 +105,8 @@ class ObjectiveLoss(nn.Module):
     """The loss of one objective: targets from the teacher's outputs, compared with the student's.
 
     Called with the student's features and logits, and for the same rows the teacher's embeddings h, logits z,
-    classes y and coordinates a (zero wide where the objective has none).
+    classes y and coordinates a (zero wide where the objective has none). With a `projector` the coordinates
+    come from h instead, which differs from view to view of an augmented row.
     """
 
     def __init__(
