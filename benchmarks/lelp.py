@@ -5,7 +5,7 @@
 Both get the same memory-mapped float32 file of embeddings of two classes, and find the top S principal
 directions of each class. scikit-learn's PCA, with its default solver, needs all rows of a class at once: it
 gets `embeddings[labels == c]`. SubspaceProjector gets one window of the file after another; it also removes
-the logits' directions and rotates. Every run is a fresh child process. Time is from the first read to the last
+the logits' directions and rotates. Each run is a fresh child process. Time is from the first read to the last
 direction (median over repeats, the two taking turns). Memory is the highest anonymous resident memory in that
 time, less what the process held before: neither imports nor the mapped file count, for either side.
 """
