@@ -107,7 +107,7 @@ class TestNames:
             ({"recipes": {"fit": recipe(ARMS[:2])}}, "needs a control in the recipe 'fit'"),
             (
                 {"recipes": {"fit": recipe(presets={"tiny": Preset()})}},
-                "the recipe 'fit' carries a claim and needs the presets tiny and laptop (or extended)",
+                "the recipe 'fit' carries a claim and needs the presets tiny and laptop, or extended",
             ),
         ],
     )

@@ -7,7 +7,6 @@ import functools
 import itertools
 import json
 import math
-import operator
 import random
 import sys
 import threading
@@ -597,8 +596,8 @@ def test_hands_of_the_first_round_are_disjoint_and_later_ones_are_not_fresh() ->
 
 def test_a_seedless_stage_is_shared_by_all_seeds(tmp_path: Path) -> None:
     for seed in (0, 1):
-        Trial(seed=seed, stages=tmp_path).once("square", operator.mul, 3, 3, seedless=True)
+        Trial(seed=seed, stages=tmp_path).once("drawn", draw, 3, seedless=True)
     assert len(list(tmp_path.glob("*/tree.json"))) == 1
     for seed in (0, 1):
-        Trial(seed=seed, stages=tmp_path).once("square", operator.mul, 3, 3)
+        Trial(seed=seed, stages=tmp_path).once("drawn", draw, 3)
     assert len(list(tmp_path.glob("*/tree.json"))) == 3

@@ -418,7 +418,7 @@ def _claim_problems(paper: Paper, claim: Claim) -> Iterable[str]:
     if not any(arm.role == "control" for arm in recipe.arms):
         yield f"{where} needs a control in the recipe {claim.recipe!r}: an arm that removes the mechanism"
     if "tiny" not in recipe.presets or not {"laptop", "extended"} & set(recipe.presets):
-        needed = "needs the presets tiny and laptop (or extended)"
+        needed = "needs the presets tiny and laptop, or extended"
         yield f"the recipe {claim.recipe!r} carries a claim and {needed}"
 
 

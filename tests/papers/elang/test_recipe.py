@@ -140,11 +140,13 @@ def test_groups_stay_together_and_texts_are_dealt(reviews, monkeypatch):
 
     monkeypatch.setattr(Trial, "split", watched)
     config = Route(data=Table("bundled:docstrings"), max_texts=120, pair=Pair(epochs=1))
-    _, trial = run(config)
+    _, trial = run(config, seed=3)
     groups = [set(rows["group"]) for rows in vars(parts["found"]).values()]
     assert sum(map(len, groups)) == len(set.union(*groups))
     assert sum(map(len, vars(parts["found"]).values())) == 120
-    assert trial.resplit == 0  # the hands of different seeds do not overlap
+    assert trial.resplit == 0  # the hands of the first seeds do not overlap
+    _, trial = run(config, seed=1000)
+    assert trial.resplit > 0  # all rows were dealt several times by then
     _, trial = run(on(reviews, max_texts=40, pair=Pair(epochs=1)))
     assert trial.resplit > 0  # 60 rows give one hand of 40: seeds share most of their rows
 
