@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class TrialRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        plain = asdict(self)
+        plain = dict(vars(self))  # a deep copy of a long curve would cost more than some trials
         plain["metrics"] = {name: encode(value) for name, value in self.metrics.items()}
         return plain
 
@@ -96,7 +96,7 @@ class Store:
         Raises:
             StorageError: the disk is full or the folder cannot be written.
         """
-        files.write_json(self.path(record.slug, key), record.to_json())
+        files.write_json(self.path(record.slug, key), record.to_json(), indent=None)
 
     def result(self, name: str) -> Path:
         """Return where the verdicts of a check are kept."""
