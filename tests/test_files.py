@@ -167,6 +167,7 @@ class TestRefuseFull:
     def test_a_new_or_empty_folder_is_free(self, tmp_path: Path, overwrite: bool) -> None:
         files.refuse_full(tmp_path, overwrite)
         files.refuse_full(tmp_path / "new", overwrite)
+        assert not (tmp_path / "new").exists()
 
     def test_a_file_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "out").write_text("")

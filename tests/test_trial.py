@@ -571,7 +571,9 @@ class TestSave:
         assert manifest["files"] == ["first/tree.json", "second/tensors.safetensors", "second/tree.json"]
 
     def test_without_a_folder_nothing_is_kept(self) -> None:
-        Trial(0).save("model", object())
+        trial = Trial(0)
+        trial.save("model", object())
+        assert trial.artefacts is None
 
     def test_names_stay_inside_the_folder(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="leads outside"):
