@@ -73,6 +73,15 @@ def threads(_: int) -> tuple[str, int, int]:
     return os.environ["OMP_NUM_THREADS"], torch.get_num_threads(), pools
 
 
+DOZE = 20.0
+"""Seconds."""
+
+
+def doze() -> None:
+    """Take long to start."""
+    time.sleep(DOZE)
+
+
 def set_marker() -> None:
     os.environ["ASSAY_TEST_MARKER"] = "set"
 

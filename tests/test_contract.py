@@ -92,7 +92,7 @@ def test_every_preset_that_carries_a_claim_says_its_cost_and_how_it_differs(entr
         assert set(recipe.presets) >= {"tiny", "paper"}
         judged = recipe.presets.get("laptop") or recipe.presets["extended"]
         assert judged.cost
-        assert judged.differs
+        assert judged.differs_for({})
 
 
 @pytest.mark.parametrize(("entry", "recipe"), RECIPES)
@@ -113,7 +113,7 @@ def resolved_configs(config: type, recipe: Recipe) -> Iterator[Any]:
     yield config()
     for preset in recipe.presets.values():
         for arm in recipe.arms:
-            yield options.resolve(config, preset.settings, arm.settings)
+            yield options.resolve(config, preset.settings_for({}), arm.settings)
 
 
 def through_the_command_line(entry: Entry, recipe: str, config: Any) -> dict[str, Any]:
@@ -146,7 +146,8 @@ def test_arms_differ(entry: Entry, recipe: str) -> None:
     described = entry.paper.recipes[recipe]
     for preset in described.presets.values():
         configs = [
-            options.resolve(entry.config(recipe), preset.settings, arm.settings) for arm in described.arms
+            options.resolve(entry.config(recipe), preset.settings_for({}), arm.settings)
+            for arm in described.arms
         ]
         assert len({json.dumps(options.to_plain(config), sort_keys=True) for config in configs}) == len(
             configs

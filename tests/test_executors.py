@@ -189,6 +189,18 @@ def test_an_initializer_that_fails_fails_the_units() -> None:
                 executor.submit(units.square, 2).result()
 
 
+def test_workers_may_start_ahead_of_the_first_unit() -> None:
+    with ProcessExecutor(2, initializer=units.set_marker, ahead=True) as executor:
+        assert results(executor, units.get_marker, 6) == ["set"] * 6
+
+
+def test_workers_that_started_ahead_for_nothing_are_not_waited_for() -> None:
+    start = time.monotonic()
+    with ProcessExecutor(2, initializer=units.doze, ahead=True):
+        pass
+    assert time.monotonic() - start < units.DOZE / 2
+
+
 def test_two_executors_at_once() -> None:
     with ProcessExecutor(1) as first, ProcessExecutor(1) as second:
         a, b = first.submit(units.identify, 0), second.submit(units.identify, 0)

@@ -7,6 +7,7 @@ package with its `paper.py`. Listing reads only `paper.py`; a recipe and its met
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -170,28 +171,42 @@ def _imports(module: str) -> Iterator[str]:
     siblings = [*path.parent.glob("*.py"), *path.parent.glob("*/__init__.py")] if is_lazy else []
     names = (file.parent.name if file.parent != path.parent else file.stem for file in siblings)
     yield from (f"{module}.{name}" for name in names if name != "paper")
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                outer = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
-                base = f"{outer}.{base}" if base else outer
-            yield base
-            yield from (f"{base}.{name.name}" for name in node.names)
+    for level, base, found in _read(path, path.stat().st_mtime_ns).imports:
+        if level:
+            outer = package.rsplit(".", level - 1)[0] if level > 1 else package
+            base = f"{outer}.{base}" if base else outer
+        yield base
+        yield from (f"{base}.{name}" for name in found)
 
 
 def _meaning(module: str) -> str:
-    """Hash a module's syntax tree without its docstrings."""
     path = _source(module)
     assert path is not None
+    return _read(path, path.stat().st_mtime_ns).meaning
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a source file imports (level, module, names), and a hash of its syntax tree without docstrings."""
+
+    imports: tuple[tuple[int, str, tuple[str, ...]], ...]
+    meaning: str
+
+
+@functools.cache
+def _read(path: Path, changed_ns: int) -> _Source:
+    """Parse a source file; `changed_ns` makes an edited one a new one."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
+    imports: list[tuple[int, str, tuple[str, ...]]] = []
     for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports.extend((0, name.name, ()) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            imports.append((node.level, node.module or "", tuple(name.name for name in node.names)))
         body = getattr(node, "body", None)
         if isinstance(body, list) and body:
             node.body = [part for part in body if not _is_text(part)]  # type: ignore[attr-defined]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return _Source(tuple(imports), hashlib.sha256(ast.dump(tree).encode()).hexdigest())
 
 
 def _is_text(node: ast.stmt) -> bool:

@@ -5,6 +5,7 @@ This process never imports torch: recipes run in workers, and what comes back is
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -130,16 +131,18 @@ def check(slug: str, settings: Settings | None = None, **changes: Any) -> Checke
     """
     chosen = replace(settings or Settings(), **changes)
     entry = catalogue.entry(slug)
-    return _Check(entry, chosen).run()
+    _refuse_too_few(entry.paper, chosen)
+    groups = list(_groups(entry, chosen))
+    with _executor(entry.paper, chosen) as executor:
+        return _Check(entry, chosen, groups).run(executor)
 
 
 class _Check:
     """One check on its way."""
 
-    def __init__(self, entry: Entry, settings: Settings) -> None:
-        self.entry, self.settings, self.paper = entry, settings, entry.paper
+    def __init__(self, entry: Entry, settings: Settings, groups: Sequence[Group]) -> None:
+        self.entry, self.settings, self.paper, self.groups = entry, settings, entry.paper, groups
         self.store = Store(settings.store)
-        self.groups = list(_groups(entry, settings))
         self.trials: dict[tuple[str, str], dict[int, dict[str, TrialRecord]]] = {
             (group.recipe, group.data): {} for group in self.groups
         }
@@ -147,18 +150,15 @@ class _Check:
         self.configs = {(group.recipe, group.data): self._configs(group) for group in self.groups}
         self.data_prints = {key: _fingerprints(configs) for key, configs in self.configs.items()}
 
-    def run(self) -> Checked:
+    def run(self, executor: Executor) -> Checked:
         start = time.time()
-        _refuse_too_few(self.paper, self.settings)
         self.store.check_writable()
-        with self._executor() as executor:
-            if self.settings.until_decided:
-                self._run_until_decided(executor)
-            else:
-                first = self.settings.first_seed
-                for group in self.groups:
-                    count = self._seed_count(group)
-                    self._run_seeds(executor, [group], range(first, first + count))
+        if self.settings.until_decided:
+            self._run_until_decided(executor)
+        else:
+            first = self.settings.first_seed
+            planned = {group: range(first, first + self._seed_count(group)) for group in self.groups}
+            self._run_seeds(executor, planned)
         claims = self._judge(anytime=self.settings.until_decided)
         checked = self._assemble(claims, time.time() - start)
         files.write_json(self.store.result(result_name(checked)), checked.to_json())
@@ -166,19 +166,11 @@ class _Check:
 
     # --- running --------------------------------------------------------------------------------
 
-    def _executor(self) -> AbstractContextManager[Executor]:
-        if self.settings.executor is not None:
-            return nullcontext(self.settings.executor)  # the caller's own, which stays open
-        alone = any(_is_timed(self.paper, claim) for group in self.groups for claim in group.claims)
-        if self.settings.ray is not None:
-            return RayExecutor(self.settings.ray or None)
-        return ProcessExecutor(1 if alone else self.settings.workers or os.cpu_count() or 1)
-
     def _seed_count(self, group: Group) -> int:
         return self.settings.seeds or self._preset(self.paper.recipes[group.recipe]).seeds
 
-    def _run_seeds(self, executor: Executor, groups: Sequence[Group], seeds: Sequence[int]) -> None:
-        units = [self._unit(group, seed) for group in groups for seed in seeds]
+    def _run_seeds(self, executor: Executor, planned: Mapping[Group, Sequence[int]]) -> None:
+        units = [self._unit(group, seed) for group, seeds in planned.items() for seed in seeds]
         waiting = []
         for unit in units:
             done = None if self.settings.fresh else _finished(self.store, unit)
@@ -205,7 +197,7 @@ class _Check:
         seeds: Sequence[int] = range(first, first + count)
         open_groups = self.groups
         while open_groups and seeds:
-            self._run_seeds(executor, open_groups, seeds)
+            self._run_seeds(executor, dict.fromkeys(open_groups, seeds))
             _refuse_resplit(self.trials)
             claims = {claim.name: claim for claim in self._judge(anytime=True)}
             open_groups = [
@@ -255,7 +247,8 @@ class _Check:
             for name, value in self.settings.overrides.items()
             if name in known or name.split(".")[0] in known
         }
-        layers = [self._preset(recipe).settings, {"data": group.data} if group.data else {}, mine]
+        preset = self._preset(recipe)
+        layers = [preset.settings_for(mine), {"data": group.data} if group.data else {}, mine]
         configs: dict[str, Any] = {
             arm.name: options.resolve(config, *layers, arm.settings) for arm in recipe.arms
         }
@@ -327,7 +320,7 @@ class _Check:
             "differs": [
                 line
                 for recipe in dict.fromkeys(group.recipe for group in self.groups)
-                for line in self._preset(self.paper.recipes[recipe]).differs
+                for line in self._preset(self.paper.recipes[recipe]).differs_for(self.settings.overrides)
             ],
             "tests_made": sum(len(claim.tests) for claim in claims),
             "claims_fingerprint": self.paper.fingerprint(self.settings.preset),
@@ -339,7 +332,23 @@ class _Check:
         }
 
 
+def _executor(paper: Paper, settings: Settings) -> AbstractContextManager[Executor]:
+    if settings.executor is not None:
+        return nullcontext(settings.executor)  # the caller's own, which stays open
+    if settings.ray is not None:
+        return RayExecutor(settings.ray or None)
+    alone = any(_is_timed(paper, claim) for claim in paper.tested)
+    return ProcessExecutor(
+        1 if alone else settings.workers or os.cpu_count() or 1, initializer=_prepare, ahead=True
+    )
+
+
 # --- in the worker ------------------------------------------------------------------------------
+
+
+def _prepare() -> None:
+    """Load torch, while the parent plans."""
+    importlib.import_module("assay.trial_runner")
 
 
 def run_unit(unit: Unit) -> list[TrialRecord]:

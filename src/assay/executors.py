@@ -76,10 +76,15 @@ class ProcessExecutor(Executor):
         workers: how many processes, at least 1. They start when they are first needed.
         threads: how many threads each process computes with.
         initializer: called once in each process before its first unit; what it raises, that unit raises.
+        ahead: start the processes now and initialise them, while the caller still plans the units.
     """
 
     def __init__(
-        self, workers: int, threads: int = 1, initializer: Callable[[], object] | None = None
+        self,
+        workers: int,
+        threads: int = 1,
+        initializer: Callable[[], object] | None = None,
+        ahead: bool = False,
     ) -> None:
         _check_sizes(workers, threads)
         self._threads = threads
@@ -88,13 +93,20 @@ class ProcessExecutor(Executor):
         self._processes: list[SpawnProcess] = []
         self._drivers = ThreadPoolExecutor(workers, thread_name_prefix="assay-worker")
         self._mine = threading.local()  # its worker: closed when the thread ends, which lets the process end
+        self._used = not ahead
+        for _ in range(workers if ahead else 0):
+            self._drivers.submit(self._worker)
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Queue `fn(*args, **kwargs)` and return its future."""
+        self._used = True
         return self._drivers.submit(self._run, fn, args, kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the queued units finish, with `cancel_futures` only the running ones, and end the processes."""
+        if not self._used:  # nobody waits for what the processes that started ahead load
+            self.cancel_now()
+            return
         try:
             self._drivers.shutdown(wait=wait, cancel_futures=cancel_futures)
         except BaseException:
@@ -125,9 +137,7 @@ class ProcessExecutor(Executor):
         message = pickle.dumps((function, args, kwargs))
         for _ in range(ATTEMPTS):
             try:
-                if not hasattr(self._mine, "worker"):
-                    self._mine.worker = self._start_worker()
-                return _unpack(self._mine.worker.call(message))  # type: ignore[no-any-return]
+                return _unpack(self._worker().call(message))  # type: ignore[no-any-return]
             except _LostError as lost:
                 self._mine.__dict__.pop("worker", None)
                 cause = lost
@@ -136,6 +146,12 @@ class ProcessExecutor(Executor):
             f"The process that ran {name}{_short(args)} died {ATTEMPTS} times ({cause}). "
             "If memory ran out, use fewer workers."
         )
+
+    def _worker(self) -> _Worker:
+        """Return the worker of this thread."""
+        if not hasattr(self._mine, "worker"):
+            self._mine.worker = self._start_worker()
+        return self._mine.worker  # type: ignore[no-any-return]
 
     def _start_worker(self) -> _Worker:
         with _START:

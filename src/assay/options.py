@@ -13,9 +13,12 @@ import inspect
 import textwrap
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from assay.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    import pydantic
 
 Config = TypeVar("Config")
 
@@ -52,7 +55,8 @@ def from_plain(config: type[Config], values: Mapping[str, Any]) -> Config:
         if name not in known:
             raise unknown("option", name, known)
     try:
-        return pydantic.TypeAdapter(config).validate_python(dict(values))
+        adapted: Config = _adapter(config).validate_python(dict(values))
+        return adapted
     except pydantic.ValidationError as error:
         raise _refused(config, error.errors()[0]) from None
 
@@ -73,10 +77,20 @@ def _refused(config: type, problem: Any) -> InputError:
 
 def to_plain(config: Any) -> dict[str, Any]:
     """Return a config as values that JSON can hold."""
+    plain: dict[str, Any] = _adapter(type(config)).dump_python(config, mode="json")
+    return plain
+
+
+_ADAPTERS: dict[type, pydantic.TypeAdapter[Any]] = {}
+
+
+def _adapter(config: type) -> pydantic.TypeAdapter[Any]:
+    """Return what reads and writes a config; making one takes longer than using it."""
     import pydantic
 
-    plain: dict[str, Any] = pydantic.TypeAdapter(type(config)).dump_python(config, mode="json")
-    return plain
+    if config not in _ADAPTERS:
+        _ADAPTERS[config] = pydantic.TypeAdapter(config)
+    return _ADAPTERS[config]
 
 
 def option_names(config: Any) -> list[str]:

@@ -240,13 +240,24 @@ class Preset:
     """A named size of a recipe: settings, how it differs from the paper, what it costs, how many seeds.
 
     The names: `tiny` for tests, `laptop` for minutes on two cores, `extended` for what takes longer there,
-    `paper` for the paper's own data, models and settings.
+    `paper` for the paper's own data, models and settings. `data_settings` and `data_differs` speak of the
+    preset's own data and fall away when the user gives other ones (`--data`).
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     differs: tuple[str, ...] = ()
     cost: str = ""
     seeds: int = 10
+    data_settings: Mapping[str, Any] = field(default_factory=dict)
+    data_differs: tuple[str, ...] = ()
+
+    def settings_for(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings that hold beside the user's own options."""
+        return {**self.settings, **({} if "data" in overrides else self.data_settings)}
+
+    def differs_for(self, overrides: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return what differs from the paper beside the user's own options."""
+        return (() if "data" in overrides else self.data_differs) + self.differs
 
 
 @dataclass(frozen=True)
@@ -366,7 +377,7 @@ class Paper:
             "claims": [_plain(replace(claim, reported=None)) for claim in self.tested],
             "metrics": [_plain(replace(metric, description="")) for metric in self.metrics],
             "recipes": {
-                name: [[_plain(arm) for arm in recipe.arms], dict(recipe.presets[preset].settings)]
+                name: [[_plain(arm) for arm in recipe.arms], recipe.presets[preset].settings_for({})]
                 for name, recipe in self.recipes.items()
                 if preset in recipe.presets
             },

@@ -123,7 +123,7 @@ def _objects(manifest: Path) -> dict[str, dict[str, str]]:
 def _config(entry: Entry, recipe: str, arm: str | None, preset: str, overrides: Mapping[str, Any]) -> Any:
     """Resolve the config: the preset, then the arm, then what the user asked for."""
     described = entry.recipe(recipe)
-    layers = [_preset_settings(entry, recipe, described, preset)]
+    layers: list[Mapping[str, Any]] = [_preset_settings(entry, recipe, described, preset, overrides)]
     if arm is not None:
         arms = {item.name: item for item in described.arms}
         if arm not in arms:
@@ -137,12 +137,14 @@ def _config(entry: Entry, recipe: str, arm: str | None, preset: str, overrides: 
     return options.resolve(entry.config(recipe), *layers, overrides)
 
 
-def _preset_settings(entry: Entry, recipe: str, described: Recipe, preset: str) -> Mapping[str, Any]:
+def _preset_settings(
+    entry: Entry, recipe: str, described: Recipe, preset: str, overrides: Mapping[str, Any]
+) -> Mapping[str, Any]:
     if not described.presets:
         return {}
     if preset not in described.presets:
         raise unknown(f"preset of {entry.slug} {recipe}", preset, described.presets)
-    return described.presets[preset].settings
+    return described.presets[preset].settings_for(overrides)
 
 
 def _run_into(

@@ -46,7 +46,7 @@ def run_arm(entry: Entry, unit: Unit, arm: str, store: Store) -> TrialRecord:
         "arm": arm,
         "seed": unit.seed,
         "config": dict(plain),
-        "provenance": {"code": unit.code, "torch": torch.__version__, "device": unit.device},
+        "provenance": {"code": unit.code, "torch": str(torch.__version__), "device": unit.device},
     }
     try:
         config: Any = options.from_plain(entry.config(unit.recipe), plain)

@@ -108,9 +108,11 @@ PAPER = Paper(
                     {"clients": 10, "rounds": 30, "compared_rounds": 10, "tolerance": 0.9}, cost="1 s, 1 core"
                 ),
                 "laptop": Preset(
-                    differs=(
+                    data_differs=(
                         "breast_cancer (569 rows, 30 features, standardised) instead of LIBSVM's w1a to w3a, "
                         "phishing and australian",
+                    ),
+                    differs=(
                         "20 clients instead of 1000, holding neighbours by norm instead of a greedy split "
                         "that maximises the variance of the smoothness constants",
                         "a random 90 % of the rows and a start near zero for each seed, instead of one run "

@@ -105,12 +105,11 @@ class Distil:
     """Rows with a label and a text, features or a picture."""
     subclass: str | None = None
     """Column with known subclasses, which only the oracle reads."""
-    merge: Literal["auto", "no", "halves", "parity"] = "auto"
+    merge: Literal["no", "halves", "parity"] = "no"
     """Merge the classes into two, those of either half or of even and odd number; they become the
-    known subclasses. `auto` does so for bundled:docstrings (halves) and bundled:digits (parity)."""
-    labelled: float | None = None
-    """Share of training rows whose label the teacher and `labels` see; the others are unlabelled. By default
-    half of a bundled table and all rows of any other."""
+    known subclasses."""
+    labelled: float = 1.0
+    """Share of training rows whose label the teacher and `labels` see; the others are unlabelled."""
     max_train: int | None = 3000
     """Training rows of a seed; further ones are left out."""
     test: float = 0.25

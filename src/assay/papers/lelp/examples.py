@@ -22,11 +22,6 @@ from .networks import Raw
 
 LEAST_ROWS = 8
 MANY_CLASSES = 20
-MERGED: dict[str, Literal["halves", "parity"]] = {
-    "bundled:docstrings": "halves",
-    "bundled:digits": "parity",
-}
-"""Bundled tables whose classes are merged, so that there are few and their subclasses are known."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +75,9 @@ def read(config: Distil, trial: Trial) -> Examples:
     tables = [table.rows] if table.test is None else [table.rows, table.test]
     classes = np.concatenate([table.labels(rows) for rows in tables])
     groups = _groups(config, table, tables)
-    labels, names, by = classes, table.label_names, merged_by(config)
-    if by != "no":
-        labels, names = merge_classes(classes, table.label_names, by)
+    labels, names = classes, table.label_names
+    if config.merge != "no":
+        labels, names = merge_classes(classes, table.label_names, config.merge)
         groups = torch.from_numpy(classes)
     if len(names) > MANY_CLASSES:
         raise InputError(
@@ -116,13 +111,6 @@ def kind_of(table: LoadedTable) -> Literal["text", "features", "images"]:
         f"{table.source} has neither a text, nor features, nor pictures. Name a column with --data.text,"
         " --data.features or --data.image."
     )
-
-
-def merged_by(config: Distil) -> Literal["no", "halves", "parity"]:
-    """Return how classes are merged into two."""
-    if config.merge != "auto":
-        return config.merge
-    return MERGED.get(config.data.source, "no")
 
 
 def merge_classes(
@@ -170,12 +158,10 @@ def _shorten(config: Distil, parts: Split[np.ndarray], trial: Trial) -> Split[np
 
 def _labelled(config: Distil, labels: np.ndarray) -> int:
     """Return how many training rows have a label: the share asked for, but at least a row of every class."""
-    bundled = config.data.source.startswith("bundled:")
-    share = config.labelled if config.labelled is not None else (0.5 if bundled else 1.0)
-    if not 0 < share <= 1:
-        raise InputError(f"--labelled is {share}; give a share above 0 and at most 1.")
+    if not 0 < config.labelled <= 1:
+        raise InputError(f"--labelled is {config.labelled}; give a share above 0 and at most 1.")
     first_of_each = [int(np.flatnonzero(labels == c)[0]) for c in np.unique(labels)]
-    return max(round(share * len(labels)), max(first_of_each) + 1)
+    return max(round(config.labelled * len(labels)), max(first_of_each) + 1)
 
 
 def _raw(kind: str, table: LoadedTable, tables: list[datasets.Dataset], size: int) -> Raw:

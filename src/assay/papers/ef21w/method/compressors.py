@@ -6,6 +6,7 @@ Every compressor works on the last dimension, so one call compresses the message
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
@@ -101,58 +102,59 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class TopK:
+class _KeptCoordinates(ABC):
+    """Sends k (value, index) pairs of a vector; a subclass says which coordinates."""
+
+    k: int | float
+    homogeneous: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _checked_count(self.k)
+
+    def alpha(self, dimension: int) -> float:
+        """Return k/d."""
+        return coordinates_kept(self.k, dimension) / dimension
+
+    def compress(
+        self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
+    ) -> Compressed:
+        """Keep k coordinates of each vector."""
+        dimension = vectors.shape[-1]
+        count = coordinates_kept(self.k, dimension)
+        indices = self.choose(vectors, count, generator)
+        bits = count * (float_bits(vectors) + index_bits(dimension))
+        return Compressed(vectors.gather(-1, indices), indices, bits, dimension)
+
+    @abstractmethod
+    def choose(
+        self, vectors: Float[Tensor, "*batch d"], count: int, generator: torch.Generator | None
+    ) -> Int[Tensor, "*batch k"]:
+        """Return the positions of the coordinates to keep."""
+
+
+class TopK(_KeptCoordinates):
     """The k coordinates of largest magnitude; alpha = k/d, deterministic and homogeneous.
 
     `k` is a number of coordinates, or a fraction of them as a float (0.01 keeps one per cent, rounded up).
     Where a vector has fewer than k coordinates, it is sent whole.
     """
 
-    k: int | float
-    homogeneous: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        _checked_count(self.k)
-
-    def alpha(self, dimension: int) -> float:
-        """Return k/d."""
-        return coordinates_kept(self.k, dimension) / dimension
-
-    def compress(
-        self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
-    ) -> Compressed:
-        """Keep the largest coordinates; a message has k (value, index) pairs."""
-        dimension = vectors.shape[-1]
-        count = coordinates_kept(self.k, dimension)
-        indices = largest(vectors, count)
-        bits = count * (float_bits(vectors) + index_bits(dimension))
-        return Compressed(vectors.gather(-1, indices), indices, bits, dimension)
+    def choose(
+        self, vectors: Float[Tensor, "*batch d"], count: int, generator: torch.Generator | None
+    ) -> Int[Tensor, "*batch k"]:
+        """Return the positions of the largest coordinates."""
+        return largest(vectors, count)
 
 
-@dataclass(frozen=True)
-class RandK:
+class RandK(_KeptCoordinates):
     """k coordinates drawn without replacement, not rescaled; alpha = k/d in expectation."""
 
-    k: int | float
-    homogeneous: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        _checked_count(self.k)
-
-    def alpha(self, dimension: int) -> float:
-        """Return k/d."""
-        return coordinates_kept(self.k, dimension) / dimension
-
-    def compress(
-        self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
-    ) -> Compressed:
-        """Keep k coordinates, drawn for each vector by itself; a message has k (value, index) pairs."""
-        dimension = vectors.shape[-1]
-        count = coordinates_kept(self.k, dimension)
+    def choose(
+        self, vectors: Float[Tensor, "*batch d"], count: int, generator: torch.Generator | None
+    ) -> Int[Tensor, "*batch k"]:
+        """Return positions drawn for each vector by itself."""
         draw = torch.rand(vectors.shape, generator=generator, device=vectors.device)
-        indices = draw.topk(count, dim=-1, sorted=False).indices
-        bits = count * (float_bits(vectors) + index_bits(dimension))
-        return Compressed(vectors.gather(-1, indices), indices, bits, dimension)
+        return draw.topk(count, dim=-1, sorted=False).indices
 
 
 @dataclass(frozen=True)
