@@ -317,11 +317,15 @@ class _Check:
             },
             "until_decided": self.settings.until_decided,
             "overrides": {name: str(value) for name, value in self.settings.overrides.items()},
-            "differs": [
-                line
-                for recipe in dict.fromkeys(group.recipe for group in self.groups)
-                for line in self._preset(self.paper.recipes[recipe]).differs_for(self.settings.overrides)
-            ],
+            "differs": list(
+                dict.fromkeys(
+                    line
+                    for group in self.groups
+                    for line in self._preset(self.paper.recipes[group.recipe]).differs_for(
+                        self.settings.overrides
+                    )
+                )
+            ),
             "tests_made": sum(len(claim.tests) for claim in claims),
             "claims_fingerprint": self.paper.fingerprint(self.settings.preset),
             "code": self.codes,

@@ -185,3 +185,18 @@ def test_docstrings_load_as_a_table_of_classes(
     assert table.labels().tolist() == [0, 0, 0, 1]
     assert set(table.rows.column_names) == {"text", "label", "group", "name"}
     assert os.listdir(tmp_path / "cache/assay")
+
+
+def test_patches_are_crops_of_ten_pictures_with_captions() -> None:
+    table = Table("bundled:patches").load(needs=("image", "label", "text", "group"))
+    assert table.test is not None
+    assert (len(table.rows), len(table.test), len(table.label_names)) == (3000, 1000, 10)
+    assert table.rows[0]["image"].size == (32, 32)
+    assert set(np.bincount(table.labels(table.test))) == {100}
+    assert not set(table.rows["group"]) & set(table.test["group"])
+    columns = {
+        split: [int(group.rsplit("-", 1)[1]) for group in rows["group"] if group.startswith("cat-")]
+        for split, rows in (("train", table.rows), ("test", table.test))
+    }
+    assert max(columns["train"]) + 1 < min(columns["test"])  # a strip between them is left out
+    assert Table("bundled:patches").load().rows["text"] == table.rows["text"]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from assay.data.raw import Raw
+    import pyarrow as pa
+
+    from assay.data.raw import Raw, Splits
 
 
 def versions(name: str) -> list[str]:
@@ -17,23 +20,45 @@ def versions(name: str) -> list[str]:
         from assay.data import docstrings
 
         return docstrings.versions()
+    if name == "patches":
+        from assay.data import patches
+
+        return patches.versions()
     return [f"scikit-learn {importlib.metadata.version('scikit-learn')}"]
 
 
-def read_bundled(name: str) -> Raw:
+def read_bundled(name: str) -> Splits:
     """Read a bundled table.
 
     - breast_cancer (569 rows, 30 features, 2 classes), wine (178, 13, 3), iris (150, 4, 3),
     - digits (1797, 64 features from 0 to 16, 10 classes): also as pictures of 8 by 8 pixels,
     - diabetes (442, 10): the progression after a year as `target`,
-    - docstrings: first paragraphs of the documentation of five packages, by package.
+    - docstrings: first paragraphs of the documentation of five packages, by package,
+    - patches: crops of ten photographs with captions (3000 and 1000 test rows, 10 classes).
     """
+    from assay.data.raw import Splits, make_raw
+
     if name == "docstrings":
         from assay.data.docstrings import read_docstrings
-        from assay.data.raw import make_raw
 
-        return make_raw(read_docstrings(), "bundled:docstrings")
-    return _scikit_learn(name)
+        return Splits(make_raw(read_docstrings(), "bundled:docstrings"), {})
+    if name == "patches":
+        from assay.data.patches import read_patches
+
+        train, test = (_with_pictures(table, "bundled:patches") for table in read_patches())
+        return Splits(train, {"test": test})
+    return Splits(_scikit_learn(name), {})
+
+
+def _with_pictures(table: pa.Table, name: str) -> Raw:
+    import datasets
+
+    from assay.data.raw import make_raw
+
+    raw = make_raw(table, name)
+    return replace(
+        raw, features=datasets.Features({**raw.features, "image": datasets.Image()}), media_checked=True
+    )
 
 
 def _scikit_learn(name: str) -> Raw:

@@ -64,7 +64,7 @@ def _read_both(table: Table) -> Splits:
 
 def _read(place: Place) -> Splits:
     if place.kind == "bundled":
-        return Splits(read_bundled(place.location), {})
+        return read_bundled(place.location)
     if place.kind == "csv":
         return Splits(read_csv(place.path, place.text), {})
     if place.kind == "json":

@@ -31,7 +31,7 @@ KINDS = {
     "audio": "audio:FOLDER",
     "hub": "hub:NAME[/CONFIG][@REVISION][#SPLIT]",
 }
-BUNDLED = ("breast_cancer", "diabetes", "digits", "docstrings", "iris", "wine")
+BUNDLED = ("breast_cancer", "diabetes", "digits", "docstrings", "iris", "patches", "wine")
 
 _KIND_OF_SUFFIX = {
     ".csv": "csv",

@@ -9,6 +9,7 @@ from assay.training.compute import Compute
 
 if TYPE_CHECKING:
     from assay.training.evaluation import accuracy, evaluate, predict
+    from assay.training.language import greedy_decode, next_token_loss, pad_rows, sequence_log_probs
     from assay.training.loader import TensorBatches, batches
     from assay.training.loop import History, fit
 
@@ -19,10 +20,27 @@ _HOME = {
     "batches": "loader",
     "evaluate": "evaluation",
     "fit": "loop",
+    "greedy_decode": "language",
+    "next_token_loss": "language",
+    "pad_rows": "language",
     "predict": "evaluation",
+    "sequence_log_probs": "language",
 }
 
-__all__ = ["Compute", "History", "TensorBatches", "accuracy", "batches", "evaluate", "fit", "predict"]
+__all__ = [
+    "Compute",
+    "History",
+    "TensorBatches",
+    "accuracy",
+    "batches",
+    "evaluate",
+    "fit",
+    "greedy_decode",
+    "next_token_loss",
+    "pad_rows",
+    "predict",
+    "sequence_log_probs",
+]
 
 
 def __getattr__(name: str) -> Any:

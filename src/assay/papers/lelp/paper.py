@@ -136,7 +136,7 @@ PRESETS = {
 }
 EXTENDED = {
     "tiny": TINY,
-    "extended": replace(LAPTOP, cost="10 min, 2 cores"),
+    "extended": replace(LAPTOP, cost="6 min, 2 cores"),
     "paper": PRESETS["paper-cifar100"],
 }
 

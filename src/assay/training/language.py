@@ -1,0 +1,119 @@
+"""What causal language models need beside the loop: a masked loss, greedy decoding, scores of continuations.
+
+Prompts are token ids, so that trials with made-up vocabularies need no tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from assay.training.evaluation import mode
+
+IGNORED = -100
+"""The label of a token that is not learnt."""
+
+Tokens = Sequence[int]
+
+
+def next_token_loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Float[Tensor, ""]:
+    """Return the mean cross entropy of the labelled tokens, each predicted from those before it.
+
+    Args:
+        model: gives `.logits` [n, t, vocabulary] for `input_ids`, as transformers' models do.
+        batch: input ids and labels, both [n, t]; a label of -100 is not learnt. Padding goes to the right.
+    """
+    input_ids, labels = batch
+    logits = model(input_ids=input_ids).logits[:, :-1]
+    return functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
+
+
+def pad_rows(rows: Sequence[Tokens], value: int, side: str = "right") -> Int[Tensor, "n t"]:
+    """Return rows of different lengths as one tensor, filled up with `value` on the right or the left."""
+    width = max((len(row) for row in rows), default=0)
+    padded = torch.full((len(rows), width), value, dtype=torch.long)
+    for place, row in enumerate(rows):
+        start = width - len(row) if side == "left" else 0
+        padded[place, start : start + len(row)] = torch.tensor(row, dtype=torch.long)
+    return padded
+
+
+@torch.no_grad()
+def greedy_decode(
+    model: Any,
+    prompts: Sequence[Tokens],
+    max_new_tokens: int,
+    stop_token: int | None,
+    pad_token: int,
+    batch_size: int = 256,
+) -> list[list[int]]:
+    """Return the most likely continuation of each prompt, token by token, without the stop token.
+
+    Args:
+        model: a causal language model of transformers.
+        prompts: token ids, not empty.
+        max_new_tokens: the most tokens of a continuation.
+        stop_token: ends a continuation; None where none does.
+        pad_token: fills up shorter prompts on the left, where nothing attends to it.
+        batch_size: prompts decoded at once; those of similar length go together.
+    """
+    found: list[list[int]] = [[] for _ in prompts]
+    with mode(model, training=False):
+        for rows in _by_length(prompts, batch_size):
+            chosen = [prompts[row] for row in rows]
+            input_ids = pad_rows(chosen, pad_token, side="left").to(model.device)
+            attended = pad_rows([[1] * len(prompt) for prompt in chosen], 0, side="left").to(model.device)
+            written = model.generate(
+                input_ids=input_ids,
+                attention_mask=attended,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                num_beams=1,
+                eos_token_id=stop_token,
+                pad_token_id=pad_token,
+            )
+            for row, tokens in zip(rows, written[:, input_ids.shape[1] :].tolist(), strict=True):
+                found[row] = tokens[: tokens.index(stop_token)] if stop_token in tokens else tokens
+    return found
+
+
+@torch.no_grad()
+def sequence_log_probs(
+    model: Any,
+    prompts: Sequence[Tokens],
+    continuations: Sequence[Tokens],
+    pad_token: int,
+    batch_size: int = 256,
+) -> Float[Tensor, " n"]:
+    """Return the log probability of each continuation after its prompt, summed over its tokens.
+
+    Args:
+        model: a causal language model of transformers.
+        prompts: token ids, not empty.
+        continuations: token ids, one sequence a prompt.
+        pad_token: fills up shorter rows on the right.
+        batch_size: rows scored at once; those of similar length go together.
+    """
+    whole = [[*prompt, *continuation] for prompt, continuation in zip(prompts, continuations, strict=True)]
+    scores = torch.zeros(len(whole))
+    with mode(model, training=False):
+        for rows in _by_length(whole, batch_size):
+            input_ids = pad_rows([whole[row] for row in rows], pad_token).to(model.device)
+            attended = pad_rows([[1] * len(whole[row]) for row in rows], 0).to(model.device)
+            scored = pad_rows([[0] * len(prompts[row]) + [1] * len(continuations[row]) for row in rows], 0)
+            logits = model(input_ids=input_ids, attention_mask=attended).logits[:, :-1].float()
+            told = logits.log_softmax(-1).gather(-1, input_ids[:, 1:, None]).squeeze(-1).cpu()
+            scores[rows] = (told * scored[:, 1:]).sum(-1)
+    return scores
+
+
+def _by_length(rows: Sequence[Tokens], batch_size: int) -> Iterator[list[int]]:
+    """Yield the numbers of rows, the longest first, in batches."""
+    order = sorted(range(len(rows)), key=lambda row: -len(rows[row]))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
