@@ -13,7 +13,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 from jaxtyping import install_import_hook  # noqa: E402
 
-install_import_hook(["assay.papers", "assay.models", "assay.training"], "beartype.beartype")
+install_import_hook(["assay.papers", "assay.models", "assay.privacy", "assay.training"], "beartype.beartype")
 
 import torch  # noqa: E402
 

@@ -13,7 +13,7 @@ import pytest
 import toy_paper
 from toy_paper.config import Draw
 
-from assay import catalogue
+from assay import catalogue, cli
 from assay.catalogue import Entry
 from assay.errors import InputError, MissingExtraError
 
@@ -56,6 +56,24 @@ class TestEntries:
         assert slugs == sorted(slugs)
         assert {"toy", "copied"} <= set(slugs)
         assert [paper.slug for paper in catalogue.list_papers()] == slugs
+
+    def test_a_broken_package_of_others_is_named_and_hides_no_paper(
+        self, copied: Entry, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for name in [name for name in sys.modules if name.startswith("copied_paper")]:
+            del sys.modules[name]
+        edit(copied, "paper.py", "PAPER =", "raise OSError('no disk')\nPAPER =")
+        with pytest.raises(InputError, match=r"'copied' comes from copied_paper.*OSError: no disk"):
+            catalogue.entry("copied")
+        with pytest.warns(UserWarning, match="copied_paper"):
+            papers = catalogue.list_papers()
+        assert "toy" in {paper.slug for paper in papers}
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["list"])
+        assert not stop.value.code
+        printed = capsys.readouterr()
+        assert "toy" in printed.out
+        assert "warning: The paper 'copied' comes from copied_paper" in printed.err.replace("\n", " ")
 
     def test_a_family_can_be_picked(self) -> None:
         assert "toy" in [paper.slug for paper in catalogue.list_papers("theory")]

@@ -13,12 +13,13 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assay.errors import MissingExtraError, unknown
+from assay.errors import InputError, MissingExtraError, unknown
 from assay.paper import Paper, Recipe
 
 PAPERS = "assay.papers"
@@ -111,13 +112,22 @@ def entry(slug: str) -> Entry:
     """Return one entry.
 
     Raises:
-        InputError: there is no such paper; says the nearest right slug.
+        InputError: there is no such paper, and the nearest right slug; or another package brings it and is
+            broken.
     """
     packages = _packages()
     if slug not in packages:
         raise unknown("paper", slug, packages)
     package = packages[slug]
-    return Entry(package, importlib.import_module(f"{package}.paper").PAPER)
+    try:
+        return Entry(package, importlib.import_module(f"{package}.paper").PAPER)
+    except Exception as error:
+        if package.startswith(PAPERS):
+            raise
+        raise InputError(
+            f"The paper {slug!r} comes from {package}, which cannot be loaded"
+            f" ({type(error).__name__}: {error}). Mend or remove that package."
+        ) from error
 
 
 def _packages() -> dict[str, str]:
@@ -128,8 +138,13 @@ def _packages() -> dict[str, str]:
 
 
 def entries(family: str | None = None) -> list[Entry]:
-    """Return all entries, or those of one family, sorted by slug."""
-    found = (entry(slug) for slug in slugs())
+    """Return all entries, or those of one family, sorted by slug; a broken one is left out with a warning."""
+    found = []
+    for slug in slugs():
+        try:
+            found.append(entry(slug))
+        except InputError as error:
+            warnings.warn(str(error), stacklevel=2)
     return [item for item in found if family is None or item.paper.family == family]
 
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,7 +203,9 @@ def _list(command: List, given: list[Given]) -> int:
     _refuse(given)
     if command.family is not None and command.family not in FAMILIES:
         raise unknown("family", command.family, FAMILIES)
-    papers = catalogue.list_papers(command.family)
+    with warnings.catch_warnings(record=True, action="always") as broken:
+        papers = catalogue.list_papers(command.family)
+    _warn([str(warning.message) for warning in broken])
     if command.json:
         print(json.dumps([_paper_json(paper) for paper in papers], indent=1, ensure_ascii=False))
         return 0
