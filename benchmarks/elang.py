@@ -10,28 +10,15 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import time
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import nn
 
 from assay.papers.elang.method import Costs, EnergyRouter, Observations, RoutingPolicy, calibrate
+from timing import interleaved
 
 ROWS = 1_000_000
 REPEATS = 15
-
-
-def interleaved(functions: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Return the shortest time of each function in seconds; they take turns."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(REPEATS):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            times[name].append(time.perf_counter() - start)
-    return {name: min(values) for name, values in times.items()}
 
 
 def calibration() -> None:
@@ -48,7 +35,8 @@ def calibration() -> None:
             "numpy.sort": lambda: np.sort(scores),
             "numpy.argsort": lambda: np.argsort(scores),
             "torch.sort": lambda: torch.sort(tensor),
-        }
+        },
+        REPEATS,
     )
     print(f"calibration on {ROWS:,} scores: {times['calibration'] * 1e3:.1f} ms")
     for name in ("numpy.sort", "numpy.argsort", "torch.sort"):
@@ -70,7 +58,8 @@ def batching() -> None:
         {
             "ragged": lambda: [router.predict(batch) for batch in batches],
             "full": lambda: list(router.stream(batches, super_batch_size=64)),
-        }
+        },
+        REPEATS,
     )
     ragged, full = (times[name] * 1e3 for name in ("ragged", "full"))
     print("4,096 rows in Swift batches of 16, 20 % to Super:")

@@ -124,7 +124,8 @@ def through_the_command_line(entry: Entry, recipe: str, config: Any) -> dict[str
         value: Any = plain
         for part in option.name.split("."):
             value = value[part]
-        value = value["source"] if isinstance(value, dict) else value
+        if isinstance(value, dict):
+            value = value[options.shorthand(value)]
         flag = f"--{option.name.replace('_', '-')}"
         if isinstance(value, bool):
             words.append(flag if value else off(option.name))

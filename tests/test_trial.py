@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import functools
+import io
 import itertools
 import json
 import math
 import random
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +21,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
@@ -28,7 +32,6 @@ from assay.trial import Trial, at_level, derive_seed, random_state
 
 CALLS: list[Any] = []
 """What the stages below were called with."""
-BARRIER = threading.Barrier(2, timeout=20)
 
 
 @pytest.fixture(autouse=True)
@@ -50,10 +53,10 @@ def echo(*values: Any) -> int:
     return len(CALLS)
 
 
-def meet(value: int) -> torch.Tensor:
-    """Wait until both racers are in the stage."""
-    BARRIER.wait()
+def take_time(value: int) -> torch.Tensor:
+    """Leave the other racer time to come."""
     CALLS.append(value)
+    time.sleep(0.3)
     return torch.full((1000,), value)
 
 
@@ -332,18 +335,18 @@ class TestOnce:
             Trial(0, stages=tmp_path).once("module", make_module)
         assert list(tmp_path.iterdir()) == []
 
-    def test_two_that_race_both_succeed(self, tmp_path: Path) -> None:
+    def test_of_two_that_race_one_computes_and_both_get_it(self, tmp_path: Path) -> None:
         results: list[torch.Tensor] = []
 
         def race(arm: str) -> None:
-            results.append(Trial(0, arm, stages=tmp_path).once("meet", meet, 7))
+            results.append(Trial(0, arm, stages=tmp_path).once("slow", take_time, 7))
 
         racers = [threading.Thread(target=race, args=(arm,)) for arm in "ab"]
         for racer in racers:
             racer.start()
         for racer in racers:
             racer.join()
-        assert CALLS == [7, 7]
+        assert CALLS == [7]
         assert len(results) == 2
         assert torch.equal(results[0], results[1])
         assert len(list(tmp_path.iterdir())) == 1
@@ -453,6 +456,24 @@ class TestBookkeeping:
         ]
         trial.curve().clear()
         assert len(trial.curve()) == 2
+
+    def test_pictures_are_kept_for_the_report(self) -> None:
+        trial = Trial(0)
+        trial.show(np.zeros((4, 6, 3), np.uint8), "a black field")
+        trial.show(PIL.Image.new("L", (2, 2)), "a black dot")
+        (first, second) = trial.pictures
+        assert (first["caption"], second["caption"]) == ("a black field", "a black dot")
+        assert PIL.Image.open(io.BytesIO(base64.b64decode(first["png"]))).size == (6, 4)
+
+    @pytest.mark.parametrize(
+        ("size", "caption", "said"), [(4, " ", "caption"), (400, "noise", "is the most")]
+    )
+    def test_a_picture_that_is_too_large_or_has_no_caption_is_refused(
+        self, size: int, caption: str, said: str
+    ) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+        with pytest.raises(ValueError, match=said):
+            Trial(0).show(noise, caption)
 
     def test_progress_goes_to_whoever_reports(self) -> None:
         told: list[str] = []

@@ -70,7 +70,9 @@ def _measured(result: Mapping[str, Any], paper: Paper, stale: bool) -> str:
     seeds = next(iter(source["seeds"].values()))
     lines = [
         f"**`{result['preset']}`, data: {result['data']}**, {source['date']}, {len(seeds)} seeds,"
-        f" {source['seconds']:.0f} s" + (" (the claims were edited since)" if stale else "") + "\n",
+        f" {source['cpu_seconds']:.0f} s of CPU time"
+        + (" (the claims were edited since)" if stale else "")
+        + "\n",
         "| claim | test | effect | 95 % interval | test holds | claim |",
         "|---|---|---|---|---|---|",
     ]

@@ -105,7 +105,7 @@ class Entry:
 
 def slugs() -> list[str]:
     """Return the slugs of all entries, sorted."""
-    return sorted(_packages())
+    return sorted(packages())
 
 
 def entry(slug: str) -> Entry:
@@ -115,10 +115,10 @@ def entry(slug: str) -> Entry:
         InputError: there is no such paper, and the nearest right slug; or another package brings it and is
             broken.
     """
-    packages = _packages()
-    if slug not in packages:
-        raise unknown("paper", slug, packages)
-    package = packages[slug]
+    known = packages()
+    if slug not in known:
+        raise unknown("paper", slug, known)
+    package = known[slug]
     try:
         return Entry(package, importlib.import_module(f"{package}.paper").PAPER)
     except Exception as error:
@@ -130,7 +130,7 @@ def entry(slug: str) -> Entry:
         ) from error
 
 
-def _packages() -> dict[str, str]:
+def packages() -> dict[str, str]:
     """Return the package of every entry by its slug; an entry of assay's own wins over one from elsewhere."""
     found = {point.name: point.value for point in importlib.metadata.entry_points(group=PAPERS)}
     own = (path.parent.name for path in _folder(PAPERS).glob("*/paper.py"))

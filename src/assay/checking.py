@@ -70,6 +70,7 @@ class Checked:
     errors: tuple[str, ...]
     provenance: dict[str, Any]
     curves: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    pictures: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def exit_status(self) -> int:
@@ -90,6 +91,7 @@ class Checked:
             "errors": list(self.errors),
             "provenance": self.provenance,
             "curves": self.curves,
+            "pictures": self.pictures,
         }
 
 
@@ -288,6 +290,7 @@ class _Check:
         several = len(self.trials) > 1
         arms: dict[str, dict[str, Any]] = {}
         curves: dict[str, list[dict[str, float]]] = {}
+        pictures: list[dict[str, str]] = []
         for (recipe, data), seeds in self.trials.items():
             for name, summary in _arm_summaries(self.paper.recipes[recipe], seeds).items():
                 label = (
@@ -297,6 +300,8 @@ class _Check:
                 first = seeds[min(seeds)].get(name)
                 if first is not None and first.curve:
                     curves[label] = first.curve
+                if first is not None:
+                    pictures.extend({"arm": label, **picture} for picture in first.pictures)
         return Checked(
             paper=self.paper.slug,
             preset=self.settings.preset,
@@ -306,12 +311,23 @@ class _Check:
             errors=errors,
             provenance=self._provenance(claims, seconds),
             curves=curves,
+            pictures=pictures,
+        )
+
+    def _cpu_seconds(self) -> float:
+        """Return what all trials took, those too that were found finished."""
+        return sum(
+            record.cost.get("cpu_seconds", 0.0)
+            for seeds in self.trials.values()
+            for records in seeds.values()
+            for record in records.values()
         )
 
     def _provenance(self, claims: Sequence[ClaimResult], seconds: float) -> dict[str, Any]:
         return {
             "date": time.strftime("%Y-%m-%d"),
             "seconds": round(seconds, 2),
+            "cpu_seconds": round(self._cpu_seconds(), 1),
             "seeds": {
                 " on ".join(part for part in key if part): sorted(seeds) for key, seeds in self.trials.items()
             },

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -21,6 +21,10 @@ from assay.arguments import Given, overrides_of, parse, separate
 from assay.catalogue import Entry
 from assay.errors import AssayError, InputError, unknown
 from assay.paper import FAMILIES, Paper, plain
+
+if TYPE_CHECKING:
+    from assay import checking
+    from assay.report.live import LiveSite
 
 OUT = Console(width=None if sys.stdout.isatty() else 140)
 ERR = Console(stderr=True)
@@ -94,6 +98,10 @@ class Check:
     """Keep the verdicts among those that ship with assay."""
     device: str = "cpu"
     """Where trials compute, such as cuda."""
+    live: bool = False
+    """While the check runs, serve the report with its progress on 127.0.0.1."""
+    port: int = 0
+    """With --live: the port; by default a free one."""
     json: bool = False
     """Print one JSON object (a list for several papers) on standard output."""
 
@@ -236,41 +244,69 @@ def _show(command: Show, given: list[Given]) -> int:
 def _check(command: Check, given: list[Given]) -> int:
     from assay import checking
 
-    slugs = catalogue.slugs() if command.all else list(command.slugs)
-    if not slugs:
-        raise InputError("Name a paper to check, before the options, or give --all. `assay list` lists them.")
+    planned = {slug: _settings(command, slug, given) for slug in _slugs(command)}
     statuses, printed = [], []
-    for slug in dict.fromkeys(slugs):
-        entry = catalogue.entry(slug)
-        recipes = list(dict.fromkeys(claim.recipe or "" for claim in entry.paper.tested))
-        settings = checking.Settings(
-            preset=command.preset,
-            overrides=overrides_of(entry, recipes, given),
-            seeds=command.seeds,
-            first_seed=command.first_seed,
-            until_decided=command.until_decided,
-            max_seeds=command.max_seeds,
-            workers=command.workers,
-            ray=None if command.ray is None else command.ray.removeprefix("local"),
-            store=command.store,
-            fresh=command.fresh,
-            device=command.device,
-        )
-        with _progress(slug, command.store) as report:
-            checked = checking.check(slug, dataclasses.replace(settings, report=report))
-        result = checked.to_json()
-        printed.append(result)
-        statuses.append(checked.exit_status)
-        if not command.json:
-            console.print_check(OUT, result, entry.paper)
-        if command.save:
-            path = saved.save(checking.result_name(checked), result)
-            ERR.print(f"Saved {path}", highlight=False)
+    with _live(command, list(planned)) as site:
+        for slug, settings in planned.items():
+            with _progress(slug, command.store, site) as report:
+                checked = checking.check(slug, dataclasses.replace(settings, report=report))
+            result = checked.to_json()
+            printed.append(result)
+            statuses.append(checked.exit_status)
+            if site is not None:
+                site.finish(slug)
+            if not command.json:
+                console.print_check(OUT, result, catalogue.entry(slug).paper)
+            if command.save:
+                path = saved.save(checking.result_name(checked), result)
+                ERR.print(f"Saved {path}", highlight=False)
     if command.json:
         print(json.dumps(printed[0] if len(printed) == 1 else printed, indent=1, ensure_ascii=False))
     else:
         OUT.print(f"Trials and verdicts are kept in {command.store}. `assay report` makes a page of them.")
     return next((status for status in (3, 1, 2) if status in statuses), 0)
+
+
+def _slugs(command: Check) -> list[str]:
+    slugs = catalogue.slugs() if command.all else list(dict.fromkeys(command.slugs))
+    if not slugs:
+        raise InputError("Name a paper to check, before the options, or give --all. `assay list` lists them.")
+    return slugs
+
+
+def _settings(command: Check, slug: str, given: list[Given]) -> checking.Settings:
+    from assay import checking
+
+    entry = catalogue.entry(slug)
+    recipes = list(dict.fromkeys(claim.recipe or "" for claim in entry.paper.tested))
+    return checking.Settings(
+        preset=command.preset,
+        overrides=overrides_of(entry, recipes, given),
+        seeds=command.seeds,
+        first_seed=command.first_seed,
+        until_decided=command.until_decided,
+        max_seeds=command.max_seeds,
+        workers=command.workers,
+        ray=None if command.ray is None else command.ray.removeprefix("local"),
+        store=command.store,
+        fresh=command.fresh,
+        device=command.device,
+    )
+
+
+@contextlib.contextmanager
+def _live(command: Check, slugs: list[str]) -> Iterator[LiveSite | None]:
+    """Serve the report while the check runs, if that was asked for."""
+    if command.port and not command.live:
+        raise InputError("--port says where --live serves the report; give both.")
+    if not command.live:
+        yield None
+        return
+    from assay.report.live import LiveSite
+
+    with LiveSite(command.store, slugs, command.port) as site:
+        ERR.print(f"The report is at {site.url} while the check runs.", highlight=False)
+        yield site
 
 
 def _run(command: Run, given: list[Given]) -> int:
@@ -355,7 +391,7 @@ def _warn(lines: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def _progress(slug: str, store: Path) -> Iterator[Callable[[int, int], None]]:
+def _progress(slug: str, store: Path, site: LiveSite | None) -> Iterator[Callable[[int, int], None]]:
     """Show a bar on standard error, with what the workers say they are doing."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -380,7 +416,13 @@ def _progress(slug: str, store: Path) -> Iterator[Callable[[int, int], None]]:
 
     with Live(*columns, console=ERR, transient=True, disable=not ERR.is_terminal) as bar:
         task = bar.add_task(slug, total=None, doing="")
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+        def report(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+            if site is not None:
+                site.advance(slug, done, total)
+
+        yield report
 
 
 def _paper_json(paper: Paper, entry: Entry | None = None) -> dict[str, Any]:

@@ -137,7 +137,11 @@ def print_check(console: Console, result: Mapping[str, Any], paper: Paper) -> No
     source = result["provenance"]
     for line in source["differs"]:
         console.print(f"  differs from the paper: {line}", highlight=False, markup=False)
-    console.print(f"  {source['tests_made']} tests, {source['seconds']:.0f} s", highlight=False)
+    console.print(
+        f"  {source['tests_made']} tests, {source['seconds']:.0f} s; the trials took"
+        f" {source['cpu_seconds']:.0f} s of CPU time",
+        highlight=False,
+    )
 
 
 def print_columns(console: Console, rows: Sequence[tuple[str, str]]) -> None:

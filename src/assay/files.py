@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -98,6 +99,24 @@ def read_json(path: Path) -> Any:
         raise
     except (ValueError, OSError) as error:
         raise StorageError(f"{path} is damaged or cannot be read ({error}).") from error
+
+
+def spell_infinities(value: Any) -> Any:
+    """Return a plain value with its infinities as the text "inf" or "-inf", since JSON has none."""
+    if isinstance(value, dict):
+        return {name: spell_infinities(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [spell_infinities(item) for item in value]
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
+def read_infinities(value: Any) -> Any:
+    """Undo `spell_infinities`; tuples come back as lists."""
+    if isinstance(value, dict):
+        return {name: read_infinities(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [read_infinities(item) for item in value]
+    return float(value) if value in ("inf", "-inf") else value
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -207,7 +207,7 @@ def _read(folder: Path, entry: dict[str, str]) -> Any:
 def _class(name: str) -> Any:
     """Find a class by name, in assay and the entries alone: a manifest must not make us import others."""
     module, _, qualified = name.partition(":")
-    known = {"assay"} | {catalogue.entry(slug).package.split(".")[0] for slug in catalogue.slugs()}
+    known = {"assay"} | {package.split(".")[0] for package in catalogue.packages().values()}
     if module.split(".")[0] not in known:
         raise InputError(f"the manifest names the class {name!r}, which is part of no entry of assay.")
     try:

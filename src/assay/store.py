@@ -2,6 +2,7 @@
 
 <store>/trials/<slug>/<key>.json      a finished trial, or the error it ended with
 <store>/stages/<key>/                 a stage that the arms of a seed share
+<store>/locks/<key>                   held while such a stage is computed
 <store>/results/<name>.json           the verdicts of a check
 <store>/running/<name>                what a worker says it is doing
 """
@@ -35,6 +36,7 @@ class TrialRecord:
     metrics: dict[str, Value] = field(default_factory=dict)
     counters: dict[str, float] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
+    pictures: list[dict[str, str]] = field(default_factory=list)
     resplit: float = 0.0
     cost: dict[str, float] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)

@@ -6,9 +6,11 @@ the same random state and share the stages that go through `Trial.once`.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import inspect
+import io
 import math
 import random
 import statistics
@@ -16,11 +18,14 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+import filelock
 import numpy as np
+import PIL.Image
 import torch
 
 from assay import files
@@ -29,6 +34,9 @@ from assay.errors import InputError
 
 if TYPE_CHECKING:
     import datasets
+
+LARGEST_PICTURE = 200_000
+"""Bytes of a picture for the report."""
 
 Rows = TypeVar("Rows")
 Fitted = TypeVar("Fitted")
@@ -80,6 +88,7 @@ class Trial:
         self.counters: dict[str, float] = {}
         self.resplit: float = 0.0
         self.shared_seconds: float = 0.0
+        self.pictures: list[dict[str, str]] = []
         self._curve: list[dict[str, float]] = []
         self._booked: set[str] = set()
         self.artefacts = Artefacts(self.out) if self.out is not None else None
@@ -167,7 +176,8 @@ class Trial:
             name: names the stage and its random stream.
             function: a function at module level; all that it depends on must be in `arguments`.
             arguments: plain values, containers, dataclasses, arrays, tensors or tables.
-            seedless: the stage draws nothing (a frozen encoder, say), so all seeds share it.
+            seedless: all seeds share the stage, whose random stream is then that of no seed: a frozen
+                encoder, say, or one model for all.
 
         Returns:
             Nested dicts, lists and tuples of tensors, arrays, tables and plain values, as `function` made
@@ -183,20 +193,36 @@ class Trial:
         key = files.digest(name, qualified, seed, self.code, torch.__version__, self.device.type, arguments)
         if self.stages is None:
             with tempfile.TemporaryDirectory() as folder:
-                self._compute(Path(folder) / key, name, function, arguments)
+                self._compute(Path(folder) / key, name, seed, function, arguments)
                 return files.load_tree(Path(folder) / key)
         stage = self.stages / key
         if not (stage / "tree.json").exists():
-            self._compute(stage, name, function, arguments)
-        elif key not in self._booked:
+            with self._alone(stage):
+                if not (stage / "tree.json").exists():
+                    self._compute(stage, name, seed, function, arguments)
+                    self._booked.add(key)
+        if key not in self._booked:
             self.shared_seconds += float(files.read_json(stage / "cost.json")["seconds"])
-        self._booked.add(key)
+            self._booked.add(key)
         return files.load_tree(stage)
 
-    def _compute(self, stage: Path, name: str, function: Callable[..., Any], arguments: Any) -> None:
+    def _alone(self, stage: Path) -> AbstractContextManager[Any]:
+        """Let one process compute a stage while others wait for it; without locks there, each computes."""
+        try:
+            locks = stage.parent.parent / "locks"
+            locks.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(locks / stage.name)
+            lock.acquire()
+            return lock
+        except (OSError, NotImplementedError):
+            return contextlib.nullcontext()
+
+    def _compute(
+        self, stage: Path, name: str, seed: int | None, function: Callable[..., Any], arguments: Any
+    ) -> None:
         with files.atomic_folder(stage, marker="tree.json") as folder:
             start = time.perf_counter()
-            with random_state(derive_seed(self.seed, f"stage/{name}")):
+            with random_state(derive_seed(seed or 0, f"stage/{name}")):
                 result = function(*arguments)
             files.save_tree(folder, result)
             files.write_json(folder / "cost.json", {"seconds": time.perf_counter() - start, "stage": name})
@@ -219,6 +245,26 @@ class Trial:
     def curve(self) -> list[dict[str, float]]:
         """Return the points logged so far."""
         return list(self._curve)
+
+    def show(self, picture: Any, caption: str) -> None:
+        """Keep a small picture for the report: a heat map, a map, a sample.
+
+        Args:
+            picture: a PIL picture, or an array uint8 [h, w] or [h, w, 3].
+            caption: says what is to be seen, also to those who cannot see it.
+
+        Raises:
+            ValueError: it takes more than 200 kB as PNG, or has no caption.
+        """
+        if not caption.strip():
+            raise ValueError("a picture needs a caption")
+        image = PIL.Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", optimize=True)
+        if buffer.tell() > LARGEST_PICTURE:
+            size = buffer.tell()
+            raise ValueError(f"the picture {caption!r} takes {size} bytes; {LARGEST_PICTURE} is the most")
+        self.pictures.append({"caption": caption, "png": base64.b64encode(buffer.getvalue()).decode()})
 
     def progress(self, text: str) -> None:
         """Say in a few words what is going on."""

@@ -64,6 +64,7 @@ def run_arm(entry: Entry, unit: Unit, arm: str, store: Store) -> TrialRecord:
         metrics=metrics,
         counters=trial.counters,
         curve=trial.curve(),
+        pictures=trial.pictures,
         resplit=trial.resplit,
         cost=cost,
     )

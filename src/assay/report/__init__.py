@@ -1,42 +1,62 @@
-"""The web page of everything checked so far: one file, no network."""
+"""The web site of everything checked so far: static pages that need no network."""
 
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from assay import catalogue, console, files, saved
+from assay import catalogue, files, saved
 from assay.errors import StorageError
-from assay.paper import Paper
-from assay.report.plots import forest
+from assay.paper import FAMILIES, Paper
+from assay.report.views import VERDICTS, PaperView, result_view
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write(out: Path, store: Path) -> Path:
-    """Write `out/index.html` from the saved results and those of the store, newer ones winning.
+def write(out: Path, store: Path, drawn: Collection[str] | None = None) -> Path:
+    """Write `out/index.html` and a page a paper, from the saved results and the store's; newer ones win.
+
+    Args:
+        out: the folder of the site.
+        store: a folder of finished checks.
+        drawn: the papers whose pages are written; by default all.
 
     Raises:
         StorageError: the folder cannot be written.
     """
-    papers: list[dict[str, Any]] = []
-    for paper in catalogue.list_papers():
-        results = {item.name: item.result for item in saved.results_of(paper)[0]}
-        results |= dict(_stored(store, paper.slug))
-        papers.append({"paper": paper, "results": [_view(result, paper) for result in results.values()]})
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
-    page = environment.get_template("index.html").render(
-        papers=papers,
-        tests_made=sum(view["tests_made"] for item in papers for view in item["results"]),
-        version=importlib.metadata.version("assay"),
+    views = [PaperView(entry.paper, _results(entry.paper, store)) for entry in catalogue.entries()]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    path = out / "index.html"
-    files.write_atomic(path, page)
-    return path
+    shared = {
+        "version": importlib.metadata.version("assay"),
+        "tests_made": sum(view.tests_made for view in views),
+        "families": [family for family in FAMILIES if any(view.paper.family == family for view in views)],
+        "verdicts": VERDICTS,
+    }
+    for view in views:
+        if drawn is not None and view.paper.slug not in drawn:
+            continue
+        page = environment.get_template("paper.html").render(
+            view=view, results=[result_view(result, view.paper) for result in view.results], **shared
+        )
+        files.write_atomic(out / "papers" / f"{view.paper.slug}.html", page)
+    index = out / "index.html"
+    files.write_atomic(index, environment.get_template("index.html").render(views=views, **shared))
+    return index
+
+
+def _results(paper: Paper, store: Path) -> list[dict[str, Any]]:
+    found = {item.name: item.result for item in saved.results_of(paper)[0]}
+    return list((found | dict(_stored(store, paper.slug))).values())
 
 
 def _stored(store: Path, slug: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -45,30 +65,3 @@ def _stored(store: Path, slug: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield path.stem, files.read_json(path)
         except StorageError:
             continue
-
-
-def _view(result: dict[str, Any], paper: Paper) -> dict[str, Any]:
-    """Return what the template shows of one result."""
-    metrics = [metric.name for metric in paper.metrics]
-    return {
-        **result,
-        "tests_made": result["provenance"]["tests_made"],
-        "claims": [
-            claim
-            | {
-                "tests": [
-                    test
-                    | dict(zip(("shown", "shown_interval"), console.effect(test, paper), strict=True))
-                    | {"plot": forest(test)}
-                    for test in claim["tests"]
-                ]
-            }
-            for claim in result["claims"]
-        ],
-        "metrics": [
-            name
-            for name in metrics
-            if any(arm["metrics"].get(name) is not None for arm in result["arms"].values())
-        ],
-        "number": lambda name, value: console.number(value, paper.metric(name)),
-    }

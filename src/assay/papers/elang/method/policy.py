@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,6 +13,8 @@ from jaxtyping import Bool, Float, Num
 from numpy import ndarray
 from scipy import stats
 from torch import Tensor
+
+from assay import files
 
 from .cost import Costs
 from .curve import RoutingCurve
@@ -175,7 +176,7 @@ class RoutingPolicy:
         path.mkdir(parents=True, exist_ok=True)
         plain = asdict(replace(self, head=None))
         del plain["head"]
-        content = json.dumps(_to_json({"format": FORMAT} | plain), indent=1, allow_nan=False)
+        content = json.dumps(files.spell_infinities({"format": FORMAT} | plain), indent=1, allow_nan=False)
         if self.head is not None:
             self.head.save(path)
         temporary = path / f".{FILE}.new"
@@ -192,7 +193,7 @@ class RoutingPolicy:
         """
         path = Path(folder) / FILE
         try:
-            content = _from_json(json.loads(path.read_text(encoding="utf-8")))
+            content = files.read_infinities(json.loads(path.read_text(encoding="utf-8")))
             if content.pop("format") != FORMAT:
                 raise ValueError(f"it is not of format {FORMAT}")
             policy = cls(**_typed(content))
@@ -271,23 +272,6 @@ def _choose(
             raise ValueError("target='share' needs share=, the share of rows that Super may answer.")
         return curve.at_most(share), share
     raise ValueError(f"There is no target {target!r}. Known: {', '.join(get_args(Target))}.")
-
-
-def _to_json(value: Any) -> Any:
-    """Write infinities as strings, since JSON has none."""
-    if isinstance(value, dict):
-        return {name: _to_json(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_to_json(item) for item in value]
-    return str(value) if isinstance(value, float) and math.isinf(value) else value
-
-
-def _from_json(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _from_json(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_from_json(item) for item in value]
-    return float(value) if value in ("inf", "-inf") else value
 
 
 def _typed(content: dict[str, Any]) -> dict[str, Any]:

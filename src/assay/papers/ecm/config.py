@@ -1,0 +1,140 @@
+"""The options of ECM."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from assay.data import Table
+from assay.errors import InputError
+from assay.models import ModelSource, OwnModel
+
+Task = Literal["math", "multihop", "medical", "plan"]
+
+
+@dataclass(frozen=True)
+class OwnFile:
+    """A file of the user's own, or none."""
+
+    source: str | None = None
+    """JSON Lines; none: not given."""
+
+    def require(self) -> Path:
+        """Return the file.
+
+        Raises:
+            InputError: there is no such file.
+        """
+        file = Path(self.source or "").expanduser()
+        if self.source is None or not file.is_file():
+            raise InputError(f"There is no file {self.source}; give JSON Lines, one object a line.")
+        return file
+
+    def fingerprint(self) -> str:
+        """Identify the content."""
+        return "none" if self.source is None else hashlib.sha256(self.require().read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class OwnTable:
+    """A table of the user's own, or none."""
+
+    source: str | None = None
+    """json:FILE, parquet:FILE, csv:FILE or hub:NAME[/CONFIG]; none: not given."""
+
+    def __post_init__(self) -> None:
+        if self.source is not None:
+            Table(self.source)
+
+    def fingerprint(self) -> str:
+        """Identify the content."""
+        return "none" if self.source is None else Table(self.source).fingerprint()
+
+
+@dataclass(frozen=True)
+class Small:
+    """The small language model that is trained where no results and no model are given.
+
+    It learns to solve journeys in made-up units, whose value only the demonstrations in its prompt reveal.
+    """
+
+    queries: int = 800
+    """Prompts that it answers for each seed."""
+    demos: int = 120
+    """Solved examples in the pool."""
+    largest: int = 9
+    """Largest factor and value of a unit; below 9 every number in a question is that small too."""
+    width: int = 96
+    """Numbers of a hidden state."""
+    layers: int = 3
+    """Transformer blocks."""
+    steps: int = 1000
+    """Gradient steps."""
+    learning_rate: float = 3e-3
+    """Of AdamW, falling to a twentieth."""
+    rows: int = 10
+    """Prompts in a batch, and a third as many rows of bare equations."""
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """Options of `calibrate`."""
+
+    records: OwnFile = OwnFile()
+    """Your own results: JSON Lines with question, solution or difficulty, demos and correct."""
+    replies: OwnFile = OwnFile()
+    """Published replies, with a chain of thought: JSON Lines with index, pred and origin."""
+    direct_replies: OwnFile = OwnFile()
+    """Published replies without a chain of thought."""
+    problems: OwnTable = OwnTable()
+    """A benchmark that the solver answers: rows with question and answer."""
+    demo_pool: OwnTable = OwnTable()
+    """Solved examples to take demonstrations from; by default the training rows of the problems."""
+    solver: OwnModel = OwnModel()
+    """The language model that answers the problems: folder:DIR, hub:NAME or http://HOST/v1#MODEL."""
+    small: Small = Small()
+    """The model that is trained where no results and no model are given."""
+    task: Task = "math"
+    """What replies and problems are: how difficulty is read, and answers are compared."""
+    entities: OwnModel = OwnModel()
+    """Token classifier that counts named entities, for the tasks multihop and medical."""
+    encoder: ModelSource = ModelSource("bundled:minilm")
+    """Encoder of questions, for the flux and for estimated difficulty."""
+    pooling: Literal["mean", "pooler"] = "mean"
+    """How token states become an embedding: their mean at length one, or the encoder's own pooler."""
+    shots: tuple[int, ...] = (0, 1, 2, 3)
+    """Numbers of demonstrations among which each prompt is dealt one."""
+    choices: tuple[Literal["flux", "reverse", "random", "diverse"], ...] = ("flux", "random", "reverse")
+    """Ways to choose demonstrations among which each prompt is dealt one."""
+    direct: float = 0.3
+    """Share of prompts without a chain of thought."""
+    max_queries: int | None = None
+    """Problems dealt out to each seed from a larger table. All by default."""
+    max_new_tokens: int = 1200
+    """Tokens of a reply of the solver."""
+    temperature: float = 0.1
+    """Of the solver's sampling."""
+    signed: bool = True
+    """Count -5 as another answer than 5; the authors compare absolute values."""
+    test: float = 0.5
+    """Share of the items, or of their groups, that measure."""
+    predictor: Literal["circuit", "logistic", "scaling"] = "circuit"
+    """What predicts correctness: the circuit, a logistic regression, or the scaling law."""
+    constants: Literal["fitted", "published"] = "fitted"
+    """Fit the circuit's constants, or take those of the authors' code."""
+    flux: Literal["measured", "none", "permuted"] = "measured"
+    """The flux that the circuit is given."""
+    difficulty: Literal["gold", "none", "estimated"] = "gold"
+    """Steps and load: of the gold solution, none, or estimated from the question's text."""
+    outcomes: Literal["measured", "permuted"] = "measured"
+    """Whether items keep their own outcomes."""
+    candidates: int = 10
+    """Random starts of the circuit's fit, and settings of a regression that cross-validation chooses from."""
+    bin_width: float = 30.0
+    """Watts of a bin of power."""
+    power_limit: float = 2000.0
+    """Watts above which an item is in no bin."""
+    bin_items: int = 10
+    """Items that a bin must have."""

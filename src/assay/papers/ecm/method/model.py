@@ -1,0 +1,321 @@
+"""The whole circuit: items in, power and accuracy out; strategies ranked; saved and loaded again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import special
+
+from .calibration import Calibration, Readings, calibrate
+from .circuit import Array, CircuitConstants, Numbers, induced_voltage, power
+from .estimator import DifficultyEstimator
+from .flux import Choice, DemoRetriever, Encode, flux
+from .prompts import Demo, render_prompt
+from .resistance import LinearResistance, MathResistance, Resistance, Way
+
+
+@dataclass(frozen=True)
+class Item:
+    """A question, and how it is put to the language model.
+
+    Args:
+        question: what is asked.
+        solution: an annotated solution, if there is one.
+        difficulty: its steps r1 and load r2; read from the solution, or estimated, where it is None.
+        demos: the questions of the demonstrations in the prompt.
+        way: how it is answered.
+        samples: replies of which the majority counts.
+    """
+
+    question: str
+    solution: str | None = None
+    difficulty: tuple[float, float] | None = None
+    demos: tuple[str, ...] = ()
+    way: Way = "cot"
+    samples: int = 1
+
+
+@dataclass(frozen=True)
+class CircuitReading:
+    """The circuit's quantities, one value an item.
+
+    Args:
+        induced: U_icl, volts that the demonstrations add.
+        resistance: R.
+        power: P, which goes with accuracy.
+        accuracy: the chance of a correct answer; None without a calibration.
+    """
+
+    induced: Array
+    resistance: Array
+    power: Array
+    accuracy: Array | None
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A way to ask, to be ranked before anything is paid for.
+
+    Args:
+        name: for the reader.
+        way: how the question is answered.
+        shots: demonstrations in the prompt.
+        choice: how they are chosen.
+        samples: replies of which the majority counts.
+    """
+
+    name: str
+    way: Way = "cot"
+    shots: int = 0
+    choice: Choice = "flux"
+    samples: int = 1
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A strategy with what the circuit says of it, and the prompt that it would send."""
+
+    strategy: Strategy
+    power: float
+    accuracy: float | None
+    tokens: float
+    utility: float
+    demos: tuple[int, ...]
+    prompt: str
+
+
+class ElectronicCircuitModel:
+    """Predicts from circuit quantities whether a language model will answer a question correctly.
+
+    Args:
+        encoder: texts to embeddings [n, d]; needed for demonstrations and for the estimator alone.
+        constants: U, U_W and R_0; by default those of the authors' code for gpt-3.5-turbo.
+        resistance: turns steps and load into R; by default that of annotated arithmetic.
+        calibration: of an earlier fit, in place of constants and resistance.
+        estimator: gives the difficulty of questions without one.
+        negative: what a negative sum of flux does: `clamp` counts it as 0 with a warning, `raise` refuses.
+    """
+
+    def __init__(
+        self,
+        encoder: Encode | None = None,
+        constants: CircuitConstants | None = None,
+        resistance: Resistance | None = None,
+        *,
+        calibration: Calibration | None = None,
+        estimator: DifficultyEstimator | None = None,
+        negative: str = "clamp",
+    ) -> None:
+        if negative not in ("clamp", "raise"):
+            raise ValueError(f"negative {negative!r} is neither clamp nor raise.")
+        self.encoder, self.estimator, self.negative = encoder, estimator, negative
+        self.calibration = calibration
+        given = constants or CircuitConstants()
+        self.constants = calibration.constants if calibration else given
+        self.resistance: Resistance = (
+            calibration.resistance
+            if calibration
+            else resistance or MathResistance(given.steps, given.load, given.offset)
+        )
+        self.pool: tuple[Demo, ...] = ()
+        self._seed = 0
+        self._retriever: DemoRetriever | None = None
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def readings(self, items: Sequence[Item]) -> Readings:
+        """Return steps, load and flux of items.
+
+        Raises:
+            DifficultyUnavailable: an item has no difficulty, no annotations, and there is no estimator.
+            ValueError: demonstrations are there but no encoder.
+        """
+        difficulties = self._difficulties(items)
+        return Readings(
+            np.array([steps for steps, _ in difficulties]),
+            np.array([load for _, load in difficulties]),
+            self._flux(items),
+            tuple(item.way for item in items),
+            np.array([float(item.samples) for item in items]),
+        )
+
+    def predict(self, items: Sequence[Item] | Readings) -> CircuitReading:
+        """Return the circuit quantities of items, and the chance of a correct answer after a calibration."""
+        seen = items if isinstance(items, Readings) else self.readings(items)
+        induced = induced_voltage(seen.flux, self.constants.induction, self.negative)  # type: ignore[arg-type]
+        resistance = seen.resistance(self.resistance, self.constants.output)
+        watts = power(self.constants.voltage + induced, resistance, self.constants.output)
+        accuracy = None
+        if self.calibration is not None:
+            logits = self.calibration.alpha + self.calibration.beta * np.log(np.maximum(watts, 1e-300))
+            accuracy = np.asarray(special.expit(logits))
+        return CircuitReading(induced, resistance, watts, accuracy)
+
+    def fit(
+        self,
+        items: Sequence[Item] | Readings,
+        correct: Numbers,
+        *,
+        restarts: int = 10,
+        seed: int = 0,
+    ) -> ElectronicCircuitModel:
+        """Calibrate on results of one's own; see `calibrate`. U and R_0 stay, all else is fitted."""
+        seen = items if isinstance(items, Readings) else self.readings(items)
+        self.calibration = calibrate(seen, np.asarray(correct), self.constants, restarts=restarts, seed=seed)
+        self.constants, self.resistance = self.calibration.constants, self.calibration.resistance
+        return self
+
+    # --- choosing ---------------------------------------------------------------------------------
+
+    def with_pool(self, pool: Sequence[Demo], seed: int = 0) -> ElectronicCircuitModel:
+        """Give the model solved examples to take demonstrations from; they are embedded when first needed."""
+        self.pool, self._seed, self._retriever = tuple(pool), seed, None
+        return self
+
+    def retrieve(self, question: str, k: int = 5, choice: Choice = "flux") -> list[Demo]:
+        """Return k demonstrations for a question, those with the most flux first.
+
+        Raises:
+            ValueError: there is no pool, or it is too small.
+        """
+        return [self.pool[row] for row in self._chosen(question, k, choice)]
+
+    def rank(
+        self,
+        strategies: Sequence[Strategy],
+        item: Item | str,
+        price: float = 0.0,
+        reply_tokens: float = 150.0,
+    ) -> list[Ranked]:
+        """Rank ways to ask a question, before anything is paid for.
+
+        The utility is the chance of a correct answer minus price * tokens; without a calibration it is the
+        power, and no price can be set against it.
+
+        Args:
+            strategies: what may be done.
+            item: the question; its own way, demonstrations and samples are not used.
+            price: what a token costs, in units of a correct answer.
+            reply_tokens: of one reply with reasoning; one without counts as 10.
+
+        Raises:
+            ValueError: there is no strategy, a price without a calibration, or a way that was not calibrated.
+        """
+        if not strategies:
+            raise ValueError("There is no strategy to rank.")
+        if price and self.calibration is None:
+            raise ValueError("A price needs chances of a correct answer: call fit first.")
+        asked = item if isinstance(item, Item) else Item(item)
+        chosen = [self._chosen(asked.question, each.shots, each.choice) for each in strategies]
+        items = [
+            replace(
+                asked,
+                demos=tuple(self.pool[row].question for row in rows),
+                way=each.way,
+                samples=each.samples,
+            )
+            for each, rows in zip(strategies, chosen, strict=True)
+        ]
+        reading = self.predict(items)
+        ranked = []
+        for place, (each, rows) in enumerate(zip(strategies, chosen, strict=True)):
+            prompt = render_prompt(asked.question, [self.pool[row] for row in rows], each.way == "cot")
+            tokens = len(prompt) / 4 + each.samples * (reply_tokens if each.way != "direct" else 10.0)
+            chance = None if reading.accuracy is None else float(reading.accuracy[place])
+            watts = float(reading.power[place])
+            utility = watts if chance is None else chance - price * tokens
+            ranked.append(Ranked(each, watts, chance, tokens, utility, rows, prompt))
+        return sorted(ranked, key=lambda one: -one.utility)
+
+    # --- keeping ----------------------------------------------------------------------------------
+
+    def save(self, folder: Path) -> None:
+        """Write the calibration, the estimator and the pool; the encoder is not part of it.
+
+        Raises:
+            ValueError: there is no calibration to keep.
+        """
+        if self.calibration is None:
+            raise ValueError("There is no calibration to save: call fit first.")
+        described: dict[str, Any] = asdict(self.calibration)
+        described["resistance"] = {
+            way: list(at) for way, at in self.calibration.resistance.coefficients.items()
+        }
+        described["negative"] = self.negative
+        described["pool"] = [list(demo) for demo in self.pool]
+        (folder / "circuit.json").write_text(json.dumps(described, indent=1), encoding="utf-8")
+        if self.estimator is not None:
+            self.estimator.save(folder)
+
+    @classmethod
+    def load(cls, folder: Path, encoder: Encode | None = None) -> ElectronicCircuitModel:
+        """Read what `save` wrote. Demonstrations and the estimator need the encoder of the calibration."""
+        described = json.loads((folder / "circuit.json").read_text(encoding="utf-8"))
+        pool, negative = described.pop("pool"), described.pop("negative")
+        described["constants"] = CircuitConstants(**described["constants"])
+        described["resistance"] = LinearResistance(
+            {way: tuple(at) for way, at in described["resistance"].items()}
+        )
+        described["unidentified"] = tuple(described["unidentified"])
+        model = cls(encoder, calibration=Calibration(**described), negative=negative)
+        if encoder is not None and (folder / "estimator.safetensors").exists():
+            model.estimator = DifficultyEstimator.load(folder, encoder)
+        return model.with_pool([Demo(*demo) for demo in pool])
+
+    # --- parts ------------------------------------------------------------------------------------
+
+    def _chosen(self, question: str, k: int, choice: Choice) -> tuple[int, ...]:
+        if k == 0:
+            return ()
+        if not self.pool:
+            raise ValueError("Demonstrations need a pool of solved examples: call with_pool first.")
+        if self._retriever is None:
+            questions = [demo.question for demo in self.pool]
+            self._retriever = DemoRetriever(self._encoder(), questions, self._seed)
+        return self._retriever.topk([question], k, choice)[0].rows
+
+    def _encoder(self) -> Encode:
+        if self.encoder is None:
+            raise ValueError("Demonstrations need an encoder: a function from texts to embeddings [n, d].")
+        return self.encoder
+
+    def _difficulties(self, items: Sequence[Item]) -> list[tuple[float, float]]:
+        read = getattr(self.resistance, "difficulty", MathResistance().difficulty)
+        found: list[tuple[float, float] | None] = [item.difficulty for item in items]
+        unknown = []
+        for place, item in enumerate(items):
+            if found[place] is None and item.solution is not None:
+                found[place] = read(item.solution)
+            elif found[place] is None and self.estimator is not None:
+                unknown.append(place)
+            elif found[place] is None:
+                found[place] = read("")  # says what is missing
+        if unknown and self.estimator is not None:
+            estimated = self.estimator.predict([items[place].question for place in unknown])
+            for place, steps, load in zip(unknown, *estimated, strict=True):
+                found[place] = (float(steps), float(load))
+        return [one for one in found if one is not None]
+
+    def _flux(self, items: Sequence[Item]) -> Array:
+        """Return the sum of the flux of each item's own demonstrations."""
+        sums = np.zeros(len(items))
+        shown = [place for place, item in enumerate(items) if item.demos]
+        if not shown:
+            return sums
+        texts = list(
+            dict.fromkeys(text for place in shown for text in (items[place].question, *items[place].demos))
+        )
+        where = {text: place for place, text in enumerate(texts)}
+        embeddings = self._encoder()(texts)
+        if not torch.isfinite(embeddings).all():
+            raise ValueError("The encoder gave NaN or infinity.")
+        for place in shown:
+            rows = [where[text] for text in items[place].demos]
+            sums[place] = float(flux(embeddings[where[items[place].question]], embeddings[rows]).sum())
+        return sums

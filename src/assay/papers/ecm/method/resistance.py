@@ -1,0 +1,200 @@
+"""Resistors: from the steps r1 and the load r2 of a question, and the way it is answered, to R."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, get_args, runtime_checkable
+
+import numpy as np
+
+from .arithmetic import DifficultyUnavailable, arithmetic_difficulty
+from .circuit import BOUNDS, Array, Numbers
+
+Way = Literal["direct", "cot", "tool", "program"]
+"""How a question is answered: at once, with a chain of thought, with a calculator, by a program."""
+WAYS: tuple[Way, ...] = get_args(Way)
+
+CountEntities = Callable[[str], int]
+"""Gives the number of named entities in a text."""
+
+
+@runtime_checkable
+class Resistance(Protocol):
+    """Turns steps and load into resistance."""
+
+    def __call__(self, steps: Numbers, load: Numbers, way: str = "cot") -> Array:
+        """Return R, with the shape of `steps` and `load` broadcast."""
+        ...
+
+
+def _fold(value: Numbers, clip: bool) -> Array:
+    """Return |value|, the authors' formula, or 0 where it is negative."""
+    return np.asarray(np.maximum(value, 0.0) if clip else np.abs(value))
+
+
+def _refuse(way: str, known: Sequence[str]) -> ValueError:
+    return ValueError(f"There is no resistance for the way {way!r}; known: {', '.join(known)}.")
+
+
+@dataclass(frozen=True)
+class MathResistance:
+    """Annotated arithmetic: R = 2 |r1/M + (r2 + sigma)/N - 0.4| with a chain of thought.
+
+    Without one, R = 2 |4.5 r1/M + 5.2 (r2 + sigma)/N - 0.1|. A calculator takes the second term away,
+    R = 2 |r1/M - 0.2|, and a program divides that by 1.2. Below the constant R grows again as questions get
+    easier; `clip` gives 0 there.
+    """
+
+    steps: float = BOUNDS["math"][0]
+    load: float = BOUNDS["math"][1]
+    offset: float = BOUNDS["math"][2]
+    clip: bool = False
+    drop_trivial: bool = False
+
+    def __call__(self, steps: Numbers, load: Numbers, way: str = "cot") -> Array:
+        """Return R."""
+        planning = np.asarray(steps, dtype=np.float64) / self.steps
+        calculation = (np.asarray(load, dtype=np.float64) + self.offset) / self.load
+        if way == "cot":
+            return np.asarray(2 * _fold(planning + calculation - 0.4, self.clip))
+        if way == "direct":
+            return np.asarray(2 * _fold(4.5 * planning + 5.2 * calculation - 0.1, self.clip))
+        if way not in WAYS:
+            raise _refuse(way, WAYS)
+        alone = 2 * _fold(planning - 0.2 + 0 * calculation, self.clip)
+        return np.asarray(alone if way == "tool" else alone / 1.2)
+
+    def difficulty(self, solution: str) -> tuple[float, float]:
+        """Return r1 and r2 of an annotated solution; see `arithmetic_difficulty`."""
+        return arithmetic_difficulty(solution, drop_trivial=self.drop_trivial)
+
+
+@dataclass(frozen=True)
+class MultiHopResistance:
+    """Questions over several texts: R = |r1/M + (r2 + sigma)/N - 0.4|; without a chain of thought 2 r1/M."""
+
+    steps: float = BOUNDS["multihop"][0]
+    load: float = BOUNDS["multihop"][1]
+    offset: float = BOUNDS["multihop"][2]
+    clip: bool = False
+
+    def __call__(self, steps: Numbers, load: Numbers, way: str = "cot") -> Array:
+        """Return R."""
+        planning = np.asarray(steps, dtype=np.float64) / self.steps
+        reading = (np.asarray(load, dtype=np.float64) + self.offset) / self.load
+        if way == "cot":
+            return _fold(planning + reading - 0.4, self.clip)
+        if way == "direct":
+            return np.asarray(2 * planning + 0 * reading)
+        raise _refuse(way, ("cot", "direct"))
+
+    @staticmethod
+    def difficulty(hops: Sequence[str], count_entities: CountEntities) -> tuple[float, float]:
+        """Return r1, the most named entities of a hop's text, and r2, the number of hops.
+
+        Raises:
+            DifficultyUnavailable: there is no hop.
+        """
+        if not hops:
+            raise DifficultyUnavailable("The question names no hop; give its supporting texts.")
+        return float(max(count_entities(hop) for hop in hops)), float(len(hops))
+
+
+@dataclass(frozen=True)
+class MedicalResistance:
+    """Medical questions with an explanation: R = 0.4 |r1/M + (r2 + sigma)/N - 0.1|."""
+
+    steps: float = BOUNDS["medical"][0]
+    load: float = BOUNDS["medical"][1]
+    offset: float = BOUNDS["medical"][2]
+    clip: bool = False
+
+    def __call__(self, steps: Numbers, load: Numbers, way: str = "cot") -> Array:
+        """Return R."""
+        if way != "cot":
+            raise _refuse(way, ("cot",))
+        planning = np.asarray(steps, dtype=np.float64) / self.steps
+        reading = (np.asarray(load, dtype=np.float64) + self.offset) / self.load
+        return np.asarray(0.4 * _fold(planning + reading - 0.1, self.clip))
+
+    @staticmethod
+    def difficulty(explanation: str, count_entities: CountEntities) -> tuple[float, float]:
+        """Return r1, the sentences of the explanation, and r2, the most entities of one.
+
+        Raises:
+            DifficultyUnavailable: there is no explanation.
+        """
+        if not explanation.strip():
+            raise DifficultyUnavailable("The question has no explanation, so that its steps are not known.")
+        sentences = explanation.strip().split(". ")
+        return float(len(sentences)), float(max(count_entities(sentence) for sentence in sentences))
+
+
+@dataclass(frozen=True)
+class PlanResistance:
+    """Plans, one action a line: R = 2 |r1/M + (r2 + sigma)/N - 0.4|."""
+
+    steps: float = BOUNDS["plan"][0]
+    load: float = BOUNDS["plan"][1]
+    offset: float = BOUNDS["plan"][2]
+    clip: bool = False
+
+    def __call__(self, steps: Numbers, load: Numbers, way: str = "cot") -> Array:
+        """Return R."""
+        if way != "cot":
+            raise _refuse(way, ("cot",))
+        planning = np.asarray(steps, dtype=np.float64) / self.steps
+        acting = (np.asarray(load, dtype=np.float64) + self.offset) / self.load
+        return np.asarray(2 * _fold(planning + acting - 0.4, self.clip))
+
+    @staticmethod
+    def difficulty(plan: str) -> tuple[float, float]:
+        """Return r1, the lines of the plan, and r2, the most arguments of a step.
+
+        Raises:
+            DifficultyUnavailable: the plan is empty.
+        """
+        lines = [line.split() for line in plan.splitlines() if line.strip()]
+        if not lines:
+            raise DifficultyUnavailable("The plan is empty, so that its steps are not known.")
+        return float(len(lines)), float(max(len(line) - 1 for line in lines))
+
+
+@dataclass(frozen=True)
+class CallableResistance:
+    """A resistance of one's own: `function(steps, load, way)` gives R."""
+
+    function: Callable[[Array, Array, str], Numbers]
+
+    def __call__(self, steps: Numbers, load: Numbers, way: str = "cot") -> Array:
+        """Return R.
+
+        Raises:
+            ValueError: the function gave a negative resistance, or one that is not finite.
+        """
+        given = self.function(np.asarray(steps, dtype=np.float64), np.asarray(load, dtype=np.float64), way)
+        found = np.asarray(given, dtype=np.float64)
+        if not np.isfinite(found).all() or (found < 0).any():
+            raise ValueError("The resistance must be finite and at least 0.")
+        return found
+
+
+@dataclass(frozen=True)
+class LinearResistance:
+    """What calibration finds: R = a r1 + b r2 + c, with a, b and c of each way."""
+
+    coefficients: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+
+    def __call__(self, steps: Numbers, load: Numbers, way: str = "cot") -> Array:
+        """Return R.
+
+        Raises:
+            ValueError: the calibration had no item that was answered this way.
+        """
+        if way not in self.coefficients:
+            raise _refuse(way, list(self.coefficients) or ["none"])
+        a, b, c = self.coefficients[way]
+        return np.asarray(
+            a * np.asarray(steps, dtype=np.float64) + b * np.asarray(load, dtype=np.float64) + c
+        )

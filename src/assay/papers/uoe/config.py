@@ -1,0 +1,131 @@
+"""The options of UOE."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from assay.data import Table
+from assay.models import OwnModel
+
+TABLES = ("hub:", "csv:", "json:", "parquet:")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts, facts or multiple-choice questions, or none."""
+
+    source: str | None = None
+    """A file of JSON lines, or a table: hub:NAME[/CONFIG][#SPLIT], csv:FILE, json:FILE, parquet:FILE."""
+
+    def table(self) -> Table | None:
+        """Return the table that the source names, if it is not the path of a file."""
+        return Table(self.source) if self.source and self.source.startswith(TABLES) else None
+
+    def fingerprint(self) -> str:
+        """Identify the content."""
+        if self.source is None:
+            return "made here"
+        table = self.table()
+        if table is not None:
+            return table.fingerprint()
+        path = Path(self.source).expanduser()
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
+
+
+@dataclass(frozen=True)
+class SmallModel:
+    """The Qwen2-MoE that is trained where no model is given, on made-up facts of several topics."""
+
+    topics: int = 4
+    """Topics, each with its own words; the first is to be forgotten."""
+    entities: int = 24
+    """Facts a topic, one an entity."""
+    answers: int = 12
+    """Different answers a topic; a guess is right once in so many."""
+    width: int = 64
+    """Numbers in a hidden state."""
+    layers: int = 4
+    """Decoder layers, all sparse."""
+    heads: int = 4
+    """Attention heads."""
+    experts: int = 8
+    """Routed experts a layer."""
+    top_k: int = 2
+    """Experts that a token runs through."""
+    expert_width: int = 64
+    """Hidden units of a routed expert."""
+    shared_width: int = 16
+    """Hidden units of the shared expert."""
+    router_spread: float = 0.2
+    """Standard deviation of router weights before training; larger ones specialise sooner."""
+    router_loss: float = 0.01
+    """Weight of the load-balancing loss in training."""
+    steps: int = 200
+    """Gradient steps of training."""
+    batch_size: int = 48
+    """Facts a gradient step."""
+    learning_rate: float = 5e-3
+    """Of AdamW at the peak of a one-cycle schedule."""
+
+
+@dataclass(frozen=True)
+class Unlearn:
+    """Options of `unlearn`."""
+
+    model: OwnModel = OwnModel()
+    """A mixture-of-experts causal language model: folder:DIR or hub:NAME. By default one is trained."""
+    forget: Corpus = Corpus()
+    """What to forget: JSON lines with text, with question and answer, or with question, choices and the
+    number of the right one; or a table with such columns."""
+    retain: Corpus = Corpus()
+    """What to keep, in the same form. A part of it is trained on, a part measures."""
+    forget_test: Corpus = Corpus()
+    """What measures forgetting. By default the forget set."""
+    retain_test: Corpus = Corpus()
+    """What measures retaining. By default the part of the retain set that is not trained on."""
+    max_tokens: int = 1024
+    """Tokens of a document; longer texts are cut into several."""
+    max_documents: int | None = None
+    """The most documents that are read of each set. All by default."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of a given model. Single experts are trained in float32 in any case."""
+    objective: Literal["ga", "gdiff", "npo", "rmu"] = "gdiff"
+    """The unlearning loss."""
+    trained_part: str = "top1"
+    """What is trained: topN (the N experts with the highest affinity), LAYER:EXPERT, LAYER:shared, random or
+    lowest (one expert), shared (that of the best layer), model, no-routers, routers or experts."""
+    train_router: bool = True
+    """Whether the router of a trained expert's layer is trained too."""
+    attribution: Literal["mean_prob", "topk_frequency"] = "mean_prob"
+    """What ranks the experts: mean affinity, or how often they are chosen."""
+    attribution_tokens: int = 100_000
+    """The most forget tokens that are read for the ranking."""
+    anchor_weight: float = 1.0
+    """Weight of the loss that holds forget tokens at the trained expert."""
+    anchor_reduction: Literal["mean", "sum"] = "mean"
+    """Over experts: mean as in the released code, sum as in the paper."""
+    retain_weight: float = 1.0
+    """Weight of the retain term of gdiff, npo and rmu."""
+    npo_beta: float = 0.1
+    """Inverse temperature of npo."""
+    steering: float = 20.0
+    """Length of the direction that rmu steers to."""
+    learning_rates: tuple[float, ...] = (2e-4,)
+    """Candidates; the one that keeps most of the validation part at the forget level is used."""
+    unlearning_steps: int = 60
+    """The most gradient steps of a candidate."""
+    forget_batch: int = 32
+    """Documents of each kind a step."""
+    measure_every: int = 1
+    """Steps between two measurements, and so the finest step at which unlearning can stop."""
+    forget_level: float | None = None
+    """Accuracy on the forget set (a fraction) at which unlearning stops and arms are compared. By default
+    chance and 0.05 for made-up facts, and half of what the model knew otherwise."""
+    measured: Literal["unlearned", "base", "retrained"] = "unlearned"
+    """Which model is measured: the unlearned one, or for reference the one before or one retrained without
+    the forget set (made-up facts only)."""
+    scratch: SmallModel = SmallModel()
+    """The model that is trained where none is given."""
