@@ -349,7 +349,9 @@ def _report(command: Report, given: list[Given]) -> int:
     from assay import report
 
     _refuse(given)
-    page = report.write(command.out, command.store)
+    with warnings.catch_warnings(record=True, action="always") as troubles:
+        page = report.write(command.out, command.store)
+    _warn([str(trouble.message) for trouble in troubles])
     OUT.print(str(page), highlight=False)
     if command.open:
         import webbrowser

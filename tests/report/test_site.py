@@ -125,6 +125,13 @@ def test_every_seed_is_drawn_and_every_drawing_has_words(page: Page, site: Path)
     assert forest([Row(**{**vars(row), "values": [1.0, 2.0, 3.0, 2.5]})]).count("<use ") == dots + 1
 
 
+def test_pictures_of_a_recipe_are_shown_with_their_words(page: Page, site: Path) -> None:
+    page.goto((site / "papers" / "toy.html").as_uri())
+    picture = page.get_by_role("img", name="a grey field")
+    assert picture.evaluate("node => node.naturalWidth") == 8
+    expect(page.get_by_text("high: a grey field")).to_be_visible()
+
+
 def test_everything_can_be_reached_by_keyboard(page: Page, site: Path) -> None:
     page.goto((site / "index.html").as_uri())
     reached = []
@@ -155,7 +162,10 @@ def test_a_damaged_result_is_passed_over(store: Path, tmp_path: Path) -> None:
     copied = tmp_path / "store"
     shutil.copytree(store / "results", copied / "results")
     (copied / "results" / "toy--tiny.json").write_text('{"paper": "toy"')
-    index = report.write(tmp_path / "site", copied)
+    (copied / "results" / "toy--paper.json").write_text('{"paper": "toy", "claims": [3]}')
+    with pytest.warns(UserWarning, match="toy--tiny.json is damaged|cannot be shown") as told:
+        index = report.write(tmp_path / "site", copied, ["toy"])
+    assert len(told) == 2
     assert "The high arm scores higher" in (index.parent / "papers" / "toy.html").read_text()
 
 

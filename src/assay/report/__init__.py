@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import jinja2
 from assay import catalogue, files, saved
 from assay.errors import StorageError
 from assay.paper import FAMILIES, Paper
+from assay.report.schema import why_not
 from assay.report.views import VERDICTS, PaperView, result_view
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -55,13 +57,20 @@ def write(out: Path, store: Path, drawn: Collection[str] | None = None) -> Path:
 
 
 def _results(paper: Paper, store: Path) -> list[dict[str, Any]]:
+    """Return the results that can be shown; of the others, a warning says why not."""
     found = {item.name: item.result for item in saved.results_of(paper)[0]}
-    return list((found | dict(_stored(store, paper.slug))).values())
+    for name, result in _stored(store, paper.slug):
+        trouble = why_not(result, paper)
+        if trouble is None:
+            found[name] = result
+        else:
+            warnings.warn(f"{name} in {store} cannot be shown ({trouble}).", stacklevel=3)
+    return list(found.values())
 
 
-def _stored(store: Path, slug: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _stored(store: Path, slug: str) -> Iterator[tuple[str, Any]]:
     for path in sorted((store / "results").glob(f"{slug}--*.json")):
         try:
             yield path.stem, files.read_json(path)
-        except StorageError:
-            continue
+        except StorageError as error:
+            warnings.warn(str(error), stacklevel=4)

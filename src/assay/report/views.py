@@ -72,7 +72,7 @@ def result_view(result: Mapping[str, Any], paper: Paper) -> dict[str, Any]:
         "number": lambda name, value: console.number(value, declared.get(name)),
         "strips": list(_strips(result, shown)),
         "curves_drawn": list(_curves(result)),
-        "pictures": result.get("pictures", []),
+        "pictures": result["pictures"],
         "command": command(result),
         "stale": result["provenance"]["claims_fingerprint"] != paper.fingerprint(result["preset"]),
     }
@@ -148,7 +148,7 @@ def _strips(result: Mapping[str, Any], shown: Sequence[Metric]) -> Iterator[Mark
 
 def _curves(result: Mapping[str, Any]) -> Iterator[Markup]:
     logged: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for arm, points in result.get("curves", {}).items():
+    for arm, points in result["curves"].items():
         for point in points:
             for name, value in point.items():
                 if name != "step":

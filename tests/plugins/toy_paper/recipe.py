@@ -25,6 +25,8 @@ def draw(config: Draw, trial: Trial) -> dict:
     trial.count("draws", 2 * config.rows if config.fault == "unequal" and config.mean else config.rows)
     trial.log(0, score=0.0)
     trial.log(1, score=float(noise.mean() + config.mean))
+    if trial.arm == "high":
+        trial.show(np.full((8, 8), 128, np.uint8), "a grey field")
     trial.save("draws", {"values": noise + config.mean})
     score = float((noise + own).mean() + config.mean)
     if config.fault == "undeclared":
