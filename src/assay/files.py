@@ -119,6 +119,11 @@ def read_infinities(value: Any) -> Any:
     return float(value) if value in ("inf", "-inf") else value
 
 
+def user_path(text: str | Path) -> Path:
+    """Return a path with the user's home in place of `~`; the home of an unknown user stays as written."""
+    return Path(os.path.expanduser(text))
+
+
 def inside(folder: Path, name: str) -> Path:
     """Return `folder/name`, refusing a name that leads outside the folder."""
     path = (folder / name).resolve()

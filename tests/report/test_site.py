@@ -118,7 +118,7 @@ def test_every_seed_is_drawn_and_every_drawing_has_words(page: Page, site: Path)
     drawings = page.get_by_role("img")
     assert drawings.count() >= 3  # effects, a metric, a curve
     for drawing in drawings.all():
-        assert drawing.get_attribute("aria-label")
+        assert drawing.get_attribute("aria-label") or drawing.get_attribute("alt")
     row = Row("a better than b", "supported", [1.0, 2.0, 3.0], 2.0, [1.5, 2.5], [0.0], "points", False)
     drawn = forest([row])
     dots = drawn.count("<use ")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from assay import files
 from assay.data import paths
 from assay.errors import InputError, nearest, unknown
 
@@ -121,7 +122,7 @@ class Folder:
     """The folder."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", Path(self.path).expanduser())
+        object.__setattr__(self, "path", files.user_path(self.path))
 
     def require(self, suffixes: Iterable[str] = ()) -> Path:
         """Return the path.
@@ -147,7 +148,7 @@ class File:
     """The file."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", Path(self.path).expanduser())
+        object.__setattr__(self, "path", files.user_path(self.path))
 
     def require(self, suffixes: Iterable[str] = ()) -> Path:
         """Return the path.
@@ -180,7 +181,7 @@ class Place:
     @property
     def path(self) -> Path:
         """The file or folder."""
-        return Path(self.location).expanduser()
+        return files.user_path(self.location)
 
 
 def parse(text: str) -> Place:
@@ -220,7 +221,7 @@ def _hub(place: str, text: str) -> Place:
 
 def _unprefixed(text: str) -> InputError:
     """Return the error for a source without a kind, with the one that was probably meant."""
-    path = Path(text).expanduser()
+    path = files.user_path(text)
     kind = _KIND_OF_SUFFIX.get(paths.suffix_of(path))
     if paths.suffix_of(path) in paths.PICKLES:
         return InputError(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from assay import files
 from assay.errors import StorageError
 from assay.files import digest, read_json, write_atomic
 from assay.models.text import GenerateRequest, Reply, Score, ScoreRequest, TextModel
@@ -24,7 +25,7 @@ class ReplyCache:
     """
 
     def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = files.user_path(folder)
 
     def get(self, model: str, request: GenerateRequest | ScoreRequest) -> dict[str, Any] | None:
         """Return the kept answer of the model with this fingerprint, or None."""

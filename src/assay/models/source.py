@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from assay import files
 from assay.errors import InputError, MissingExtraError, nearest, unknown
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class ModelSource:
             )
         if kind == "hub":
             return place
-        folder = _bundled_folder(place) if kind == "bundled" else Path(place).expanduser()
+        folder = _bundled_folder(place) if kind == "bundled" else files.user_path(place)
         _check_folder(folder)
         return str(folder)
 
@@ -216,7 +217,7 @@ def _guess(source: str) -> str:
     prefix, colon, _ = source.partition(":")
     if colon:
         return nearest(prefix, ("bundled", "folder", "hub", "http", "https"))
-    if Path(source).expanduser().is_dir():
+    if files.user_path(source).is_dir():
         return f" Did you mean 'folder:{source}'?"
     if source in BUNDLED:
         return f" Did you mean 'bundled:{source}'?"

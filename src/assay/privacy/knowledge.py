@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from assay import files
 from assay.data import LoadedTable
 from assay.data.paths import existing_file
 from assay.errors import InputError, unknown
@@ -85,7 +86,7 @@ def read_facts(path: Path | str) -> list[FactRecord]:
     Raises:
         InputError: there is no such file, a line is no such object, or an id stands twice; names the line.
     """
-    file = existing_file(Path(path).expanduser(), (".jsonl", ".ndjson", ".json"))
+    file = existing_file(files.user_path(path), (".jsonl", ".ndjson", ".json"))
     facts = []
     for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
         if line.strip():

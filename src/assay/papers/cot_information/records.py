@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assay import files
 from assay.data import Table
 from assay.errors import InputError, unknown
 from assay.models import ModelSource
@@ -115,7 +116,7 @@ def candidate_paths(folder: str) -> list[Path]:
             "--traces needs --candidate-folder: a folder with one candidate in each JSON-lines file or each"
             " checkpoint's folder. Without --traces a class by name is used."
         )
-    path = Path(folder).expanduser()
+    path = files.user_path(folder)
     if not path.is_dir():
         raise InputError(f"--candidate-folder: there is no folder {path}.")
     found = [

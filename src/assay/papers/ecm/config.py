@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from assay import files
 from assay.data import Table
 from assay.errors import InputError
 from assay.models import ModelSource, OwnModel
@@ -27,7 +28,7 @@ class OwnFile:
         Raises:
             InputError: there is no such file.
         """
-        file = Path(self.source or "").expanduser()
+        file = files.user_path(self.source or "")
         if self.source is None or not file.is_file():
             raise InputError(f"There is no file {self.source}; give JSON Lines, one object a line.")
         return file

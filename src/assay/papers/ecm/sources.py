@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from assay import files
 from assay.data import Table
 from assay.errors import InputError
 from assay.models import ModelSource, TextModel
@@ -135,7 +136,7 @@ def file_results(
 ) -> dict[str, Any]:
     """Return what stands in the user's own records, or in files of published replies."""
     count = _counter(entities[0], encoding[3])
-    own, reasoned, direct = (None if path is None else Path(path).expanduser() for path, _ in paths)
+    own, reasoned, direct = (None if path is None else files.user_path(path) for path, _ in paths)
     records: list[Record] = []
     if own is not None:
         records = own_records(own, task, count)

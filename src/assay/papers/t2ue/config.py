@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from assay import files
 from assay.data import Table, paths
 from assay.errors import InputError
 from assay.models import ModelSource, OwnModel
@@ -33,9 +34,9 @@ class Pairs:
         """Identify the captions by their content, and the pictures by their names and sizes."""
         if self.captions is None:
             return "none"
-        found = paths.files_in(paths.existing_folder(Path(self.images or "").expanduser()))
+        found = paths.files_in(paths.existing_folder(files.user_path(self.images or "")))
         listing = "".join(f"{path.name} {path.stat().st_size};" for path in found)
-        captions = paths.hash_file(paths.existing_file(Path(self.captions).expanduser()))
+        captions = paths.hash_file(paths.existing_file(files.user_path(self.captions)))
         return f"{captions} {hashlib.sha256(listing.encode()).hexdigest()}"
 
 
@@ -48,7 +49,7 @@ class Provider:
 
     def fingerprint(self) -> str:
         """Identify the generator by its content."""
-        return "made here" if self.source is None else paths.hash_folder(Path(self.source).expanduser())
+        return "made here" if self.source is None else paths.hash_folder(files.user_path(self.source))
 
 
 @dataclass(frozen=True)

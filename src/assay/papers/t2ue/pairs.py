@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from assay import files
 from assay.data import Table, paths, require_classes
 from assay.errors import InputError
 from assay.papers.t2ue.config import Pairs
@@ -158,16 +159,16 @@ def find_pairs(pairs: Pairs) -> tuple[FilesOfPictures, list[list[str]]]:
     if pairs.captions is None or pairs.images is None:
         missing = "--pairs.images" if pairs.images is None else "--pairs.captions"
         raise InputError(f"{missing} is missing: pairs need a file with captions and a folder with pictures.")
-    folder = paths.existing_folder(Path(pairs.images).expanduser())
-    captions = list(read_captions(Path(pairs.captions).expanduser()).items())[: pairs.at_most]
-    files = [folder / name for name, _ in captions]
-    absent = [path.name for path in files if not path.is_file()]
+    folder = paths.existing_folder(files.user_path(pairs.images))
+    captions = list(read_captions(files.user_path(pairs.captions)).items())[: pairs.at_most]
+    pictures = [folder / name for name, _ in captions]
+    absent = [path.name for path in pictures if not path.is_file()]
     if absent:
         raise InputError(
-            f"{len(absent)} of {len(files)} pictures with captions are not in {folder}, such as"
+            f"{len(absent)} of {len(pictures)} pictures with captions are not in {folder}, such as"
             f" {absent[0]!r}. Give the folder that the captions speak of."
         )
-    found = tuple(str(path.absolute()) for path in files)
+    found = tuple(str(path.absolute()) for path in pictures)
     names = tuple(name for name, _ in captions)
     return FilesOfPictures(found, pairs.image_size, pairs.workers, names), [list(own) for _, own in captions]
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from assay import files
 from assay.errors import InputError
 from assay.models import ConvNet, ModelSource, SentenceEncoder, load_model, load_tokenizer
 from assay.papers.t2ue.config import Generating, Towers
@@ -268,7 +269,7 @@ class NoiseProvider:
 
 def provider_folder(path: str | Path) -> Path:
     """Return the folder with the generator in what `assay run t2ue train` wrote."""
-    return inner_folder(Path(path).expanduser(), "provider", DESCRIPTION)
+    return inner_folder(files.user_path(path), "provider", DESCRIPTION)
 
 
 def inner_folder(path: Path, name: str, file: str) -> Path:

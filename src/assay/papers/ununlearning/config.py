@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from assay import files
 from assay.data import Table
 from assay.errors import InputError
 from assay.models import OwnModel
@@ -33,7 +34,7 @@ class Facts:
     @property
     def path(self) -> Path | None:
         """The file of JSON lines."""
-        path = Path((self.source or "").removeprefix("json:")).expanduser()
+        path = files.user_path((self.source or "").removeprefix("json:"))
         return path if path.suffix in (".jsonl", ".ndjson", ".json") else None
 
     def tables(self) -> tuple[Table, Table] | None:

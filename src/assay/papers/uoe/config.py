@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
+from assay import files
 from assay.data import Table
 from assay.models import OwnModel
 
@@ -31,7 +31,7 @@ class Corpus:
         table = self.table()
         if table is not None:
             return table.fingerprint()
-        path = Path(self.source).expanduser()
+        path = files.user_path(self.source)
         return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
 
 

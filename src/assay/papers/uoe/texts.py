@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from assay import files
 from assay.data.paths import existing_file
 from assay.errors import InputError
 from assay.papers.uoe.config import Corpus
@@ -111,9 +112,8 @@ def _rows(corpus: Corpus) -> Iterable[Mapping[str, Any]]:
 
 
 def _path(corpus: Corpus) -> Any:
-    from pathlib import Path
 
-    return Path(str(corpus.source)).expanduser()
+    return files.user_path(str(corpus.source))
 
 
 def _lines(text: str) -> Iterable[tuple[int, str]]:
