@@ -51,6 +51,11 @@ class PaperView:
         return sum(result["provenance"]["tests_made"] for result in self.results)
 
     @property
+    def unchecked(self) -> list[Any]:
+        """The claims that could be tested and have no verdict yet."""
+        return [claim for claim in self.paper.tested if claim.name not in self.verdicts]
+
+    @property
     def untested(self) -> list[Any]:
         """The claims that cannot be tested here."""
         return [claim for claim in self.paper.claims if claim.untested]
