@@ -14,7 +14,8 @@ demo: $(STAMP)
 	$(BIN)/assay report --out report
 
 test: $(STAMP) system
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -m "not ray" --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest -q -m ray
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks docs

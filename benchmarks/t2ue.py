@@ -23,7 +23,7 @@ from assay.papers.t2ue.method import (
     make_noise,
 )
 from assay.privacy.noise import error_minimising_noise
-from assay.privacy.options import Victim
+from assay.privacy.options import ErrorMinimising, Victim
 from timing import interleaved
 
 ROWS, SIZE, BATCH, REPEATS = 128, 32, 64, 2
@@ -36,11 +36,11 @@ def making() -> None:
     small = TextConditionedNoiseGenerator(384, base_channels=64, out_size=SIZE)
     large = TextConditionedNoiseGenerator(384)
     images, labels = torch.rand(ROWS, 3, SIZE, SIZE), torch.arange(ROWS) % 10
-    victim = Victim(width=8)
+    em, victim = ErrorMinimising(rounds=2), Victim(width=8)
 
     def error_minimising() -> object:
         generator = torch.Generator().manual_seed(0)
-        return error_minimising_noise(images, labels, 10, 8 / 255, False, generator, victim=victim, rounds=2)
+        return error_minimising_noise(images, labels, 10, 8 / 255, generator, em=em, victim=victim)
 
     times = interleaved(
         {
@@ -66,14 +66,14 @@ def training() -> None:
     surrogate = TwoTowers(nn.Sequential(image, nn.Linear(256, 32)), nn.Linear(384, 32), encoder.encode)
     generator = TextConditionedNoiseGenerator(384, base_channels=64, out_size=SIZE)
     pixels = torch.rand(BATCH, 3, SIZE, SIZE)
-    loss = MinMinLoss(surrogate, CaptionBank(captions, surrogate, encoder.encode))
+    loss = MinMinLoss(surrogate, CaptionBank(captions, surrogate.encode_text, encoder.encode))
 
     def step(rows: torch.Tensor, criterion: MinMinLoss) -> None:
         generator.zero_grad()
         criterion(generator, (pixels, rows)).backward()
 
     def embedding_again() -> None:
-        bank = CaptionBank(captions[:BATCH], surrogate, encoder.encode)
+        bank = CaptionBank(captions[:BATCH], surrogate.encode_text, encoder.encode)
         step(torch.arange(BATCH), MinMinLoss(surrogate, bank))
 
     times = interleaved(

@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
 install_import_hook(["assay.papers", "assay.models", "assay.privacy", "assay.training"], "beartype.beartype")
@@ -18,3 +19,10 @@ install_import_hook(["assay.papers", "assay.models", "assay.privacy", "assay.tra
 import torch  # noqa: E402
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file of an entry's tests in one process, where several run: its tests share what was trained."""
+    for item in items:
+        if "papers" in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))

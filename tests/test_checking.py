@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from assay import checking
-from assay.checking import check
+from assay.checking import Cluster, check
 from assay.errors import InputError, StorageError
 
 
@@ -242,7 +242,8 @@ def test_two_checks_at_once_on_one_store_both_finish(store: Path) -> None:
     assert results[0]["arms"]["high"]["values"] == results[1]["arms"]["high"]["values"]
 
 
+@pytest.mark.ray
 def test_a_ray_cluster_gives_the_same_results(tmp_path: Path) -> None:
     local = check("toy", store=tmp_path / "local", workers=1, seeds=3)
-    ray = check("toy", store=tmp_path / "ray", ray="", workers=2, seeds=3)
+    ray = check("toy", store=tmp_path / "ray", ray=Cluster(), seeds=3)
     assert metrics(ray) == metrics(local)

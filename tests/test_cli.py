@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from assay import cli
+from assay.executors import ProcessExecutor
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -76,6 +78,22 @@ def test_check_of_several_papers_prints_a_list_and_options_reach_the_recipe(
     assert "supported" in out or status == 3
 
 
+def test_a_trial_takes_of_a_cluster_what_the_command_says(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Executor(ProcessExecutor):
+        def __init__(self, *share: Any) -> None:
+            super().__init__(1)
+            taken.append(share)
+
+    taken: list[Any] = []
+    monkeypatch.setattr("assay.checking.RayExecutor", Executor)
+    words = ["--ray", "auto", "--cores", "2", "--gpus", "0.5", "--resources", "disk=1,memory=0.5"]
+    status, _, _ = call(capsys, "check", "toy", "--store", str(tmp_path), *words)
+    assert status == 0
+    assert taken == [("auto", None, 2, 0.5, {"disk": 1.0, "memory": 0.5})]
+
+
 def test_a_contradicted_claim_gives_status_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     from assay.checking import Checked
     from assay.judging import ClaimResult
@@ -101,6 +119,8 @@ def test_a_contradicted_claim_gives_status_1(capsys: pytest.CaptureFixture[str],
         (["check", "toy", "--rows", "abc"], "Error parsing --rows"),
         (["check", "toy", "--preset", "labtop"], "Did you mean 'laptop'"),
         (["check", "toy", "--seeds", "1"], "at least 3"),
+        (["check", "toy", "--gpus", "1"], "add --ray"),
+        (["check", "toy", "--ray", "auto", "--resources", "disk"], "NAME=AMOUNT"),
         (["show", "tooy"], "Did you mean 'toy'"),
         (["show"], "Missing"),
         (["list", "--family", "theor"], "Did you mean 'theory'"),

@@ -29,6 +29,7 @@ def cluster() -> Iterator[Any]:
     started.shutdown()
 
 
+@pytest.mark.ray
 def test_a_machine_that_dies_loses_no_trial_and_counts_none_twice(cluster: Any, tmp_path: Path) -> None:
     second = cluster.add_node(num_cpus=1, resources={"trial": 1}, **SMALL)
     options = {"seconds": 0.4, "trace": str(tmp_path / "trace")}

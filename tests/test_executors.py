@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import psutil
 import pytest
@@ -285,6 +286,7 @@ def test_the_module_is_light() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
 
 
+@pytest.mark.ray
 def test_ray_gives_the_same_answers(ray: ModuleType, tmp_path: Path) -> None:
     with RayExecutor(workers=2) as executor:
         outcomes = sorted((n, f.result()) for n, f in run_all(executor, units.square, range(5)))
@@ -300,6 +302,7 @@ def test_ray_gives_the_same_answers(ray: ModuleType, tmp_path: Path) -> None:
     assert not ray.is_initialized()
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("ray")
 def test_ray_stops_at_once() -> None:
     with pytest.raises(KeyError), RayExecutor(workers=1) as executor:  # noqa: PT012
@@ -313,10 +316,17 @@ def test_ray_stops_at_once() -> None:
     assert gone({pid}, within=1)
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("ray")
 def test_ray_names_a_cluster_that_does_not_answer() -> None:
     with pytest.raises(InputError, match="No Ray cluster answers at 'auto'"):
         RayExecutor("auto")
+
+
+@pytest.mark.parametrize("share", [{"gpus": -1.0}, {"resources": {"disk": 0.0}}, {"threads": 0}])
+def test_a_share_of_nothing_is_refused(share: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"cannot take|at least 1"):
+        RayExecutor(**share)
 
 
 def test_a_missing_ray_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,11 +96,25 @@ class Checked:
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """A Ray cluster, and what each trial takes of it."""
+
+    address: str | None = None
+    """Of a running cluster; without it, one is started here."""
+    cores: int = 1
+    """Cores and threads of each trial."""
+    gpus: float = 0.0
+    """GPUs of each trial; a fraction shares one."""
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """Custom resources of the cluster, such as `{"big_memory": 1}`."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """How to check: everything but the paper.
 
     `executor` is any `concurrent.futures.Executor` that can run `run_unit`; without it, processes here or,
-    with `ray`, a cluster (an empty address starts a local one).
+    with `ray`, a cluster.
     """
 
     preset: str = "laptop"
@@ -110,7 +124,7 @@ class Settings:
     until_decided: bool = False
     max_seeds: int = 60
     workers: int | None = None
-    ray: str | None = None
+    ray: Cluster | None = None
     executor: Executor | None = None
     store: Path = DEFAULT
     fresh: bool = False
@@ -356,7 +370,8 @@ def _executor(paper: Paper, settings: Settings) -> AbstractContextManager[Execut
     if settings.executor is not None:
         return nullcontext(settings.executor)  # the caller's own, which stays open
     if settings.ray is not None:
-        return RayExecutor(settings.ray or None)
+        cluster = settings.ray
+        return RayExecutor(cluster.address, None, cluster.cores, cluster.gpus, cluster.resources)
     alone = any(_is_timed(paper, claim) for claim in paper.tested)
     return ProcessExecutor(
         1 if alone else settings.workers or os.cpu_count() or 1, initializer=_prepare, ahead=True

@@ -90,6 +90,12 @@ class Check:
     """How many processes; by default one a core. Does not change results."""
     ray: str | None = None
     """Run on a Ray cluster: its address, or nothing to start a local one."""
+    cores: int = 1
+    """With --ray: cores and threads of each trial."""
+    gpus: float = 0.0
+    """With --ray: GPUs of each trial; a fraction shares one."""
+    resources: str = ""
+    """With --ray: what else of the cluster each trial takes, such as big_memory=1,fast_disk=0.5."""
     store: Path = Path(".assay")
     """The folder that keeps finished trials."""
     fresh: bool = False
@@ -287,11 +293,34 @@ def _settings(command: Check, slug: str, given: list[Given]) -> checking.Setting
         until_decided=command.until_decided,
         max_seeds=command.max_seeds,
         workers=command.workers,
-        ray=None if command.ray is None else command.ray.removeprefix("local"),
+        ray=_cluster(command),
         store=command.store,
         fresh=command.fresh,
         device=command.device,
     )
+
+
+def _cluster(command: Check) -> checking.Cluster | None:
+    """Return the cluster that was asked for."""
+    from assay import checking
+
+    if command.ray is None:
+        if (command.cores, command.gpus, command.resources) != (1, 0.0, ""):
+            raise InputError(
+                "--cores, --gpus and --resources say what a trial takes of a cluster: add --ray."
+            )
+        return None
+    resources = {}
+    for given in filter(None, command.resources.split(",")):
+        name, _, amount = given.partition("=")
+        try:
+            resources[name.strip()] = float(amount)
+        except ValueError:
+            raise InputError(
+                f"--resources takes NAME=AMOUNT,..., such as big_memory=1, got {given!r}."
+            ) from None
+    address = command.ray.removeprefix("local") or None
+    return checking.Cluster(address, command.cores, command.gpus, resources)
 
 
 @contextlib.contextmanager

@@ -195,8 +195,11 @@ class RayExecutor(Executor):
         gpus: float = 0.0,
         resources: Mapping[str, float] | None = None,
     ) -> None:
+        _check_sizes(1 if workers is None else workers, threads)
+        unfit = {name: amount for name, amount in (resources or {}).items() if not (name and amount > 0)}
+        if gpus < 0 or unfit:
+            raise InputError(f"A trial cannot take {gpus:g} GPUs and {unfit or 'no more'} of a cluster.")
         workers = workers or max(1, (os.cpu_count() or 1) // threads)
-        _check_sizes(workers, threads)
         try:
             import ray
         except ImportError as error:

@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from assay.errors import InputError
 from assay.privacy.noise import error_minimising_noise, random_sign_noise
-from assay.privacy.options import Victim
+from assay.privacy.options import ErrorMinimising, Victim
 from assay.privacy.victims import build_network, test_accuracy, train_victim
 
 EPS = 8 / 255
@@ -82,9 +82,8 @@ def test_random_noise_has_both_signs_and_the_radius() -> None:
 def test_error_minimising_noise_makes_pictures_look_learnt_to_another_network(class_wise: bool) -> None:
     pixels, labels = stripes(128, seed=0)
     eps = 2 * EPS
-    noise = error_minimising_noise(
-        pixels, labels, 2, eps, class_wise, stream(0), victim=SMALL, rounds=10, train_steps=8, noise_steps=10
-    )
+    em = ErrorMinimising(class_wise, rounds=10, train_steps=8, noise_steps=10)
+    noise = error_minimising_noise(pixels, labels, 2, eps, stream(0), em=em, victim=SMALL)
     assert noise.shape == ((2, 3, 8, 8) if class_wise else pixels.shape)
     assert noise.abs().max() <= eps + 1e-7
     network = train_victim(SMALL, pixels, labels, 2, stream(5))
@@ -94,6 +93,6 @@ def test_error_minimising_noise_makes_pictures_look_learnt_to_another_network(cl
 
 def test_error_minimising_noise_refuses_what_is_no_picture() -> None:
     with pytest.raises(InputError, match="normalised"):
-        error_minimising_noise(torch.randn(4, 3, 8, 8), torch.zeros(4).long(), 2, EPS, False, stream(0))
+        error_minimising_noise(torch.randn(4, 3, 8, 8), torch.zeros(4).long(), 2, EPS, stream(0))
     with pytest.raises(InputError, match="above 0"):
-        error_minimising_noise(torch.rand(4, 3, 8, 8), torch.zeros(4).long(), 2, 0.0, False, stream(0))
+        error_minimising_noise(torch.rand(4, 3, 8, 8), torch.zeros(4).long(), 2, 0.0, stream(0))

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from assay.privacy.options import Victim
+from assay.privacy.options import ErrorMinimising, Victim
 from assay.privacy.pictures import check_eps, check_unit_range, clip_to_ball
 from assay.privacy.victims import build_network
 from assay.training.evaluation import mode
@@ -32,41 +32,33 @@ def error_minimising_noise(
     labels: Int[Tensor, " n"],
     classes: int,
     eps: float,
-    class_wise: bool,
     generator: torch.Generator,
     *,
+    em: ErrorMinimising | None = None,
     victim: Victim | None = None,
-    rounds: int = 20,
-    train_steps: int = 10,
-    noise_steps: int = 20,
-    stop_error: float = 0.01,
 ) -> Float[Tensor, "patterns c h w"]:
     """Return noise that makes pictures seem learnt already (Huang et al. 2021, "EM").
 
-    min over noise, min over weights, of the cross entropy of the perturbed pictures: rounds of `train_steps`
-    steps of SGD on the weights and `noise_steps` signed steps of eps / 10 on the noise, until the network
-    errs on less than `stop_error` of the perturbed pictures.
+    min over noise, min over weights, of the cross entropy of the perturbed pictures: rounds of
+    `em.train_steps` steps of SGD on the weights and `em.noise_steps` signed steps of eps / 10 on the noise,
+    until the network errs on less than `em.stop_error` of the perturbed pictures.
 
     Args:
         images: from 0 to 1.
         labels: from 0 to `classes` - 1.
         classes: number of classes.
         eps: the largest change of a pixel.
-        class_wise: one pattern a class in place of one a picture.
         generator: draws the first weights and the batches.
+        em: steps, rounds and when to stop.
         victim: the network, and batch size and rates of its SGD; by default a small convolutional network.
-        rounds: at most so many alternations.
-        train_steps: of the weights in each round.
-        noise_steps: of the noise in each round.
-        stop_error: the training error at which to stop.
 
     Returns:
-        [n, c, h, w], or [classes, c, h, w] for `class_wise`. `images + noise` may leave the range from 0
+        [n, c, h, w], or [classes, c, h, w] for `em.class_wise`. `images + noise` may leave the range from 0
         to 1; clip it.
     """
     check_unit_range(images)
     check_eps(eps)
-    victim = victim or Victim()
+    em, victim = em or ErrorMinimising(), victim or Victim()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**40, (), generator=generator)))
         network = build_network(victim.network, images.shape[1], classes, victim.width, victim.depth)
@@ -74,12 +66,12 @@ def error_minimising_noise(
     optimizer = torch.optim.SGD(
         network.parameters(), victim.learning_rate, victim.momentum, weight_decay=victim.weight_decay
     )
-    patterns = labels if class_wise else torch.arange(len(images), device=images.device)
-    noise = images.new_zeros(int(classes if class_wise else len(images)), *images.shape[1:])
+    patterns = labels if em.class_wise else torch.arange(len(images), device=images.device)
+    noise = images.new_zeros(int(classes if em.class_wise else len(images)), *images.shape[1:])
     loader = batches(images, labels, patterns, batch_size=victim.batch_size, generator=generator)
     stream = iter(loader)
-    for _ in range(rounds):
-        for _ in range(train_steps):
+    for _ in range(em.rounds):
+        for _ in range(em.train_steps):
             batch = next(stream, None)
             if batch is None:
                 stream = iter(loader)
@@ -87,8 +79,8 @@ def error_minimising_noise(
             pictures, classes_seen, rows = batch
             if len(pictures) > 1:
                 _learn(network, optimizer, clip_to_ball(pictures + noise[rows], pictures, eps), classes_seen)
-        error = _minimise(network, images, labels, patterns, noise, eps, noise_steps, victim.batch_size)
-        if error < stop_error:
+        error = _minimise(network, images, labels, patterns, noise, eps, em.noise_steps, victim.batch_size)
+        if error < em.stop_error:
             break
     return noise
 

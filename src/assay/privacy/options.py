@@ -9,6 +9,29 @@ from assay.errors import InputError
 
 
 @dataclass(frozen=True)
+class ErrorMinimising:
+    """Error-minimising noise (Huang et al. 2021): weights and noise in turn lower the training loss."""
+
+    class_wise: bool = False
+    """One pattern a class in place of one a picture."""
+    rounds: int = 60
+    """At most so many alternations of training and noise."""
+    train_steps: int = 10
+    """Gradient steps of the network in each round."""
+    noise_steps: int = 20
+    """Signed steps of the noise in each round."""
+    stop_error: float = 0.01
+    """Training error on the perturbed pictures at which it stops."""
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "train_steps", "noise_steps"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.stop_error < 1:
+            raise InputError(f"stop_error must be at least 0 and below 1, got {self.stop_error}")
+
+
+@dataclass(frozen=True)
 class Victim:
     """A classifier of pictures and its training: SGD with a cosine schedule, without augmentation."""
 

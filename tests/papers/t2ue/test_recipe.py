@@ -67,6 +67,15 @@ def test_provider_user_and_test_share_no_tile(stages):
     assert set(other.public.groups) != public
 
 
+def test_each_seed_is_dealt_as_many_pictures_as_were_asked_for(stages):
+    scenes = [read_scene(resolved(max_pictures=400), Trial(seed=seed, stages=stages)) for seed in (0, 1)]
+    for scene in scenes:
+        assert len(scene.public) + len(scene.published) == 400
+        assert len(scene.test) == 1000
+    first, second = ({row.tobytes() for row in scene.published.pixels.numpy()} for scene in scenes)
+    assert len(first & second) < 0.1 * len(first)
+
+
 def test_arms_of_a_seed_share_the_generator_and_have_the_same_budget(stages, monkeypatch):
     metrics, trial = arm("sample-wise", stages)
     assert metrics["surrogate_loss"] > 0
@@ -125,7 +134,7 @@ def test_error_minimising_noise_is_one_a_class_and_within_eps(stages):
     scene = read_scene(resolved(), Trial(seed=1000, stages=stages))
     few = torch.arange(0, len(scene.published), 10)
     small = scene_module.Scene(None, scene.published.select(few), scene.test, scene.label_names, scene.source)
-    noise, _ = noise_for(resolved(protection="em-class"), small, Trial(seed=1000))
+    noise, _ = noise_for(resolved(protection="em"), small, Trial(seed=1000))
     assert noise.shape == small.published.pixels.shape
     assert noise.abs().max() <= 8 / 255 + 1e-7
     assert len(noise.flatten(1).unique(dim=0)) == 10

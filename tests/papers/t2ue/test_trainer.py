@@ -27,7 +27,7 @@ def pictures():
 
 def test_gradients_reach_the_generator_alone(generator, surrogate, pictures, hash_embed):
     surrogate.requires_grad_(True)
-    loss = MinMinLoss(surrogate, CaptionBank(CAPTIONS, surrogate, hash_embed))
+    loss = MinMinLoss(surrogate, CaptionBank(CAPTIONS, surrogate.encode_text, hash_embed))
     loss(generator.train(), (pictures, torch.arange(8))).backward()
     assert all(parameter.grad is None for parameter in surrogate.parameters())
     assert all(parameter.grad is not None for parameter in generator.parameters())
@@ -63,7 +63,7 @@ def test_one_batch_is_overfitted_without_a_step_back(surrogate, pictures, hash_e
 
 
 def test_one_of_a_pictures_captions_is_drawn_at_each_visit(surrogate):
-    bank = CaptionBank([["a", "b", "c"], ["d"], ["b", "a"]], surrogate)
+    bank = CaptionBank([["a", "b", "c"], ["d"], ["b", "a"]], surrogate.encode_text)
     assert len(bank.features) == 4  # the distinct ones
     drawn = torch.stack([bank.draw(torch.tensor([0, 1, 2])) for _ in range(300)])
     assert [sorted(set(column.tolist())) for column in drawn.T] == [[0, 1, 2], [3], [0, 1]]
@@ -82,7 +82,7 @@ def test_one_of_a_pictures_captions_is_drawn_at_each_visit(surrogate):
 )
 def test_captions_that_cannot_be_used_are_refused(surrogate, captions, message):
     with pytest.raises(ValueError, match=message):
-        CaptionBank(captions, surrogate)
+        CaptionBank(captions, surrogate.encode_text)
 
 
 def test_a_small_surrogate_learns_pairs_and_is_frozen(hash_embed):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from assay.data import Table
 from assay.errors import InputError
-from assay.privacy.options import Victim
+from assay.privacy.options import ErrorMinimising, Victim
 
 CLIMBED = Victim(epochs=8)
 FIRST = Victim(epochs=30)
@@ -53,20 +53,6 @@ class Ascent:
 
 
 @dataclass(frozen=True)
-class ErrorMinimising:
-    """Error-minimising noise (Huang et al. 2021), the comparator; its network is that of the ascent."""
-
-    class_wise: bool = False
-    """One pattern a class in place of one a picture."""
-    rounds: int = 10
-    """At most so many alternations of training and noise; it stops at 1 % training error."""
-    train_steps: int = 10
-    """Gradient steps of the network in each round."""
-    noise_steps: int = 20
-    """Signed steps of the noise in each round."""
-
-
-@dataclass(frozen=True)
 class Protect:
     """Options of `protect`."""
 
@@ -93,7 +79,7 @@ class Protect:
     ascent: Ascent = Ascent()
     """How pictures climb the estimated Bayes error."""
     em: ErrorMinimising = ErrorMinimising()
-    """The comparator."""
+    """Error-minimising noise, the comparator; its network is that of the ascent."""
     victim: Victim = FIRST
     """The classifier that learns from the published pictures; its features measure the Bayes error."""
     second_victim: Victim = SECOND

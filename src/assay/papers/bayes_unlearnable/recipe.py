@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from assay.data import Table, require_classes
 from assay.errors import InputError
 from assay.paper import Value
-from assay.papers.bayes_unlearnable.config import Ascent, ErrorMinimising, Protect
+from assay.papers.bayes_unlearnable.config import Ascent, Protect
 from assay.papers.bayes_unlearnable.method import (
     BayesErrorEstimator,
     BayesErrorProtector,
@@ -22,7 +22,7 @@ from assay.papers.bayes_unlearnable.method import (
 from assay.papers.bayes_unlearnable.published import PublishedPictures
 from assay.privacy.mixing import mix_rows
 from assay.privacy.noise import error_minimising_noise, random_sign_noise
-from assay.privacy.options import Victim
+from assay.privacy.options import ErrorMinimising, Victim
 from assay.privacy.pictures import Pictures, check_eps, clip_to_ball, read_pictures, to_uint8_within
 from assay.privacy.victims import build_network, test_accuracy, train_victim
 from assay.trial import Trial
@@ -171,8 +171,8 @@ def protected_pixels(pixels: Tensor, labels: Tensor, protection: Protection) -> 
             protection.classes,
             protection.eps,
             generator=generator,
+            em=protection.em,
             victim=protection.network,
-            **dataclasses.asdict(protection.em),
         )
         perturbed = images + (noise[labels] if protection.em.class_wise else noise)
     elif protection.kind == "random":

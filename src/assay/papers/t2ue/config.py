@@ -11,7 +11,7 @@ from assay import files
 from assay.data import Table, paths
 from assay.errors import InputError
 from assay.models import ModelSource, OwnModel
-from assay.privacy.options import Victim
+from assay.privacy.options import ErrorMinimising, Victim
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,8 @@ class Learn:
     """The provider's pairs; by default a share of `data`."""
     provider: Provider = Provider()
     """Folder that `assay run t2ue train` wrote, in place of training a generator for each seed."""
+    max_pictures: int | None = None
+    """Pictures of `data` dealt out to each seed, none twice before all are dealt. All by default."""
     public: float = 0.5
     """Share of the rows that are the provider's, where it has no pairs of its own; the rest is published."""
     test: float = 0.25
@@ -148,10 +150,12 @@ class Learn:
     network: Generating = Generating()
     """The generator."""
     protection: Literal[
-        "none", "sample-wise", "class-wise", "shuffled", "random-class", "random-sample", "em-class"
+        "none", "sample-wise", "class-wise", "shuffled", "random-class", "random-sample", "em"
     ] = "sample-wise"
     """Noise from each picture's caption, from its class's prompt, from another picture's caption; random
-    signs for each class or picture; or error-minimising noise for each class, which needs the pictures."""
+    signs for each class or picture; or error-minimising noise, which needs the pictures."""
+    em: ErrorMinimising = ErrorMinimising(class_wise=True)
+    """Error-minimising noise."""
     protected: float = 1.0
     """Share of the published pictures that are protected."""
     drop_others: bool = False

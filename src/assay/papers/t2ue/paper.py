@@ -96,7 +96,7 @@ PAPER = Paper(
                     removes="the generator: random signs for each picture",
                 ),
                 Arm("random-class", role="baseline", settings={"protection": "random-class"}),
-                Arm("em-class", role="reference", settings={"protection": "em-class"}),
+                Arm("em-class", role="reference", settings={"protection": "em"}),
                 Arm("mixed", role="method", settings={"protection": "class-wise", "protected": 0.5}),
                 Arm(
                     "clean-half",
@@ -117,6 +117,8 @@ PAPER = Paper(
                         "towers.epochs": 1,
                         "network.epochs": 1,
                         "network.base_channels": 8,
+                        "em.rounds": 2,
+                        "em.noise_steps": 2,
                         "victim.width": 4,
                         "victim.epochs": 1,
                         "other.width": 2,

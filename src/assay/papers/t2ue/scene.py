@@ -38,8 +38,6 @@ from assay.trial import Trial
 
 LEAST_ROWS = 8
 """Rows that each class needs."""
-EM_ROUNDS, EM_NOISE_STEPS = 10, 5
-"""Alternations of error-minimising noise at most, and steps of the noise in each."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +68,13 @@ def read_scene(config: Learn, trial: Trial) -> Scene:
     """
     read = trial.once("pictures", read_table, config.data, config.image_size, LEAST_ROWS, seedless=True)
     pictures, names = from_plain(read["train"]), tuple(read["label_names"])
+    rows = np.arange(len(pictures))
+    if config.max_pictures is not None and config.max_pictures < len(pictures):
+        rows = trial.deal(len(pictures), config.max_pictures)[0]
     if read["test"] is not None:
-        rows, test = np.arange(len(pictures)), from_plain(read["test"])
+        test = from_plain(read["test"])
     else:
-        parts = divide(trial, pictures, np.arange(len(pictures)), config.test, fresh=False)
+        parts = divide(trial, pictures, rows, config.test, fresh=False)
         rows, test = parts[0], pictures.select(torch.from_numpy(parts[1]))
     own_pairs = config.pairs.captions is not None or config.provider.source is not None
     public = None
@@ -177,19 +178,12 @@ def noise_for(config: Learn, scene: Scene, trial: Trial) -> tuple[Tensor, dict[s
         return random_sign_noise(classes, shape, config.eps, stream)[pictures.labels], {}
     if config.protection == "random-sample":
         return random_sign_noise(len(pictures), shape, config.eps, stream), {}
-    if config.protection == "em-class":
+    if config.protection == "em":
+        images, labels = pictures.float(), pictures.labels
         found = error_minimising_noise(
-            pictures.float(),
-            pictures.labels,
-            classes,
-            config.eps,
-            True,
-            stream,
-            victim=config.victim,
-            rounds=EM_ROUNDS,
-            noise_steps=EM_NOISE_STEPS,
+            images, labels, classes, config.eps, stream, em=config.em, victim=config.victim
         )
-        return found[pictures.labels], {}
+        return found[labels] if config.em.class_wise else found, {}
     return text_noise(config, scene, trial)
 
 

@@ -21,8 +21,8 @@ class CaptionBank(nn.Module):
 
     Args:
         captions: the captions of each picture; one is drawn at each visit.
-        condition: embeds texts for the generator; by default the surrogate's text tower.
-        surrogate: embeds texts for the loss.
+        embed: embeds texts for the loss: the surrogate's text tower.
+        condition: embeds texts for the generator; by default `embed`.
 
     Raises:
         ValueError: there are no pictures, a picture has no caption, or a caption is empty.
@@ -35,7 +35,7 @@ class CaptionBank(nn.Module):
     counts: Tensor
 
     def __init__(
-        self, captions: Sequence[Sequence[str]], surrogate: Surrogate, condition: Texts | None = None
+        self, captions: Sequence[Sequence[str]], embed: Texts, condition: Texts | None = None
     ) -> None:
         super().__init__()
         if not captions:
@@ -47,7 +47,7 @@ class CaptionBank(nn.Module):
         distinct = list(dict.fromkeys(text for own in captions for text in own))
         number = {text: place for place, text in enumerate(distinct)}
         with torch.no_grad():
-            features = surrogate.encode_text(distinct).detach().clone()
+            features = embed(distinct).detach().clone()
             conditions = features if condition is None else condition(distinct).detach().clone()
         self.register_buffer("features", features)
         self.register_buffer("conditions", conditions.to(features.device))
@@ -128,7 +128,7 @@ class T2UETrainer:
                 floats in [0, 1], and as large as the generator's noise.
             captions: the captions of each row.
         """
-        bank = CaptionBank(captions, self.surrogate, self.condition)
+        bank = CaptionBank(captions, self.surrogate.encode_text, self.condition)
         loss = MinMinLoss(self.surrogate, bank, self.compute.precision if self.compute else "32-true")
         optimizer = torch.optim.AdamW(
             self.generator.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
@@ -168,28 +168,13 @@ def train_surrogate(
         learning_rate: of AdamW.
         compute: device and precision.
     """
-    bank = CaptionBank(captions, _Embedded(embed))
+    bank = CaptionBank(captions, embed)
     optimizer = torch.optim.AdamW(surrogate.parameters(), lr=learning_rate)
     history = fit(
         surrogate, batches, _ContrastiveLoss(bank), optimizer=optimizer, epochs=epochs, compute=compute
     )
     surrogate.eval().requires_grad_(False)
     return history
-
-
-class _Embedded:
-    """Frozen text embeddings in the place of a surrogate's text tower."""
-
-    logit_scale = torch.zeros(())
-
-    def __init__(self, embed: Texts) -> None:
-        self._embed = embed
-
-    def encode_image(self, pixels: Tensor) -> Tensor:
-        raise NotImplementedError("these are texts alone")
-
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        return self._embed(texts)
 
 
 class _ContrastiveLoss(nn.Module):
@@ -221,7 +206,7 @@ def excess_loss(
         batches: pairs (pictures, row numbers).
         captions: one caption of each row.
     """
-    bank = CaptionBank([[text] for text in captions], surrogate)
+    bank = CaptionBank([[text] for text in captions], surrogate.encode_text)
     total, rows_seen = 0.0, 0
     for pixels, rows in batches:
         numbers = bank.draw(rows)
