@@ -295,6 +295,10 @@ def test_two_processes_of_torchrun_equal_one_with_the_batches_together(tmp_path:
     assert found["examples"] == 40
     assert found["epoch"] == (4, toy.ROWS)
     assert "must belong to the model" in found["refused"]
+    whole, losses, rate = toy.tower(8, ON_CPU)
+    torch.testing.assert_close(found["sharded"], toy.weights(whole), rtol=0, atol=1e-5)
+    assert found["sharded_losses"] == pytest.approx(losses, abs=1e-5)
+    assert found["rate"] == rate == pytest.approx(0.05 * 0.1**2)
 
 
 def test_batches_of_a_generator_continue_where_training_stopped() -> None:

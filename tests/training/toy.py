@@ -24,6 +24,47 @@ def network(seed: int = 0) -> nn.Module:
         return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
 
 
+class Tower(nn.Module):
+    """Blocks between a first and a last layer, with a weight that no block has and a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            self.first = nn.Linear(3, 4)
+            self.blocks = nn.ModuleList([nn.Linear(4, 4) for _ in range(2)])
+            self.last = nn.Linear(4, 1)
+        self.scale = nn.Parameter(torch.ones(4))
+        self.register_buffer("shift", torch.full((4,), 0.1))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.first(inputs)
+        for block in self.blocks:
+            hidden = hidden + block(hidden).tanh()
+        return self.last(hidden * self.scale + self.shift)
+
+
+def tower(batch_size: int, compute: Compute) -> tuple[nn.Module, list[float], float]:
+    """Train a tower in two calls, of which the second goes on with the optimizer of the first."""
+    model, rows = Tower(), loader(batch_size)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    decay = torch.optim.lr_scheduler.StepLR(optimizer, 2)
+    losses: list[float] = []
+    for steps in (3, 2):
+        history = fit(
+            model,
+            rows,
+            loss,
+            optimizer=optimizer,
+            scheduler=decay,
+            steps=steps,
+            clip=0.5,
+            compute=compute,
+        )
+        losses += history.losses
+    return model, losses, optimizer.param_groups[0]["lr"]
+
+
 def sgd(model: nn.Module, momentum: float = 0.9) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=0.05, momentum=momentum)
 
@@ -56,6 +97,8 @@ def under_torchrun(path: str) -> None:
     rows = DataLoader(TensorDataset(*data()), batch_size=3)
     epoch = fit(other, rows, loss, optimizer=sgd(other), epochs=1, compute=compute)
 
+    sharded, sharded_losses, rate = tower(4, Compute(accelerator="cpu", devices=2, strategy="fsdp"))
+
     outside = torch.optim.SGD([*other.parameters(), nn.Parameter(torch.ones(1))], lr=0.1)
     try:
         fit(other, rows, loss, optimizer=outside, steps=1, compute=compute)
@@ -65,5 +108,7 @@ def under_torchrun(path: str) -> None:
 
     if torch.distributed.get_rank() == 0:
         found = {"weights": weights(model), "losses": history.losses, "examples": history.examples}
-        torch.save(found | {"epoch": (epoch.gradient_steps, epoch.examples), "refused": refused}, path)
+        found |= {"epoch": (epoch.gradient_steps, epoch.examples), "refused": refused}
+        found |= {"sharded": weights(sharded), "sharded_losses": sharded_losses, "rate": rate}
+        torch.save(found, path)
     torch.distributed.destroy_process_group()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -10,6 +11,7 @@ from assay.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Strategy = Literal["auto", "ddp", "ddp_spawn", "fsdp"]
@@ -29,6 +31,8 @@ class Compute:
 
     `ddp_spawn` starts the processes for the training alone, `ddp` and `fsdp` start the whole command once for
     each device, or run under `torchrun`. `auto` takes `ddp` under `torchrun` and `ddp_spawn` elsewhere.
+    With `fsdp` each device holds a part of the weights and of the optimizer's state; a whole copy stays in
+    the main memory of each process and gets the trained weights at the end.
     """
     precision: Precision = "32-true"
     """The number format of weights and activations."""
@@ -52,13 +56,15 @@ class Compute:
         from lightning_fabric import Fabric
         from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-        strategy = self.resolve_strategy()
+        strategy: Any = self.resolve_strategy()
         if strategy in ("ddp", "fsdp") and not _under_torchrun() and multiprocessing.parent_process():
             raise InputError(
                 f"compute.strategy {strategy!r} starts the whole command once for each device, which a "
                 "worker process cannot do. Use 'ddp_spawn', or start the command with torchrun."
             )
         try:
+            if strategy == "fsdp":
+                strategy = self._sharded()
             return Fabric(
                 accelerator=self.accelerator,
                 devices=self.devices,
@@ -67,6 +73,17 @@ class Compute:
             )
         except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"This machine cannot train with {self}: {error}") from error
+
+    def _sharded(self) -> ModelParallelStrategy:
+        import torch
+        from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
+
+        from assay.training.sharding import shard
+
+        processes = int(os.environ["WORLD_SIZE"]) if _under_torchrun() else self.devices
+        if processes == -1:
+            processes = torch.cuda.device_count() or 1
+        return ModelParallelStrategy(shard, data_parallel_size=processes, tensor_parallel_size=1)
 
     def resolve_strategy(self) -> Strategy:
         """Return the strategy that `auto` stands for here; with one device it stays `auto`."""

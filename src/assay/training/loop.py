@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -65,7 +66,8 @@ def fit(
         history = fit(model, train, loss, optimizer=optimizer, steps=500)
 
     The model trains in training mode; afterwards every module is back in the mode in which it was found. It
-    stays on the device on which it was trained, and so does `loss` when it is a module.
+    stays on the device on which it was trained, and so does `loss` when it is a module; with `fsdp` it stays
+    where it was, and has its new weights only after the last step.
 
     Several processes each train on their own part of a `DataLoader` or of what `batches` returns; any other
     iterable has to give each process its own part. The batch size is that of one process. The optimizer may
@@ -99,6 +101,11 @@ def fit(
     if compute.resolve_strategy() == "ddp_spawn":
         return _train_in_new_processes(fabric, model, optimizer, scheduler, plan)
     fabric.launch()
+    if compute.strategy == "fsdp":
+        from assay.training import sharding
+
+        with sharding.copied(model, optimizer, scheduler) as copies:
+            return _train(fabric, *copies, plan, setup=partial(sharding.set_up, fabric))
     return _train(fabric, model, optimizer, scheduler, plan)
 
 
@@ -132,9 +139,10 @@ def _train(
     optimizer: Optimizer,
     scheduler: LRScheduler | None,
     plan: _Plan,
+    setup: Callable[..., tuple[Any, Any]] | None = None,
 ) -> History:
     _check_optimizer(fabric, model, optimizer)
-    network, stepper = fabric.setup(model, optimizer)
+    network, stepper = (setup or fabric.setup)(model, optimizer)
     if isinstance(plan.loss, nn.Module):
         plan.loss.to(fabric.device)
     losses = _Losses(fabric)
