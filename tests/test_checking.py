@@ -56,6 +56,16 @@ def test_a_check_gives_verdicts_and_keeps_every_trial(store: Path, tmp_path: Pat
     assert len(lines(trace)) == 18, "a finished trial was run again"
 
 
+def test_units_whose_time_counts_run_one_by_one(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checking, "_is_timed", lambda paper, claim: True)
+    trace = tmp_path / "trace"
+    check("toy", store=store, workers=2, seeds=4, overrides={"trace": str(trace), "seconds": 0.1})
+    seeds = [line.split()[0] for line in trace.read_text().splitlines()]
+    assert sorted(map("".join, zip(*[iter(seeds)] * 3, strict=True))) == ["000", "111", "222", "333"]
+
+
 def test_more_seeds_run_only_what_is_missing(here: Executor, store: Path, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     overrides = {"trace": str(trace)}

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,7 @@ def check(slug: str, settings: Settings | None = None, **changes: Any) -> Checke
     entry = catalogue.entry(slug)
     _refuse_too_few(entry.paper, chosen)
     groups = list(_groups(entry, chosen))
-    with _executor(entry.paper, chosen) as executor:
+    with _executor(chosen) as executor:
         return _Check(entry, chosen, groups).run(executor)
 
 
@@ -196,11 +197,22 @@ class _Check:
                 self._keep(unit, done)
         total = len(units)
         self.settings.report(total - len(waiting), total)
-        for number, (unit, future) in enumerate(run_all(executor, run_unit, waiting), start=1):
+        rounds = (run_all(executor, run_unit, together) for together in self._rounds(waiting))
+        for number, (unit, future) in enumerate(chain.from_iterable(rounds), start=1):
             error = future.exception()
             outcome = future.result() if error is None else [_lost(unit, arm, error) for arm in unit.configs]
             self._keep(unit, {record.arm: record for record in outcome})
             self.settings.report(total - len(waiting) + number, total)
+
+    def _rounds(self, waiting: Sequence[Unit]) -> list[list[Unit]]:
+        """Part units into those that run at once, and after them, one by one, those whose time counts."""
+        timed = {
+            group.recipe
+            for group in self.groups
+            if any(_is_timed(self.paper, claim) for claim in group.claims)
+        }
+        together = [unit for unit in waiting if unit.recipe not in timed]
+        return [together, *([unit] for unit in waiting if unit.recipe in timed)]
 
     def _keep(self, unit: Unit, records: dict[str, TrialRecord]) -> None:
         refused = next((record for record in records.values() if record.refused), None)
@@ -366,16 +378,13 @@ class _Check:
         }
 
 
-def _executor(paper: Paper, settings: Settings) -> AbstractContextManager[Executor]:
+def _executor(settings: Settings) -> AbstractContextManager[Executor]:
     if settings.executor is not None:
         return nullcontext(settings.executor)  # the caller's own, which stays open
     if settings.ray is not None:
         cluster = settings.ray
         return RayExecutor(cluster.address, None, cluster.cores, cluster.gpus, cluster.resources)
-    alone = any(_is_timed(paper, claim) for claim in paper.tested)
-    return ProcessExecutor(
-        1 if alone else settings.workers or os.cpu_count() or 1, initializer=_prepare, ahead=True
-    )
+    return ProcessExecutor(settings.workers or os.cpu_count() or 1, initializer=_prepare, ahead=True)
 
 
 # --- in the worker ------------------------------------------------------------------------------

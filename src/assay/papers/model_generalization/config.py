@@ -1,0 +1,366 @@
+"""The options of the recipes."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from assay import files
+from assay.data import Table
+from assay.errors import InputError
+
+Source = Literal["replay", "model", "simulator"]
+ModelKind = Literal["auto", "bernoulli", "gaussian", "categorical-latent", "gaussian-latent"]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An environment with discrete actions. `--env NAME` is short for `--env.source NAME`."""
+
+    source: str | None = None
+    """Name in gymnasium (CartPole-v1, PanFlute-v0), or MODULE:FUNCTION of your own that returns an
+    environment; the module is also looked for in the current folder. By default the preset's."""
+    arguments: tuple[str, ...] | None = None
+    """Arguments of the environment, each NAME=VALUE, such as num_pipes=4."""
+    continuing: bool | None = None
+    """Whether the task never ends: scores are then rewards per step. The paper's environments know it."""
+
+    def __post_init__(self) -> None:
+        self.keywords()
+
+    def keywords(self) -> dict[str, int | float | bool | str]:
+        """Return the arguments as numbers, truth values and text."""
+        pairs = [argument.partition("=") for argument in self.arguments or ()]
+        for name, equals, _ in pairs:
+            if not (name.isidentifier() and equals):
+                raise InputError(f"{name!r} is no argument: write NAME=VALUE, such as num_pipes=4.")
+        return {name: _value(text) for name, _, text in pairs}
+
+    def or_else(self, usual: Environment) -> Environment:
+        """Return this environment or, where none is named, the usual one with the arguments given here."""
+        if self.source is not None:
+            return self
+        return Environment(usual.source, self.arguments or usual.arguments, self.continuing)
+
+    def fingerprint(self) -> str:
+        """Identify the environment: the version of gymnasium, and the code of a module of your own."""
+        name = self.source or ""
+        module = name.partition(":")[0] if ":" in name else None
+        return f"{name} {_installed('gymnasium')} {_code(module) if module else ''}"
+
+
+def _value(text: str) -> int | float | bool | str:
+    if text in ("True", "true", "False", "false"):
+        return text in ("True", "true")
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _installed(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _code(module: str) -> str:
+    """Return the hash of a module's file, which is in the current folder or on the path."""
+    here = Path(*module.split(".")).with_suffix(".py")
+    if not here.is_file():
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ImportError, ValueError):
+            spec = None
+        if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+            return "unknown"
+        here = Path(spec.origin)
+    return hashlib.sha256(here.read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """An npz file with one array a column. `--arrays FILE` is short for `--arrays.path FILE`."""
+
+    path: str | None = None
+    """File with the arrays obs, action, reward, next_obs and terminal, instead of a table."""
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the content."""
+        if self.path is None:
+            return "none"
+        path = files.user_path(self.path)
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
+
+
+@dataclass(frozen=True)
+class QLearning:
+    """The Q-learner, the same for every source of transitions."""
+
+    hidden: tuple[int, ...] = (64, 64)
+    """Units of each hidden layer."""
+    gamma: float = 0.9
+    """Discount; below 1 where the task never ends."""
+    double: bool = True
+    """Whether the online network chooses the action of the target (double DQN)."""
+    target_every: int = 100
+    """Updates (offline) or environment steps (online) between copies of the target network."""
+    batch_size: int = 16
+    """Observations that rollouts start from; replay draws this times rollout_length transitions."""
+    rollout_length: int = 10
+    """Steps of a rollout."""
+
+
+@dataclass(frozen=True)
+class WorldModel:
+    """The learned model."""
+
+    kind: ModelKind = "auto"
+    """What it predicts: next bits, next numbers, or a latent state. By default bits where observations are
+    bits, else numbers."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Units of each hidden layer of each of its networks."""
+    sampling: Literal["bernoulli", "threshold", "official_logit"] = "bernoulli"
+    """How next bits are drawn: by their probability, the likelier value, or as the authors' code does."""
+    learning_rate: float = 2e-3
+    """Of Adam."""
+    steps: int = 2500
+    """Gradient steps on a fixed table. Online there is one for each update of the Q-network."""
+    batch_size: int = 64
+    """Transitions a step on a fixed table."""
+    held_out: float = 0.15
+    """Share of a fixed table, its end, that chooses each network's weights among those of all its steps."""
+
+
+@dataclass(frozen=True)
+class Judging:
+    """How the greedy policy is scored: reward per step, or the return of an episode."""
+
+    every: int = 150
+    """Updates (offline) or environment steps (online) from one score to the next."""
+    episodes: int = 32
+    """Copies of the environment that it acts in."""
+    steps: int = 100
+    """Steps that it acts for."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The search for a learning rate and a temperature, the same for every arm, on tables of its own."""
+
+    learning_rates: tuple[float, ...] = (5e-4, 2e-3)
+    """Of the Q-network's Adam."""
+    temperatures: tuple[float, ...] = (0.1, 0.4)
+    """Of the softmax policy that acts and rolls out."""
+    tables: int = 2
+    """Tables (offline) or seeds (online) that each pair is tried on; no judged seed uses them."""
+
+
+@dataclass(frozen=True)
+class Offline:
+    """Options of `offline`."""
+
+    env: Environment = Environment()
+    """The environment. By default PanFlute with 4 pipes."""
+    source: Literal["replay", "model", "simulator", "random"] = "model"
+    """Where the learner's transitions come from; random is a policy that learns nothing."""
+    scrambled: bool = False
+    """Whether a fixed random permutation of all states hides their factors (for observations of bits)."""
+    collected: int = 400
+    """Transitions in the table, collected by a policy that acts uniformly at random."""
+    times: int = 1
+    """Multiplies the table."""
+    updates: int = 3000
+    """Gradient steps of the Q-network."""
+    ahead: int = 4
+    """Updates whose rollouts are drawn at once, with the policy of the first of them."""
+    q: QLearning = QLearning()
+    """The Q-learner."""
+    dynamics: WorldModel = WorldModel()
+    """The learned model."""
+    search: Grid = Grid()
+    """The search for a learning rate and a temperature."""
+    judging: Judging = Judging()
+    """How the greedy policy is scored."""
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "collected", "times", "updates", "ahead")
+        _check_parts(self.q, self.dynamics, self.judging, self.search)
+        if self.updates < 2 * self.judging.every:
+            raise InputError(
+                f"--updates {self.updates} gives less than two scores: raise it or lower --judging.every"
+                f" ({self.judging.every})."
+            )
+
+
+@dataclass(frozen=True)
+class Online:
+    """Options of `online`."""
+
+    env: Environment = Environment()
+    """The environment. By default ProcMaze of 4 by 4 cells."""
+    source: Source = "model"
+    """Where the learner's transitions come from."""
+    scrambled: bool = False
+    """Whether a fixed random permutation of all states hides their factors (for observations of bits)."""
+    steps: int = 20_000
+    """Environment steps."""
+    updates_per_step: int = 1
+    """Updates a step: 1 is the paper's high-data regime, 10 its low-data regime."""
+    learning_starts: int = 1000
+    """Steps before the first update."""
+    tuning: Literal["published", "search"] = "published"
+    """Learning rate and temperature: those of the authors' code for this environment, or from the search."""
+    search_steps: int = 5000
+    """Environment steps of each run of the search."""
+    q: QLearning = QLearning(hidden=(200, 200, 200), double=False, batch_size=32)
+    """The Q-learner."""
+    dynamics: WorldModel = WorldModel(hidden=(200, 200, 200), learning_rate=2e-4)
+    """The learned model."""
+    search: Grid = Grid()
+    """The grid of the search."""
+    judging: Judging = Judging(every=500)
+    """How the greedy policy is scored."""
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "steps", "updates_per_step", "search_steps")
+        _check_parts(self.q, self.dynamics, self.judging, self.search)
+
+
+@dataclass(frozen=True)
+class Learn:
+    """Options of `learn`."""
+
+    env: Environment = Environment()
+    """The environment. By default PanFlute with 4 pipes."""
+    source: Source = "model"
+    """Where the learner's transitions come from."""
+    steps: int = 10_000
+    """Environment steps."""
+    updates_per_step: int = 1
+    """Updates a step."""
+    learning_starts: int = 1000
+    """Steps before the first update."""
+    learning_rate: float = 1e-3
+    """Of the Q-network's Adam."""
+    temperature: float = 0.1
+    """Of the softmax policy that acts and rolls out."""
+    horizon: int = 10
+    """Steps after which the model's errors are measured, and all before."""
+    q: QLearning = QLearning(batch_size=32)
+    """The Q-learner."""
+    dynamics: WorldModel = WorldModel(learning_rate=1e-3)
+    """The learned model."""
+    judging: Judging = Judging(every=500)
+    """How the greedy policy is scored."""
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "steps", "updates_per_step", "horizon")
+        _check_parts(self.q, self.dynamics, self.judging)
+        _check_learning(self.learning_rate, self.temperature)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Options of `fit`."""
+
+    data: Table = Table("parquet:transitions.parquet")
+    """Transitions: obs and next_obs (lists of numbers), action, reward, terminal and, if there are any,
+    truncated."""
+    arrays: Arrays = Arrays()
+    """An npz file instead of a table."""
+    env: Environment = Environment()
+    """The environment that the Q-network is scored in; by default it is not scored."""
+    source: Literal["replay", "model"] = "model"
+    """Where the learner's transitions come from: the table, or a model learned on it."""
+    held_out: float = 0.1
+    """Share of the table, its end, that the model is measured on and nothing learns from."""
+    updates: int = 4000
+    """Gradient steps of the Q-network."""
+    learning_rate: float = 1e-3
+    """Of the Q-network's Adam."""
+    temperature: float = 0.1
+    """Of the softmax policy that rolls out."""
+    horizon: int = 10
+    """Steps after which the model's errors are measured, and all before."""
+    q: QLearning = QLearning()
+    """The Q-learner."""
+    dynamics: WorldModel = WorldModel()
+    """The learned model."""
+    judging: Judging = Judging(every=200)
+    """How the greedy policy is scored."""
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "updates", "horizon")
+        _check_parts(self.q, self.dynamics, self.judging)
+        _check_learning(self.learning_rate, self.temperature)
+        if not 0 < self.held_out < 1:
+            raise InputError(f"--held-out is {self.held_out}: give a share above 0 and below 1.")
+
+
+@dataclass(frozen=True)
+class Theorem:
+    """Options of `theorem`."""
+
+    structure: Literal["factored", "none"] = "factored"
+    """The class of models: each next bit is a function of one bit and the action, or any next state."""
+    keeps: Literal["models", "values"] = "models"
+    """What the data must agree with: a model, or the Bellman equation of its optimal values."""
+    bits: int = 2
+    """Bits of a state."""
+    num_actions: int = 2
+    """Actions."""
+    gamma: float = 0.9
+    """Discount."""
+    draws: int = 30
+    """Data sets of each size, each from another model of the factored class."""
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "bits", "num_actions", "draws")
+        if not 0 <= self.gamma < 1:
+            raise InputError(f"--gamma is {self.gamma}: give 0 to below 1, since the tasks never end.")
+
+
+def _at_least_one(config: object, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < 1:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}: give at least 1.")
+
+
+def _check_parts(q: QLearning, dynamics: WorldModel, judging: Judging, search: Grid | None = None) -> None:
+    parts: list[tuple[str, float]] = [
+        ("q.target-every", q.target_every),
+        ("q.batch-size", q.batch_size),
+        ("q.rollout-length", q.rollout_length),
+        ("judging.every", judging.every),
+        ("judging.episodes", judging.episodes),
+        ("judging.steps", judging.steps),
+    ]
+    if search is not None:
+        parts.append(("search.tables", search.tables))
+        if not search.learning_rates or not search.temperatures:
+            raise InputError("--search needs at least one learning rate and one temperature.")
+        for rate in search.learning_rates:
+            for temperature in search.temperatures:
+                _check_learning(rate, temperature)
+    if not 0 <= dynamics.held_out < 1:
+        raise InputError(f"--dynamics.held-out is {dynamics.held_out}: give a share, 0 to below 1.")
+    for name, value in parts:
+        if value < 1:
+            raise InputError(f"--{name} is {value}: give at least 1.")
+    if not 0 <= q.gamma <= 1:
+        raise InputError(f"--q.gamma is {q.gamma}: give 0 to 1.")
+
+
+def _check_learning(learning_rate: float, temperature: float) -> None:
+    if not learning_rate > 0:
+        raise InputError(f"the learning rate is {learning_rate}: give a number above 0.")
+    if not temperature > 0:
+        raise InputError(f"the temperature is {temperature}: give a number above 0.")
