@@ -1,0 +1,279 @@
+"""The options of EdNet's recipes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from assay import files
+from assay.data import Table
+from assay.errors import InputError
+
+Model = Literal["mean", "irt", "pfa", "bkt", "dkt", "dkvmn", "sakt", "saint", "oracle"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or folder of the user's own, or none. `--root PATH` is short for `--root.source PATH`."""
+
+    source: str | None = None
+    """The path; none: not given."""
+
+    @property
+    def given(self) -> bool:
+        """Whether there is a path."""
+        return self.source is not None
+
+    def require(self, option: str) -> Path:
+        """Return the path.
+
+        Raises:
+            InputError: none was given, or there is nothing.
+        """
+        if self.source is None:
+            raise InputError(f"--{option} is missing: give its path.")
+        path = files.user_path(self.source)
+        if not path.exists():
+            raise InputError(f"--{option}: there is no file or folder {path}.")
+        return path
+
+    def fingerprint(self) -> str:
+        """Identify what is there by names, sizes and times: EdNet's files are too many to be read for it."""
+        if self.source is None:
+            return "none"
+        path = self.require("root")
+        if path.is_file() or not (path / "manifest.json").is_file():
+            found = [path] if path.is_file() else sorted(path.rglob("*.csv"))[:1000]
+            listing = [(each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in found]
+            return hashlib.sha256(repr(listing).encode()).hexdigest()
+        return hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column of `--data` is what. Unless given, they are found by their usual names."""
+
+    user: str | None = None
+    """The learner."""
+    time: str | None = None
+    """When, as a moment or a number that rises."""
+    item: str | None = None
+    """The question."""
+    correct: str | None = None
+    """1 right, 0 wrong; a list of them where a row is a learner."""
+    skill: str | None = None
+    """The skill, a list of skills, or several parted by `;`; a list over steps where a row is a learner."""
+    elapsed: str | None = None
+    """Milliseconds spent on the question."""
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Simulated learners, with prerequisites and forgetting."""
+
+    learners: int = 1000
+    """How many."""
+    skills: int = 16
+    """Skills; each but the first builds on one or two earlier ones."""
+    questions: int = 160
+    """Questions."""
+    second_skill: float = 0.4
+    """Chance that a question also needs a given prerequisite of its skill."""
+    most_skills: int = 3
+    """Skills of a question, at most."""
+    shortest: int = 20
+    """Answers of a learner, at least."""
+    longest: int = 60
+    """Answers of a learner, at most."""
+    learning: float = 0.25
+    """Strength that an answer adds, in logits before prerequisites and saturation."""
+    forgetting: float = 0.02
+    """Share of the strength gained that is lost in an hour without practice."""
+    ability: float = 0.5
+    """Standard deviation of what a learner brings to all skills, in logits."""
+    guess: float = 0.15
+    """Chance to be right without knowing."""
+    slip: float = 0.05
+    """Chance to be wrong in spite of knowing."""
+    explanation: float = 0.0
+    """Strength that reading an explanation adds at once, in logits; 0: none are read."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Size of a network."""
+
+    width: int = 32
+    """Numbers of an embedding and a state."""
+    layers: int = 1
+    """Attention blocks of SAKT, and of SAINT's encoder and decoder each."""
+    heads: int = 4
+    """Attention heads of SAKT and SAINT."""
+    slots: int = 20
+    """Slots of DKVMN's memory."""
+    seq_len: int = 100
+    """Steps that a network sees at once; longer histories go through overlapping windows."""
+    times: bool = False
+    """SAINT also sees elapsed and lag times (SAINT+)."""
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How a network is trained."""
+
+    epochs: int = 30
+    """Passes over the training learners, at most."""
+    patience: int = 3
+    """Passes without a better validation AUC before training stops."""
+    batch_size: int = 32
+    """Windows a gradient step."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Options of `train`."""
+
+    data: Table = Table("hub:mgor/EDNet/kt1")
+    """Own answers, one row an answer or one row a learner with lists; or parquet:FOLDER that ingest wrote."""
+    columns: Columns = Columns()
+    """Which column is what."""
+    root: Place = Place()
+    """EdNet as published, a folder or a zip of students' files, in place of the data."""
+    contents: Place = Place()
+    """EdNet's contents tables, for the root or for a log that ingest wrote."""
+    learners: Literal["data", "simulated"] = "data"
+    """Where learners come from, unless there is a root."""
+    simulated: Simulated = Simulated()
+    """The learners that are simulated."""
+    model: Model = "dkt"
+    """What is trained; oracle: the true chances of simulated learners."""
+    blind: bool = False
+    """Hide all answers from the network, which then knows which questions came and no more."""
+    shares: tuple[float, ...] = (1.0,)
+    """Shares of the training learners, each trained on by itself; `run` trains on the last alone."""
+    test: float = 0.2
+    """Share of the learners that measure, unless the data has a test split of its own."""
+    validation: float = 0.1
+    """Share of the learners that choose candidates and end training."""
+    max_learners: int | None = None
+    """Learners dealt out to each seed from a larger table. All by default."""
+    min_steps: int = 3
+    """Learners with fewer answers are left out."""
+    candidates: int = 3
+    """Settings tried for each model and each share, the best on validation learners."""
+    architecture: Architecture = Architecture()
+    """Size of a network."""
+    optimisation: Optimisation = Optimisation()
+    """Training of a network."""
+
+
+@dataclass(frozen=True)
+class Actions:
+    """Options of `actions`."""
+
+    root: Place = Place()
+    """A folder that ingest wrote, of level 3 or 4. Unless given, learners who read are simulated."""
+    contents: Place = Place()
+    """EdNet's contents tables, for the root."""
+    simulated: Simulated = Simulated(learners=800, explanation=1.2)
+    """The learners that are simulated."""
+    reading: Literal["seen", "dropped", "shuffled"] = "seen"
+    """What the network is given of explanations and lectures."""
+    test: float = 0.25
+    """Share of the learners that measure."""
+    validation: float = 0.1
+    """Share of the learners that choose candidates and end training."""
+    max_learners: int | None = None
+    """Learners dealt out to each seed from a larger log. All by default."""
+    candidates: int = 2
+    """Settings tried, the best on validation learners."""
+    architecture: Architecture = Architecture()
+    """Size of the network."""
+    optimisation: Optimisation = Optimisation()
+    """Training of the network."""
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Options of `leak`."""
+
+    simulated: Simulated = Simulated(learners=400, second_skill=0.7, longest=40)
+    """The learners that are simulated; most questions have several skills."""
+    form: Literal["questions", "expanded", "masked"] = "questions"
+    """One step a question; one step a skill; or one step a skill, predicted before the question began."""
+    test: float = 0.25
+    """Share of the learners that measure."""
+    validation: float = 0.1
+    """Share of the learners that choose candidates and end training."""
+    candidates: int = 2
+    """Settings tried, the best on validation learners."""
+    architecture: Architecture = Architecture()
+    """Size of the network."""
+    optimisation: Optimisation = Optimisation()
+    """Training of the network."""
+
+
+@dataclass(frozen=True)
+class Roundtrip:
+    """Options of `roundtrip`."""
+
+    students: int = 2000
+    """Students of the small EdNet whose files are read and projected."""
+    more_students: int = 6000
+    """Students of the second, larger log on which memory is measured again."""
+    reader: Literal["streaming", "pandas"] = "streaming"
+    """What reads the files: this reader, or pandas file by file."""
+    last_counts: bool = True
+    """A changed answer replaces the earlier one, as EdNet's authors say."""
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """Options of `ingest`."""
+
+    root: Place = Place()
+    """KT1 to KT4 as published: a folder or a zip of u1.csv, u2.csv, ..."""
+    contents: Place = Place()
+    """Folder of the contents tables: questions.csv and, where there are, lectures.csv and others."""
+    level: int | None = None
+    """1 to 4. Unless given, read off the columns."""
+    shard_rows: int = 5_000_000
+    """Rows of a Parquet file, about."""
+    largest_member: int = 64_000_000
+    """Bytes that one student's file may hold, unpacked."""
+    resume_in: Place = Place()
+    """Folder that keeps finished shards, so that the same command goes on after an interruption."""
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Options of `stats`."""
+
+    root: Place = Place()
+    """A folder that ingest or project wrote."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """Options of `project`."""
+
+    root: Place = Place()
+    """A folder that ingest wrote."""
+    contents: Place = Place()
+    """Folder of the contents tables; level 1 is marked by it."""
+    to: int = 1
+    """The level wanted, at most that of the log."""
+    divided: bool = True
+    """Give each question of a bundle its share of the time, instead of all of it."""
+
+
+@dataclass(frozen=True)
+class Detect:
+    """Options of `detect`."""
+
+    data: Table = Table("hub:mgor/EDNet/kt1")
+    """Own answers, one row an answer or one row a learner with lists."""
+    columns: Columns = Columns()
+    """Which column is what."""

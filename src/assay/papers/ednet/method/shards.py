@@ -1,0 +1,318 @@
+"""Parquet shards with an index and a manifest: written whole or not at all, and one student is one slice.
+
+FOLDER/data/actions-00000-of-00002.parquet     rows of whole students, in the order in which they were read
+FOLDER/meta/index.parquet                      uid, shard, offset, length
+FOLDER/manifest.json                           counts, names of codes, hashes, the reader's version
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from assay import files
+from assay.errors import InputError
+
+READER_VERSION = 1
+ROW_GROUP = 131_072
+"""Rows that are held before they are written, and the least that is read for one student."""
+LICENCE = (
+    "EdNet is licensed CC BY-NC 4.0: for research, not for commercial use. Do not try to find out who a"
+    " student is, and do not join the logs with other data about persons."
+)
+RISING = ("uid", "timestamp", "solving_id", "elapsed_time", "cursor_time")
+"""Columns of many values, stored by their differences; the others by a dictionary."""
+MANIFEST = "manifest.json"
+PROGRESS = "progress.json"
+INDEX = pa.schema(
+    [("uid", pa.int64()), ("shard", pa.int32()), ("offset", pa.int64()), ("length", pa.int64())]
+)
+
+
+class UserSet:
+    """A set of student numbers in a bit each, by pages."""
+
+    def __init__(self) -> None:
+        self._pages: dict[int, bytearray] = {}
+
+    def add(self, uid: int) -> bool:
+        """Add a number; return whether it is new."""
+        page = self._pages.setdefault(uid >> 16, bytearray(8192))
+        byte, bit = (uid & 0xFFFF) >> 3, 1 << (uid & 7)
+        if page[byte] & bit:
+            return False
+        page[byte] |= bit
+        return True
+
+
+class ShardWriter:
+    """Appends students and cuts shards. What was finished before an interruption is kept and not done again.
+
+    Args:
+        folder: where the shards go; `finish` makes it whole.
+        schema: of the rows.
+        task: what is written (source, level, settings); a folder that was begun for another is refused.
+        shard_rows: a shard is closed by the first student that brings it to so many rows.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, task: Mapping[str, Any], shard_rows: int) -> None:
+        self.folder, self.schema, self.task, self.shard_rows = folder, schema, dict(task), shard_rows
+        if (folder / MANIFEST).exists():
+            raise InputError(f"{folder} holds a finished log already. Choose another folder or remove it.")
+        self._begin()
+        self._writer: pq.ParquetWriter | None = None
+        self._buffer: list[pa.Table] = []
+        self._buffered = self._rows = 0
+        self._index: list[np.ndarray] = []
+
+    def _begin(self) -> None:
+        """Make the folder, or find out what an interrupted run has finished."""
+        self.state: dict[str, Any] = {}
+        self.shards: list[dict[str, Any]] = []
+        self.done = UserSet()
+        for part in ("data", "meta"):
+            (self.folder / part).mkdir(parents=True, exist_ok=True)
+        path = self.folder / PROGRESS
+        if path.exists():
+            progress = files.read_json(path)
+            if progress.get("task") != self.task:
+                raise InputError(
+                    f"{self.folder} was begun for something else"
+                    f" ({_difference(progress.get('task'), self.task)})."
+                    " Give the same options to go on, or another folder."
+                )
+            self.shards, self.state = progress["shards"], progress["state"]
+            for number in range(len(self.shards)):
+                for uid in pq.read_table(self._index_path(number), columns=["uid"])["uid"].to_pylist():
+                    self.done.add(uid)
+        for partial in (self.folder / "data").glob(".*.partial"):
+            partial.unlink()
+
+    def append(self, table: pa.Table, uids: np.ndarray, lengths: np.ndarray) -> bool:
+        """Write the rows of whole students, in this order; return whether a shard was closed."""
+        offsets = self._rows + np.cumsum(lengths) - lengths
+        shard = np.full(len(uids), len(self.shards))
+        self._index.append(np.stack([uids, shard, offsets, lengths], axis=1))
+        self._buffer.append(table)
+        self._buffered += len(table)
+        self._rows += len(table)
+        if self._buffered >= ROW_GROUP:
+            self._flush()
+        return self._rows >= self.shard_rows
+
+    def close_shard(self, state: Mapping[str, Any]) -> None:
+        """Make the open shard whole, and remember it together with `state`."""
+        if not self._index:
+            return
+        self._flush()
+        if self._writer is None:
+            self._open()
+        assert self._writer is not None
+        self._writer.close()
+        self._writer = None
+        number = len(self.shards)
+        index = np.concatenate(self._index)
+        pq.write_table(pa.table(list(index.T), schema=INDEX), self._index_path(number))
+        self._partial(number).replace(self._shard(number))
+        self.shards.append({"rows": int(self._rows), "students": len(index)})
+        self.state = dict(state)
+        progress = {"task": self.task, "shards": self.shards, "state": self.state}
+        files.write_json(self.folder / PROGRESS, progress)
+        self._index, self._rows = [], 0
+
+    def finish(self, manifest: Mapping[str, Any]) -> None:
+        """Name the shards by their number, join their indices, and write the manifest: now it is whole."""
+        total = len(self.shards)
+        described = []
+        for number, shard in enumerate(self.shards):
+            name = f"actions-{number:05d}-of-{total:05d}.parquet"
+            target = self.folder / "data" / name
+            if self._shard(number).exists():
+                self._shard(number).replace(target)
+            described.append({"file": name, **shard, "sha256": _hash(target)})
+        with pq.ParquetWriter(self.folder / "meta" / ".index.partial", INDEX, compression="zstd") as writer:
+            for number in range(total):
+                writer.write_table(pq.read_table(self._index_path(number)))
+        (self.folder / "meta" / ".index.partial").replace(self.folder / "meta" / "index.parquet")
+        files.write_json(self.folder / MANIFEST, {**manifest, "shards": described})
+        for number in range(total):
+            self._index_path(number).unlink()
+        (self.folder / PROGRESS).unlink(missing_ok=True)
+
+    def abandon(self) -> None:
+        """Close what is open, without keeping it."""
+        if self._writer is not None:
+            self._writer.close()
+            self._partial(len(self.shards)).unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        if self._buffer:
+            if self._writer is None:
+                self._open()
+            assert self._writer is not None
+            self._writer.write_table(pa.concat_tables(self._buffer), row_group_size=ROW_GROUP)
+            self._buffer, self._buffered = [], 0
+            pa.default_memory_pool().release_unused()
+
+    def _open(self) -> None:
+        plain = [field.name for field in self.schema if field.name in RISING]
+        self._writer = pq.ParquetWriter(
+            self._partial(len(self.shards)),
+            self.schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=[name for name in self.schema.names if name not in plain],
+            column_encoding=dict.fromkeys(plain, "DELTA_BINARY_PACKED"),
+        )
+
+    def _partial(self, number: int) -> Path:
+        return self.folder / "data" / f".{number:05d}.partial"
+
+    def _shard(self, number: int) -> Path:
+        return self.folder / "data" / f"actions-{number:05d}.parquet"
+
+    def _index_path(self, number: int) -> Path:
+        return self.folder / "meta" / f"index-{number:05d}.parquet"
+
+
+class EdNetLog:
+    """A log that was ingested: students one by one, or shard by shard.
+
+    Raises:
+        InputError: the folder holds no finished log, or one of a newer reader.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).expanduser()
+        path = self.folder / MANIFEST
+        if not path.is_file():
+            unfinished = (self.folder / PROGRESS).exists()
+            raise InputError(
+                f"{self.folder} holds no {MANIFEST}: "
+                + (
+                    "the ingest was interrupted; start it again to go on."
+                    if unfinished
+                    else "ingest writes one."
+                )
+            )
+        self.manifest: dict[str, Any] = files.read_json(path)
+        version = self.manifest.get("reader_version")
+        if not isinstance(version, int) or version > READER_VERSION:
+            raise InputError(f"{path} was written by reader {version}; this is reader {READER_VERSION}.")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> EdNetLog:
+        """Open a folder: what `assay.load` calls."""
+        return cls(folder)
+
+    def save(self, folder: Path) -> None:
+        """Copy the log; files are linked where the disk allows it."""
+        for path in sorted(self.folder.rglob("*")):
+            target = folder / path.relative_to(self.folder)
+            if path.is_dir():
+                target.mkdir(parents=True, exist_ok=True)
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(path, target)
+            except OSError:
+                shutil.copyfile(path, target)
+
+    @property
+    def level(self) -> int:
+        """1 to 4."""
+        return int(self.manifest["level"])
+
+    def __len__(self) -> int:
+        return int(self.manifest["rows"])
+
+    @cached_property
+    def index(self) -> pa.Table:
+        """uid, shard, offset and length of every student."""
+        return pq.read_table(self.folder / "meta" / "index.parquet")
+
+    @property
+    def users(self) -> np.ndarray:
+        """The students, in stored order: int64."""
+        uids: np.ndarray = self.index["uid"].to_numpy()
+        return uids
+
+    def names(self, column: str) -> list[str]:
+        """Return the names behind the codes of `action`, `source` or `platform`."""
+        return list(self.manifest["names"][column])
+
+    def user(self, uid: int) -> pa.Table:
+        """Return the rows of one student, reading only the row groups that hold them.
+
+        Raises:
+            InputError: there is no such student.
+        """
+        row = pc.index(self.index["uid"], uid).as_py()
+        if row < 0:
+            raise InputError(f"There is no student {uid} in {self.folder}.")
+        _, shard, offset, length = (self.index[name][row].as_py() for name in INDEX.names)
+        file = pq.ParquetFile(self._path(shard))
+        ends = np.cumsum([file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)])
+        first = int(np.searchsorted(ends, offset, side="right"))
+        last = int(np.searchsorted(ends, max(offset + length - 1, offset), side="right"))
+        groups = [n for n in range(first, last + 1) if n < file.num_row_groups]
+        skipped = int(ends[first - 1]) if first else 0
+        return file.read_row_groups(groups).slice(offset - skipped, length)
+
+    def shards(self) -> Iterator[tuple[pa.Table, np.ndarray, np.ndarray]]:
+        """Yield the rows, the students and their lengths, by pieces of a shard that hold whole students."""
+        index = {name: self.index[name].to_numpy() for name in INDEX.names}
+        for shard in range(len(self.manifest["shards"])):
+            mine = index["shard"] == shard
+            uids, lengths = index["uid"][mine], index["length"][mine]
+            waiting: list[pa.Table] = []
+            first = ready = 0
+            ends = np.cumsum(lengths)
+            for batch in pq.ParquetFile(self._path(shard)).iter_batches(ROW_GROUP):
+                waiting.append(pa.Table.from_batches([batch]))
+                ready += len(batch)
+                start = int(ends[first - 1]) if first else 0
+                last = int(np.searchsorted(ends, ready, side="right"))
+                if last > first:
+                    rows = pa.concat_tables(waiting)
+                    length = int(ends[last - 1]) - start
+                    yield rows.slice(0, length), uids[first:last], lengths[first:last]
+                    waiting, first = [rows.slice(length)], last
+
+    def table(self) -> pa.Table:
+        """Return all rows at once; mind the memory."""
+        parts = [rows for rows, _, _ in self.shards()]
+        return pa.concat_tables(parts).combine_chunks()
+
+    def verify(self) -> list[str]:
+        """Return the shards whose content is not what the manifest says."""
+        return [
+            shard["file"]
+            for shard in self.manifest["shards"]
+            if _hash(self.folder / "data" / shard["file"]) != shard["sha256"]
+        ]
+
+    def _path(self, shard: int) -> Path:
+        return files.inside(self.folder / "data", self.manifest["shards"][shard]["file"])
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _difference(old: Any, new: Mapping[str, Any]) -> str:
+    old = old if isinstance(old, dict) else {}
+    changed = [f"{name}: {old.get(name)!r}, now {new[name]!r}" for name in new if old.get(name) != new[name]]
+    return "; ".join(changed) or json.dumps(old)

@@ -1,0 +1,313 @@
+"""The options of EFT."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Literal, TypeVar
+
+from assay import files
+from assay.data import Table
+from assay.errors import InputError
+from assay.models import ModelSource, OwnModel
+
+Role = TypeVar("Role")
+TABLES = ("hub:", "csv:", "json:", "parquet:")
+
+
+@dataclass(frozen=True)
+class Given(Generic[Role]):
+    """The user's model for one of the parts (`Role` says which), or none."""
+
+    source: str | None = None
+    """folder:DIR or hub:NAME[@REVISION]; several with commas between, where several may be; a folder may also
+    hold a PEFT adapter. None: one is trained here."""
+
+    def __post_init__(self) -> None:
+        for source in self.sources:
+            if ModelSource(source).kind == "server":
+                raise InputError(
+                    f"{source} is behind a server, and this needs the model's logits: give its weights."
+                )
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources, one by one."""
+        return tuple(part.strip() for part in self.source.split(",")) if self.source else ()
+
+    def fingerprint(self) -> str:
+        """Identify the models by their content."""
+        return " ".join(map(content_of, self.sources)) or "made here"
+
+
+def adapter_folder(source: str) -> Path | None:
+    """Return the folder of a source that holds a PEFT adapter, None for any other source."""
+    known = ModelSource(source)
+    folder = files.user_path(known.name)
+    return folder if known.kind == "folder" and (folder / "adapter_config.json").is_file() else None
+
+
+def content_of(source: str) -> str:
+    """Identify one model or adapter by its content."""
+    folder = adapter_folder(source)
+    if folder is None:
+        return ModelSource(source).fingerprint()
+    state = hashlib.sha256()
+    for path in sorted(folder.glob("adapter_*")):
+        state.update(path.name.encode() + path.read_bytes())
+    return f"adapter:{state.hexdigest()[:32]}"
+
+
+@dataclass(frozen=True)
+class PromptFile:
+    """Prompts, or none."""
+
+    source: str | None = None
+    """A text file with one prompt a line, JSON lines (also .gz), or a table: hub:NAME[/CONFIG][#SPLIT],
+    csv:FILE, json:FILE, parquet:FILE. Rows have prompt, text, question or title, or are those of hh-rlhf
+    (chosen, rejected), ELI5 (title, selftext) or HumanEval (prompt, canonical_solution)."""
+
+    def table(self) -> Table | None:
+        """Return the table that the source names, if it is not the path of a file."""
+        return Table(self.source) if self.source and self.source.startswith(TABLES) else None
+
+    def fingerprint(self) -> str:
+        """Identify the content."""
+        if self.source is None:
+            return "made here"
+        table = self.table()
+        if table is not None:
+            return table.fingerprint()
+        path = files.user_path(self.source)
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
+
+
+@dataclass(frozen=True)
+class FactTable:
+    """A table of names and the class that each belongs to, or the cities of the time zone database."""
+
+    source: str | None = None
+    """csv:FILE, json:FILE, parquet:FILE or hub:NAME with a text (the name) and a label (its class, in few
+    words). None: the cities of zoneinfo and their regions."""
+    number: int | None = 160
+    """Facts dealt to each seed; None for all."""
+
+    def table(self) -> Table | None:
+        """Return the user's table, if there is one."""
+        return Table(self.source) if self.source else None
+
+    def fingerprint(self) -> str:
+        """Identify the content."""
+        table = self.table()
+        return "zoneinfo" if table is None else table.fingerprint()
+
+
+@dataclass(frozen=True)
+class Family:
+    """The small and the large Llama that are trained where no models are given."""
+
+    vocabulary: int = 512
+    """Tokens of their byte-pair encoding."""
+    context: int = 64
+    """The most tokens of a text."""
+    small_width: int = 32
+    """Numbers in a hidden state of the small model."""
+    large_width: int = 96
+    """Numbers in a hidden state of the large model."""
+    layers: int = 2
+    """Blocks of either."""
+    heads: int = 4
+    """Attention heads of either."""
+    steps: int = 750
+    """Gradient steps of pre-training, for either size on the same rows in the same order."""
+    batch_size: int = 16
+    """Rows a gradient step."""
+    learning_rate: float = 4e-3
+    """Of AdamW in pre-training, at the peak of a one-cycle schedule."""
+    fact_share: float = 0.5
+    """Share of the pre-training rows that tell facts; the others are texts."""
+    tuning_steps: int = 120
+    """Gradient steps of fine-tuning with each learning rate, for either size. Of all that is looked at on the
+    way, what tells validation rows best is kept."""
+    tuning_learning_rates: tuple[float, ...] = (5e-4, 2e-3)
+    """Candidates for AdamW in fine-tuning, at the start of a linear decay; alike for either size."""
+    looks: int = 10
+    """How often validation rows are looked at with each learning rate."""
+
+
+@dataclass(frozen=True)
+class Emulate:
+    """Options of `emulate`."""
+
+    base: Given[Literal["base"]] = Given()
+    """The large model without fine-tuning: folder:DIR or hub:NAME."""
+    tuned: Given[Literal["tuned"]] = Given()
+    """The small fine-tuned model, or several with commas between; a folder may hold a PEFT adapter."""
+    reference: Given[Literal["reference"]] = Given()
+    """The small model before fine-tuning: one for all, or as many as tuned ones, with commas between."""
+    upper: Given[Literal["upper"]] = Given()
+    """The large fine-tuned model, if you have it: the most that can be recovered. Used with --judge."""
+    prompts: PromptFile = PromptFile()
+    """What to reply to: a file with one prompt a line, JSON lines, or a table."""
+    max_prompts: int | None = None
+    """The most prompts that are taken, from the start. All by default."""
+    weights: tuple[float, ...] = (1.0,)
+    """How much of each tuned model's behaviour is taken; 1 is the paper's rule."""
+    amplify: float = 1.0
+    """How much of what the large model knows beyond the small one is taken; above 1 amplifies it."""
+    delta_top_p: float | None = None
+    """Take that only for the likeliest tokens of the small tuned model with this probability, as 0.95."""
+    reference_floor: float | None = None
+    """No log-probability of a reference counts as lower than this (nats). No floor by default."""
+    temperature: float = 1.0
+    """0 takes the likeliest token."""
+    top_k: int = 0
+    """Draw among so many likeliest tokens; 0 for all."""
+    top_p: float = 1.0
+    """Draw among the likeliest tokens that together have this probability."""
+    max_new_tokens: int = 64
+    """The most tokens of a reply."""
+    block_size: int = 4
+    """Tokens that the small tuned model drafts before the large one reads them all; 0 for none."""
+    batch_size: int = 8
+    """Prompts that go through the models at once."""
+    base_template: str = "{prompt}"
+    """What the base and the references are given; `chat` for the tokenizer's chat template."""
+    tuned_template: str = "{prompt}"
+    """What the tuned models are given; `chat` for the tokenizer's chat template."""
+    extra_tokens: Literal["refuse", "mask"] = "refuse"
+    """What to do with tokens that only some of the tokenizers have."""
+    allow_negative: bool = False
+    """Allow weights below 0, which undo what fine-tuning did, safety training too."""
+    dtype: Literal["float32", "bfloat16", "auto"] = "auto"
+    """Number format of given models; auto: as stored on a GPU, float32 on the CPU."""
+    judge: OwnModel = OwnModel()
+    """A model that scores replies from 1 to 10: folder:DIR, hub:NAME or http://HOST/v1#MODEL."""
+    rubrics: tuple[str, ...] = ("helpfulness", "factuality", "harmlessness")
+    """What it scores."""
+    sandbox: str | None = None
+    """A command that runs a HumanEval program given on its standard input inside a sandbox of yours, and
+    succeeds if the program does. Without it nothing is executed, and solutions are only scored as text."""
+    data: Table = Table("bundled:docstrings")
+    """Texts with a class for each, for the models that are trained where none are given: the last class is
+    what the tuned models are tuned to."""
+    max_texts: int | None = 700
+    """Texts of that class that are used."""
+    fact_table: FactTable = FactTable()
+    """Facts that the models trained here are told, beside the texts."""
+    family: Family = Family()
+    """The models that are trained where none are given."""
+
+
+@dataclass(frozen=True)
+class Adapt:
+    """Options of `adapt`."""
+
+    data: Table = Table("bundled:docstrings")
+    """Texts with a class for each: the last class is the domain to adapt to, the last but one is left to
+    `interpolate`, the others are what the base models are trained on. With models of your own: texts of the
+    domain, which all measure."""
+    base: Given[Literal["base"]] = Given()
+    """The large model without fine-tuning: folder:DIR or hub:NAME. By default all models are trained here."""
+    tuned: Given[Literal["tuned"]] = Given()
+    """The small fine-tuned model."""
+    reference: Given[Literal["reference"]] = Given()
+    """The small model before fine-tuning."""
+    upper: Given[Literal["upper"]] = Given()
+    """The large fine-tuned model, the most that can be recovered."""
+    dtype: Literal["float32", "bfloat16", "auto"] = "auto"
+    """Number format of given models; auto: as stored on a GPU, float32 on the CPU."""
+    max_tokens: int = 1024
+    """Tokens of a text of your own; what comes after is left out."""
+    max_texts: int | None = 700
+    """Texts of the domain dealt out to each seed, none twice before all are dealt."""
+    test: float = 0.3
+    """Share of the texts that measure; texts of one group stay together."""
+    fact_table: FactTable = FactTable()
+    """Facts that the base models are told in pre-training, beside the texts."""
+    system: Literal["emulated", "upper"] = "emulated"
+    """What is measured: the emulated model, or the large fine-tuned one."""
+    weights: tuple[float, ...] = (1.0,)
+    """How much of the fine-tuning is taken; 1 is the paper's rule."""
+    amplify: float = 1.0
+    """How much of what the large model knows beyond the small one is taken."""
+    delta_top_p: float | None = None
+    """Take that only for the likeliest tokens of the small tuned model with this probability."""
+    delta_from: Literal["pair", "other-reference", "other-place"] = "pair"
+    """Where the delta comes from: the small pair; the tuned model and a small model that is not what it was
+    tuned from; or the pair, but at another place of the texts."""
+    family: Family = Family()
+    """The models that are trained where none are given."""
+
+
+@dataclass(frozen=True)
+class Interpolate:
+    """Options of `interpolate`."""
+
+    data: Table = Table("bundled:docstrings")
+    """Texts with a class for each: the last and the last but one are the two domains, the others are what
+    the base models are trained on."""
+    max_texts: int | None = 700
+    """Texts of each domain dealt out to each seed."""
+    test: float = 0.3
+    """Share of the texts that measure; texts of one group stay together."""
+    fact_table: FactTable = FactTable()
+    """Facts that the base models are told in pre-training, beside the texts."""
+    weights: tuple[float, ...] = (0.5, 0.5)
+    """How much of the fine-tuning to the first and to the second domain is taken."""
+    mixed: Literal["deltas", "parameters"] = "deltas"
+    """What is mixed: the log-ratios of two small tuned models, or their parameters, into one small model."""
+    size: Literal["large", "small"] = "large"
+    """The base to which the fine-tuning is added."""
+    family: Family = Family()
+    """The models."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Options of `facts`."""
+
+    data: Table = Table("bundled:docstrings")
+    """Texts with a class for each; those of all but the last two classes are what the base models are trained
+    on beside the facts."""
+    fact_table: FactTable = FactTable()
+    """The facts."""
+    system: Literal["emulated", "down-scaled", "base", "small-base", "small-tuned", "upper"] = "emulated"
+    """What answers: the emulated model (large base, small fine-tuning), the down-scaled one (small base,
+    large fine-tuning), or one of the models alone."""
+    delta_from: Literal["pair", "other-reference"] = "pair"
+    """Where the delta comes from: the pair, or the tuned model and a small model that is not what it was
+    tuned from."""
+    tuned_share: float = 0.3
+    """Share of the facts that fine-tuning asks for; the others test."""
+    family: Family = Family()
+    """The models."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Options of `draft`."""
+
+    data: Table = Table("bundled:docstrings")
+    """Texts with a class for each, as for `adapt`: the beginnings of test texts are continued."""
+    max_texts: int | None = 700
+    """Texts of the domain dealt out to each seed."""
+    test: float = 0.3
+    """Share of the texts whose beginnings are continued; texts of one group stay together."""
+    fact_table: FactTable = FactTable()
+    """Facts that the base models are told in pre-training, beside the texts."""
+    decoding: Literal["speculative", "plain", "always-accept"] = "speculative"
+    """Draft and verify; no drafts; or drafts that are all accepted."""
+    block_size: int = 4
+    """Tokens of a draft."""
+    prompt_tokens: int = 6
+    """Tokens of a beginning."""
+    max_new_tokens: int = 32
+    """Tokens of a continuation."""
+    continued: int = 64
+    """The most beginnings that are continued."""
+    law_draws: int = 4000
+    """Continuations of one beginning from which the law of the second token is read."""
+    family: Family = Family()
+    """The models."""

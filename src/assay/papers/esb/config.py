@@ -1,0 +1,135 @@
+"""The options of ESB."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from assay.data import Table
+from assay.models import OwnModel
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """Speech that is made of texts with espeak-ng, where the data has no sound."""
+
+    vocabulary: int = 80
+    """Frequent words of the texts of which phrases consist."""
+    least_words: int = 4
+    """Words of the shortest phrase."""
+    most_words: int = 7
+    """Words of the longest phrase."""
+    training_utterances: int = 240
+    """Utterances of each set to train on."""
+    test_utterances: int = 60
+    """Utterances of each set that measure."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the small recogniser is trained."""
+
+    steps: int = 960
+    """Gradient steps of the one system; those for one set each share as many."""
+    batch_size: int = 4
+    """Utterances a gradient step."""
+    learning_rate: float = 4e-3
+    """Highest of AdamW's one-cycle schedule."""
+    width: int = 144
+    """Channels of the convolutions, and units of the GRU in each direction."""
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """How a pretrained encoder is fine-tuned with a CTC head, in place of the small recogniser."""
+
+    encoder: OwnModel = OwnModel()
+    """folder:DIR or hub:NAME of a wav2vec2, HuBERT or the like. By default the small one is trained."""
+    steps: int = 50_000
+    """Gradient steps of the one system; those tuned to one set share as many."""
+    batch_size: int = 8
+    """Utterances a gradient step."""
+    learning_rate: float = 3e-4
+    """Highest of AdamW's, which falls linearly after the warm-up."""
+    warmup: int = 5_000
+    """Gradient steps in which the learning rate rises."""
+    dropout: float = 0.2
+    """Of activations, attention and hidden states."""
+    longest: float = 20.0
+    """Seconds; longer utterances are left out of the training."""
+
+
+@dataclass(frozen=True)
+class Domains:
+    """Options of `domains`."""
+
+    data: Table = Table("bundled:docstrings")
+    """Recorded speech (audio, text, group names the set), or texts that espeak-ng speaks as four sets."""
+    sets: tuple[str, ...] = ()
+    """Test sets in place of data, each NAME=PLACE: a manifest, a corpus folder, parquet:FILE, hub:NAME."""
+    training_sets: tuple[str, ...] = ()
+    """Training sets for the sets, of the same names."""
+    spoken: Spoken = Spoken()
+    """Speech that is made of texts."""
+    test: float = 0.25
+    """Share of recorded utterances that measure, unless there is a test split."""
+    small_ctc: Training = Training()
+    """The small recogniser."""
+    fine_tuned: Finetuning = Finetuning()
+    """A pretrained encoder in its place."""
+    frozen: str = "pocketsphinx"
+    """A recogniser that is used as it is: pocketsphinx, folder:DIR or hub:NAME."""
+    frozen_utterances: int | None = None
+    """Utterances of each set that the frozen recogniser transcribes. All by default."""
+    batch_seconds: float = 60.0
+    """Seconds of sound in a batch."""
+    recogniser: Literal["one", "tuned", "adapted", "exchanged", "frozen"] = "one"
+    """One for all sets, one tuned to each set, one adapted to each from one for all, those tuned on the next
+    set's speech, or the frozen one."""
+
+
+@dataclass(frozen=True)
+class Transcribe:
+    """Options of `transcribe`."""
+
+    system: str = "pocketsphinx"
+    """The recogniser: pocketsphinx, folder:DIR or hub:NAME of a transformers model, or module:attribute."""
+    data: Table = Table("bundled:docstrings")
+    """Recorded speech (audio, text, group names the set), or texts that espeak-ng speaks as four sets."""
+    sets: tuple[str, ...] = ()
+    """Sets in place of data: NAME=PLACE (a manifest, a corpus folder, parquet:FILE, hub:NAME), a known set as
+    hub:librispeech, or one of the spoken clean, punctuated, spontaneous, noisy."""
+    spoken: Spoken = Spoken()
+    """Speech that is made of texts."""
+    batch_seconds: float = 60.0
+    """Seconds of sound in a batch."""
+    chunk_seconds: float = 30.0
+    """Longer sounds are cut at quiet places, transcribed in parts, and joined."""
+    rerun: int = 20
+    """Utterances that are transcribed again in other batches, to see whether the texts change."""
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Number format of a transformers model."""
+    against: str | None = None
+    """Folder of another system's run on the same sets, to compare with by paired bootstrap."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Options of `score`."""
+
+    results: str | None = None
+    """Folder that `assay run esb --out` has written."""
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Options of `compare`."""
+
+    first: str | None = None
+    """Folder of one system's run."""
+    second: str | None = None
+    """Folder of the other system's run, on the same sets."""
+    rendering: Literal["orthographic", "plain", "normalised"] = "orthographic"
+    """Texts as they are, in lower case without punctuation, or normalised."""
+    draws: int = 2000
+    """Draws of the paired bootstrap."""
