@@ -45,6 +45,7 @@ _KIND_OF_SUFFIX = {
     ".svm": "svmlight",
     ".svmlight": "svmlight",
 }
+_TABLES = ("hub:", "csv:", "json:", "parquet:")
 _PREFIX = re.compile(r"(?P<kind>[A-Za-z_]{2,}):(?P<place>.*)", re.DOTALL)
 _HUB = re.compile(
     r"(?P<name>\w[\w.-]*(/\w[\w.-]*)?)(/(?P<config>[^@#]+))?(@(?P<revision>[^#\s]+))?(#(?P<split>[\w.-]+))?"
@@ -165,6 +166,28 @@ class File:
     def fingerprint(self) -> str:
         """Return the SHA-256 of the content."""
         return paths.hash_file(self.path)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows in a file or a table, or none."""
+
+    source: str | None = None
+    """A file of JSON lines, or a table: hub:NAME[/CONFIG][#SPLIT], csv:FILE, json:FILE, parquet:FILE."""
+
+    def table(self) -> Table | None:
+        """Return the table that the source names, if it is not the path of a file."""
+        return Table(self.source) if self.source and self.source.startswith(_TABLES) else None
+
+    def fingerprint(self) -> str:
+        """Identify the content."""
+        if self.source is None:
+            return "made here"
+        table = self.table()
+        if table is not None:
+            return table.fingerprint()
+        path = files.user_path(self.source)
+        return paths.hash_file(path) if path.is_file() else "missing"
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Ol
 
 import assay
 from assay import options, running
+from assay.data import Rows
 from assay.errors import InputError
 from assay.models import word_tokenizer
 from assay.papers.uoe import recipe
-from assay.papers.uoe.config import Corpus, SmallModel, Unlearn
+from assay.papers.uoe.config import SmallModel, Unlearn
 from assay.papers.uoe.measuring import Measured, Measurement
 from assay.papers.uoe.method import ExpertDelta, SelectedExpertUnlearner, Unlearning, attribute_experts
 from assay.papers.uoe.paper import PAPER
@@ -178,11 +179,11 @@ def test_a_dense_model_is_refused(tmp_path, tokenizer):
 
 
 def test_long_texts_are_cut_and_start_with_the_start_token(tokenizer, tmp_path):
-    found = read(Corpus(lines(tmp_path / "t.jsonl", texts(0, 2))), tokenizer, 5, None)
+    found = read(Rows(lines(tmp_path / "t.jsonl", texts(0, 2))), tokenizer, 5, None)
     assert found.sequences.mask.sum(1).tolist() == [5, 3, 5, 3]
     assert (found.sequences.input_ids[:, 0] == tokenizer.bos_token_id).all()
     assert [fact.id for fact in found.facts] == ["1", "1", "2", "2"]
-    assert len(read(Corpus(lines(tmp_path / "t.jsonl", texts(0, 9))), tokenizer, 50, 4)) == 4
+    assert len(read(Rows(lines(tmp_path / "t.jsonl", texts(0, 9))), tokenizer, 50, 4)) == 4
 
 
 def test_wmdp_questions_are_scored_by_letter(tokenizer, tmp_path):
@@ -190,7 +191,7 @@ def test_wmdp_questions_are_scored_by_letter(tokenizer, tmp_path):
     rows = [
         {"question": "word1", "choices": ["word2", "word3", "word4", "word5"], "answer": n} for n in (2, 0)
     ]
-    found = read(Corpus(lines(tmp_path / "q.jsonl", rows)), tokenizer, 100, None)
+    found = read(Rows(lines(tmp_path / "q.jsonl", rows)), tokenizer, 100, None)
     text = tokenizer.decode(found.sequences.input_ids[0])
     assert text.endswith("word1\nA. word2\nB. word3\nC. word4\nD. word5\nAnswer: C")
     logits = torch.zeros(2, found.sequences.input_ids.shape[1], len(tokenizer))
@@ -208,11 +209,11 @@ def test_rwku_probes_and_parquet_tables(tokenizer, tmp_path):
         for n in range(3)
     ]
     pd.DataFrame(rows).to_parquet(tmp_path / "forget_level1.parquet")
-    found = read(Corpus(f"parquet:{tmp_path}/forget_level1.parquet"), tokenizer, 100, None)
+    found = read(Rows(f"parquet:{tmp_path}/forget_level1.parquet"), tokenizer, 100, None)
     assert [fact.answer for fact in found.facts] == ["word1", "word2", "word3"]
     assert (found.sequences.labels != -100).sum(1).tolist() == [1, 1, 1]
     pd.DataFrame(texts(0, 3)).to_parquet(tmp_path / "corpus.parquet")
-    assert len(read(Corpus(f"parquet:{tmp_path}/corpus.parquet"), tokenizer, 100, None)) == 3
+    assert len(read(Rows(f"parquet:{tmp_path}/corpus.parquet"), tokenizer, 100, None)) == 3
 
 
 @pytest.mark.parametrize(
@@ -229,26 +230,26 @@ def test_rwku_probes_and_parquet_tables(tokenizer, tmp_path):
 )
 def test_files_that_cannot_be_read(tokenizer, tmp_path, rows, match):
     with pytest.raises(InputError, match=match):
-        read(Corpus(lines(tmp_path / "x.jsonl", rows)), tokenizer, 100, None)
+        read(Rows(lines(tmp_path / "x.jsonl", rows)), tokenizer, 100, None)
 
 
 def test_lines_that_are_no_objects(tokenizer, tmp_path):
     for text, match in (("{oops", "line 1: this is no JSON"), ("[1]", "line 1: expected an object")):
         (tmp_path / "x.jsonl").write_text(text)
         with pytest.raises(InputError, match=match):
-            read(Corpus(str(tmp_path / "x.jsonl")), tokenizer, 100, None)
+            read(Rows(str(tmp_path / "x.jsonl")), tokenizer, 100, None)
     path = lines(tmp_path / "x.jsonl", [{"question": "word1 word2 word3", "answer": "word4"}])
     with pytest.raises(InputError, match="at most 3 fit"):
-        read(Corpus(path), tokenizer, 3, None)
+        read(Rows(path), tokenizer, 3, None)
 
 
 def test_fingerprints_follow_the_content(tmp_path):
-    one, two = (Corpus(lines(tmp_path / f"{n}.jsonl", texts(n, 2))) for n in (1, 2))
+    one, two = (Rows(lines(tmp_path / f"{n}.jsonl", texts(n, 2))) for n in (1, 2))
     assert one.fingerprint() != two.fingerprint()
     lines(tmp_path / "2.jsonl", texts(1, 2))
     assert one.fingerprint() == two.fingerprint()
-    assert Corpus().fingerprint() == "made here"
-    assert "cais/wmdp" in str(Corpus("hub:cais/wmdp/wmdp-cyber#test").table())
+    assert Rows().fingerprint() == "made here"
+    assert "cais/wmdp" in str(Rows("hub:cais/wmdp/wmdp-cyber#test").table())
 
 
 # --- parts of the check -------------------------------------------------------------------------
@@ -315,9 +316,7 @@ def test_metrics_at_a_level_by_hand(qwen, forget):
 
 def test_measuring_from_an_inner_layer_gives_the_same(folder, tokenizer, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
-    parts = [
-        read(Corpus(lines(tmp_path / f"{n}.jsonl", texts(n, 5))), tokenizer, 20, None) for n in (0, 7, 14)
-    ]
+    parts = [read(Rows(lines(tmp_path / f"{n}.jsonl", texts(n, 5))), tokenizer, 20, None) for n in (0, 7, 14)]
     whole = Measurement(*parts, model, batch_size=4)
     inner = whole.from_layer(3)
     assert vars(whole.of(model))["retain_overlap"] == vars(inner.of(model))["forget_overlap"] == 1.0
@@ -333,7 +332,7 @@ def test_measuring_from_an_inner_layer_gives_the_same(folder, tokenizer, tmp_pat
 
 
 def test_sets_may_not_share_a_text(tokenizer, tmp_path):
-    same = read(Corpus(lines(tmp_path / "a.jsonl", texts(0, 3))), tokenizer, 50, None)
+    same = read(Rows(lines(tmp_path / "a.jsonl", texts(0, 3))), tokenizer, 50, None)
     with pytest.raises(InputError, match="leave it in one of the two"):
         check_disjoint(same, same)
 

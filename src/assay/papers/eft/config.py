@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from assay import files
-from assay.data import Table
+from assay.data import Rows, Table
 from assay.errors import InputError
 from assay.models import ModelSource, OwnModel
 
 Role = TypeVar("Role")
-TABLES = ("hub:", "csv:", "json:", "parquet:")
 
 
 @dataclass(frozen=True)
@@ -60,27 +59,13 @@ def content_of(source: str) -> str:
 
 
 @dataclass(frozen=True)
-class PromptFile:
+class PromptFile(Rows):
     """Prompts, or none."""
 
     source: str | None = None
     """A text file with one prompt a line, JSON lines (also .gz), or a table: hub:NAME[/CONFIG][#SPLIT],
     csv:FILE, json:FILE, parquet:FILE. Rows have prompt, text, question or title, or are those of hh-rlhf
     (chosen, rejected), ELI5 (title, selftext) or HumanEval (prompt, canonical_solution)."""
-
-    def table(self) -> Table | None:
-        """Return the table that the source names, if it is not the path of a file."""
-        return Table(self.source) if self.source and self.source.startswith(TABLES) else None
-
-    def fingerprint(self) -> str:
-        """Identify the content."""
-        if self.source is None:
-            return "made here"
-        table = self.table()
-        if table is not None:
-            return table.fingerprint()
-        path = files.user_path(self.source)
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def finetune(
 def _model(source: ModelSource, options: Finetuning, symbols: int, pad: int) -> Any:
     import transformers
 
-    encoder = load_model(source, _WithoutHead(transformers.AutoModel))
+    encoder = load_model(source, transformers.AutoModel)
     config = encoder.config
     for name in ("activation_dropout", "attention_dropout", "hidden_dropout", "feat_proj_dropout"):
         setattr(config, name, options.dropout)
@@ -92,18 +92,6 @@ def _model(source: ModelSource, options: Finetuning, symbols: int, pad: int) -> 
     if hasattr(model, "freeze_feature_encoder"):
         model.freeze_feature_encoder()
     return model
-
-
-class _WithoutHead:
-    """An auto class that does not miss the weights that are trained here."""
-
-    def __init__(self, auto: Any) -> None:
-        self.auto = auto
-
-    def from_pretrained(self, *args: Any, **options: Any) -> tuple[Any, dict[str, Any]]:
-        model, report = self.auto.from_pretrained(*args, **options)
-        missing = [name for name in report["missing_keys"] if not name.endswith("masked_spec_embed")]
-        return model, {**report, "missing_keys": missing}
 
 
 def _processor(symbols: str) -> Any:

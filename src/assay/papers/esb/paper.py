@@ -120,7 +120,7 @@ PAPER = Paper(
                         " and the marks that it does not have, or the second half, after a first on all sets",
                         "pocketsphinx stands for a foreign system that is used as it is",
                     ),
-                    cost="8 min, 1 core",
+                    cost="5 min, 2 cores",
                     seeds=3,
                 ),
                 "paper": Preset(

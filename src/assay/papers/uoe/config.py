@@ -2,37 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-from assay import files
-from assay.data import Table
+from assay.data import Rows
 from assay.models import OwnModel
-
-TABLES = ("hub:", "csv:", "json:", "parquet:")
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Texts, facts or multiple-choice questions, or none."""
-
-    source: str | None = None
-    """A file of JSON lines, or a table: hub:NAME[/CONFIG][#SPLIT], csv:FILE, json:FILE, parquet:FILE."""
-
-    def table(self) -> Table | None:
-        """Return the table that the source names, if it is not the path of a file."""
-        return Table(self.source) if self.source and self.source.startswith(TABLES) else None
-
-    def fingerprint(self) -> str:
-        """Identify the content."""
-        if self.source is None:
-            return "made here"
-        table = self.table()
-        if table is not None:
-            return table.fingerprint()
-        path = files.user_path(self.source)
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
 
 
 @dataclass(frozen=True)
@@ -77,14 +51,14 @@ class Unlearn:
 
     model: OwnModel = OwnModel()
     """A mixture-of-experts causal language model: folder:DIR or hub:NAME. By default one is trained."""
-    forget: Corpus = Corpus()
+    forget: Rows = Rows()
     """What to forget: JSON lines with text, with question and answer, or with question, choices and the
     number of the right one; or a table with such columns."""
-    retain: Corpus = Corpus()
+    retain: Rows = Rows()
     """What to keep, in the same form. A part of it is trained on, a part measures."""
-    forget_test: Corpus = Corpus()
+    forget_test: Rows = Rows()
     """What measures forgetting. By default the forget set."""
-    retain_test: Corpus = Corpus()
+    retain_test: Rows = Rows()
     """What measures retaining. By default the part of the retain set that is not trained on."""
     max_tokens: int = 1024
     """Tokens of a document; longer texts are cut into several."""

@@ -13,9 +13,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from assay import files
+from assay.data import Rows
 from assay.data.paths import existing_file
 from assay.errors import InputError
-from assay.papers.uoe.config import Corpus
 from assay.papers.uoe.method import Sequences, scores_of
 from assay.privacy.knowledge import FactRecord, encode_pair, refuse_overlap, start_tokens
 
@@ -52,7 +52,7 @@ class Documents:
         return (chosen == batch.input_ids[row, last]).float()
 
 
-def read(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_tokens: int, limit: int | None) -> Documents:
+def read(corpus: Rows, tokenizer: PreTrainedTokenizerBase, max_tokens: int, limit: int | None) -> Documents:
     """Read a corpus.
 
     Raises:
@@ -103,7 +103,7 @@ def check_disjoint(forget: Documents, retain: Documents) -> None:
 # --- rows ---------------------------------------------------------------------------------------
 
 
-def _rows(corpus: Corpus) -> Iterable[Mapping[str, Any]]:
+def _rows(corpus: Rows) -> Iterable[Mapping[str, Any]]:
     table = corpus.table()
     if table is not None:
         return list(table.load(needs=()).rows)
@@ -111,7 +111,7 @@ def _rows(corpus: Corpus) -> Iterable[Mapping[str, Any]]:
     return [_object(line, f"{file}, line {n}") for n, line in _lines(file.read_text(encoding="utf-8-sig"))]
 
 
-def _path(corpus: Corpus) -> Any:
+def _path(corpus: Rows) -> Any:
 
     return files.user_path(str(corpus.source))
 
@@ -140,13 +140,13 @@ def _form(row: Mapping[str, Any], where: str) -> str:
     raise InputError(f"{where}: has {', '.join(row) or 'nothing'}; expected {FORMS}.")
 
 
-def _text(value: Any, corpus: Corpus, number: int) -> str:
+def _text(value: Any, corpus: Rows, number: int) -> str:
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{corpus.source}, row {number}: the text is empty or no text: {value!r:.60}.")
     return value
 
 
-def _fact(row: Mapping[str, Any], corpus: Corpus, number: int) -> FactRecord:
+def _fact(row: Mapping[str, Any], corpus: Rows, number: int) -> FactRecord:
     question = row.get("question", row.get("query"))
     try:
         fact = f"{question} {row['answer']}"

@@ -177,20 +177,8 @@ def _load(source: ModelSource, device: str | torch.device, dtype: str | None) ->
         )
     auto = transformers.AutoModelForCTC if ctc else transformers.AutoModelForSpeechSeq2Seq
     processor = _loaded(source, transformers.AutoProcessor)
-    model = load_model(source, _Inference(auto), device=device, dtype=dtype)
+    model = load_model(source, auto, device=device, dtype=dtype)
     return HFCTC(model, processor) if ctc else HFSeq2Seq(model, processor)
-
-
-class _Inference:
-    """A transformers auto class that does not miss the weights that only training reads."""
-
-    def __init__(self, auto: Any) -> None:
-        self.auto = auto
-
-    def from_pretrained(self, *args: Any, **options: Any) -> tuple[Any, dict[str, Any]]:
-        model, report = self.auto.from_pretrained(*args, **options)
-        missing = [name for name in report["missing_keys"] if not name.endswith("masked_spec_embed")]
-        return model, {**report, "missing_keys": missing}
 
 
 def _loaded(source: ModelSource, auto: Any) -> Any:
