@@ -1,0 +1,395 @@
+"""The options of InstaGeo's recipes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from assay import files
+from assay.data import paths
+from assay.errors import InputError
+
+BACKBONES = ("v1-100m", "v2-300m", "v2-300m-tl", "v2-600m", "v2-600m-tl")
+
+
+@dataclass(frozen=True)
+class PointTable:
+    """Labelled points in a table, or none. `--points FILE` is short for `--points.source FILE`."""
+
+    source: str | None = None
+    """FILE.csv, FILE.parquet or FILE.gpkg with a point in each row. By default a small region is made up."""
+    x: str | None = None
+    """Column with the longitude, or the easting of `crs`. By default x."""
+    y: str | None = None
+    """Column with the latitude, or the northing of `crs`. By default y."""
+    date: str | None = None
+    """Column with the date; one without a time zone is UTC. By default date."""
+    label: str | None = None
+    """Column with the class from 0, or the value for regression. By default label."""
+    crs: str | None = None
+    """Coordinate reference system of x and y. By default that of a GeoPackage, else EPSG:4326."""
+
+    def fingerprint(self) -> str:
+        """Identify the points by their content."""
+        return "made here" if self.source is None else paths.hash_file(files.user_path(self.source))
+
+
+@dataclass(frozen=True)
+class LabelRasters:
+    """Maps of labels, or none. `--label-rasters SOURCE` is short for `--label-rasters.source SOURCE`."""
+
+    source: str | None = None
+    """folder:DIR of GeoTIFFs with the date as a tag or in the name, or FILE.csv with the columns path and
+    date."""
+
+    def __post_init__(self) -> None:
+        if self.source is not None and not (
+            self.source.startswith("folder:") or self.source.lower().endswith(".csv")
+        ):
+            raise InputError(
+                f"{self.source!r} names no label rasters: write folder:DIR, or FILE.csv with the"
+                " columns path and date."
+            )
+
+    @property
+    def path(self) -> Path:
+        """The folder or table."""
+        return files.user_path((self.source or "").removeprefix("folder:"))
+
+    def fingerprint(self) -> str:
+        """Identify the rasters by their content; those of a table by the table."""
+        if self.source is None:
+            return "none"
+        return paths.hash_folder(self.path) if self.path.is_dir() else paths.hash_file(self.path)
+
+
+@dataclass(frozen=True)
+class Imagery:
+    """Where the scenes are. `--imagery SOURCE` is short for `--imagery.source SOURCE`."""
+
+    source: str | None = None
+    """folder:DIR of GeoTIFFs, stac:CATALOG.json (or its folder), or the https:// address of a STAC API."""
+    bands: tuple[str, ...] | None = None
+    """Names of the bands to stack, in the order blue, green, red, near infrared, short-wave infrared 1 and 2.
+    By default those of HLS, Sentinel-2 or Landsat TM, as found."""
+    collections: tuple[str, ...] | None = None
+    """Collections of a STAC API to search. By default all."""
+
+    def __post_init__(self) -> None:
+        if self.source is not None and self.kind not in ("folder", "stac", "http", "https"):
+            raise InputError(
+                f"{self.source!r} does not say what the scenes are: write folder:DIR, stac:CATALOG.json or"
+                " https://HOST/stac."
+            )
+
+    @property
+    def kind(self) -> str:
+        """What stands before the colon."""
+        return (self.source or "").partition(":")[0]
+
+    @property
+    def path(self) -> Path:
+        """The folder or file."""
+        return files.user_path((self.source or "").partition(":")[2])
+
+    def fingerprint(self) -> str:
+        """Identify the scenes by their content; a server by its address."""
+        if self.source is None:
+            return "made here"
+        if self.kind in ("http", "https"):
+            return self.source.rpartition("@")[2].partition("?")[0]
+        return paths.hash_folder(self.path if self.path.is_dir() else self.path.parent)
+
+
+@dataclass(frozen=True)
+class Chips:
+    """Chips with label maps, or none. `--chips DIR` is short for `--chips.source DIR`."""
+
+    source: str | None = None
+    """Folder that `assay run instageo chips` wrote, or one in a published layout (pairs *_merged.tif and
+    *.mask.tif, or *_S2Hand.tif and *_LabelHand.tif), or hub:NAME of such a data set. By default landscapes
+    are made up."""
+    num_steps: int | None = None
+    """Dates of a chip. By default as written with the chips, else 1."""
+    label_shift: int | None = None
+    """Added to labels: -1 where 0 means no label. By default 0."""
+    classes: tuple[str, ...] | None = None
+    """Names of the classes in the order of their numbers. By default their numbers."""
+
+    def fingerprint(self) -> str:
+        """Identify the chips by their content; a data set on the hub by its name."""
+        if self.source is None:
+            return "made here"
+        if self.source.startswith("hub:"):
+            return self.source
+        return paths.hash_folder(files.user_path(self.source))
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Weights that an encoder starts from, or none. `--backbone X` is short for `--backbone.source X`."""
+
+    source: str | None = None
+    """hub:v1-100m (or v2-300m, v2-300m-tl, v2-600m, v2-600m-tl), or NAME=FILE.pt for such weights in a file.
+    By default a small encoder starts from nothing."""
+
+    def __post_init__(self) -> None:
+        if self.source is not None and self.name not in BACKBONES:
+            raise InputError(
+                f"{self.source!r} is no backbone: write hub:NAME or NAME=FILE.pt, with a NAME of"
+                f" {', '.join(BACKBONES)}."
+            )
+
+    @property
+    def name(self) -> str:
+        """The published size."""
+        source = self.source or ""
+        return source.removeprefix("hub:") if source.startswith("hub:") else source.partition("=")[0]
+
+    @property
+    def path(self) -> Path | None:
+        """The file, unless it is on the hub."""
+        _, equals, place = (self.source or "").partition("=")
+        return files.user_path(place) if equals else None
+
+    def fingerprint(self) -> str:
+        """Identify the weights by their content; on the hub by their name."""
+        return (
+            "made here" if self.source is None else (paths.hash_file(self.path) if self.path else self.source)
+        )
+
+
+@dataclass(frozen=True)
+class Landscapes:
+    """The made-up landscapes that are learnt where no chips are given."""
+
+    scenes: int = 6
+    """Scenes, each of its own: half train, a sixth validates, a third tests."""
+    side: int = 256
+    """Pixels of a scene's side."""
+    chip_size: int = 64
+    """Pixels of a chip's side."""
+    dates: int = 1
+    """Dates of a chip: early summer alone, or up to three from late summer back to spring."""
+    parcel: float = 24.0
+    """Pixels of a parcel's side, on average."""
+    noise: float = 80.0
+    """Deviation of the sensor's noise, reflectance / 10,000."""
+    cloud_share: float = 0.08
+    """Of the area, on each date, on average."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.dates <= 3:
+            raise InputError(f"landscapes.dates must be 1, 2 or 3, not {self.dates}.")
+        if self.scenes < 4:
+            raise InputError(f"landscapes.scenes must be at least 4, not {self.scenes}.")
+
+
+@dataclass(frozen=True)
+class SmallRegion:
+    """The made-up raw data on disk: two tiles in two zones, three dates, points."""
+
+    side: int = 384
+    """Pixels of a tile's side."""
+    parcel: float = 24.0
+    """Pixels of a parcel's side, on average."""
+    points: int = 2000
+    """Labelled points, some of them beside the scenes."""
+
+
+@dataclass(frozen=True)
+class Vit:
+    """The vision transformer that is trained where no backbone is given, and the head of any."""
+
+    dim: int = 64
+    """Width."""
+    depth: int = 8
+    """Blocks of the teacher."""
+    heads: int = 4
+    """Attention heads."""
+    patch_size: int = 8
+    """Pixels of a patch's side."""
+    dropout: float = 0.1
+    """Of the head."""
+    projection: bool = False
+    """Bring several dates back to the width of one before the head. Not in the paper."""
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Training of teachers and students alike (the paper's settings are those of the preset `paper`)."""
+
+    gradient_steps: int | None = 250
+    """Gradient steps of a student; `epochs` instead where it is none."""
+    teacher_steps: int | None = 460
+    """Gradient steps of a teacher; `epochs` instead where it is none."""
+    epochs: int = 100
+    """Passes over the training chips, where no steps are given."""
+    batch_size: int = 4
+    """Chips a gradient step."""
+    learning_rate: float = 5e-3
+    """Of AdamW, falling to 0 along a cosine."""
+    warmup: float = 0.15
+    """Share of the steps in which the learning rate rises first."""
+    weight_decay: float = 0.01
+    """Of AdamW."""
+    weigh_classes: bool = False
+    """Weigh classes by N / (classes * their pixels)."""
+    flips: bool = False
+    """Turn each batch over at random, left to right and top to bottom."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Number format of training."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup < 1:
+            raise InputError(f"finetune.warmup must be from 0 to below 1, not {self.warmup:g}.")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Cut chips out of scenes where and when there are labelled points."""
+
+    points: PointTable = PointTable()
+    """Labelled points."""
+    label_rasters: LabelRasters = LabelRasters()
+    """Label rasters instead of points; chips lie on their grids."""
+    imagery: Imagery = Imagery()
+    """Scenes."""
+    region: SmallRegion = SmallRegion()
+    """What is made up where no points are given."""
+    chip_size: int = 256
+    """Pixels of a chip's side."""
+    patch_size: int = 16
+    """Pixels of the patches of the model that will read the chips; must divide `chip_size`."""
+    num_steps: int = 3
+    """Dates of an observation, the newest first."""
+    temporal_step: int = 30
+    """Days between two dates."""
+    temporal_tolerance: float = 5.0
+    """Days that a scene may be off."""
+    shift_to_month_start: bool = True
+    """With several dates, count from the first of the observation's month."""
+    mask_types: tuple[Literal["cloud", "near_cloud_or_shadow", "cloud_shadow", "water"], ...] = ()
+    """What is blanked, by the scenes' Fmask or SCL: cloud, near_cloud_or_shadow, cloud_shadow, water."""
+    masking_strategy: Literal["each", "any"] = "each"
+    """Blank the date that is masked, or all dates where any is."""
+    window_size: int = 0
+    """Each point's label also fills so many pixels around its own."""
+    min_count: int = 100
+    """Tiles of 100 km with fewer points (or labelled pixels of rasters) are left out."""
+    cloud_coverage: float = 10.0
+    """Scenes with more, in percent, are left out."""
+    task: Literal["segmentation", "regression"] = "segmentation"
+    """Whether labels are classes or values."""
+    scale: float = 1.0
+    """Multiplied with what the files hold: 10000 for reflectance in [0, 1]."""
+    resampling: Literal["nearest", "bilinear", "cubic"] = "nearest"
+    """Of scenes on another grid than the newest one of their set."""
+    workers: int = 4
+    """Threads that read and write."""
+    keep: Path | None = None
+    """Folder in which chips are made, so that a stopped run goes on there; they are copied to --out."""
+
+
+@dataclass(frozen=True)
+class Distil:
+    """Fine-tune a teacher, train students of several depths, and keep the smallest good enough."""
+
+    chips: Chips = Chips()
+    """Chips to learn from."""
+    landscapes: Landscapes = Landscapes()
+    """What is learnt where no chips are given."""
+    labelled: float = 0.05
+    """Share of the training pixels that keep their label, where landscapes are made up."""
+    test: float = 0.3
+    """Share of the chips that test, by groups of places; a published test part stays."""
+    validation: float = 0.2
+    """Share of the chips that choose the depth."""
+    backbone: Backbone = Backbone()
+    """Weights that the teacher starts from."""
+    vit: Vit = Vit()
+    """The teacher's sizes."""
+    depths: tuple[int, ...] = (1, 2, 4)
+    """Blocks of the students to train."""
+    keep_blocks: Literal["first", "uniform", "last"] = "first"
+    """Which of the teacher's blocks a student starts from."""
+    tolerance: float = 0.015
+    """mIoU that a student may lose against the teacher (a fraction)."""
+    kd_weight: float = 1.0
+    """Weight of the divergence from the teacher; 0 is fine-tuning."""
+    ce_weight: float = 1.0
+    """Weight of the cross-entropy on labels."""
+    everywhere: bool = False
+    """Learn from the teacher on all pixels, not on labelled ones alone. Not in the paper."""
+    finetune: Finetune = Finetune()
+    """Training of teacher and students."""
+    grams_per_kwh: float | None = None
+    """Grams of CO2 of a kilowatt-hour where this runs; by default none are reported."""
+
+
+@dataclass(frozen=True)
+class Compress:
+    """Train one student, or the teacher, on some scenes and test it on others."""
+
+    chips: Chips = Chips()
+    """Chips to learn from."""
+    landscapes: Landscapes = Landscapes()
+    """What is learnt where no chips are given."""
+    labelled: float = 0.05
+    """Share of the labelled training pixels that keep their label in the arms that are not called full."""
+    all_labels: bool = False
+    """Keep all labels."""
+    test: float = 0.3
+    """Share of the chips that test, by groups of places; a published test part stays."""
+    backbone: Backbone = Backbone()
+    """Weights that the teacher starts from."""
+    vit: Vit = Vit()
+    """The teacher's sizes."""
+    trained: Literal["student", "teacher"] = "student"
+    """What is measured."""
+    depth: int = 1
+    """Blocks of the student."""
+    start: Literal["teacher", "random"] = "teacher"
+    """Whether the student starts from the teacher's first blocks."""
+    kd_weight: float = 1.0
+    """Weight of the divergence from the teacher."""
+    ce_weight: float = 1.0
+    """Weight of the cross-entropy on labels."""
+    everywhere: bool = False
+    """Learn from the teacher on all pixels, not on labelled ones alone. Not in the paper."""
+    finetune: Finetune = Finetune()
+    """Training of teacher and student."""
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Cut chips out of files, train on them, and compare with chips cut out of the arrays in memory."""
+
+    region: SmallRegion = SmallRegion()
+    """The raw data."""
+    chip_size: int = 64
+    """Pixels of a chip's side."""
+    dates: int = 3
+    """Dates of a chip."""
+    cut: Literal["creator", "oracle", "misplaced"] = "creator"
+    """Who cuts the chips that are learnt: ChipCreator from files, numpy from the arrays, or numpy with the
+    labels one patch off."""
+    vit: Vit = Vit(depth=2)
+    """The model."""
+    finetune: Finetune = Finetune()
+    """Its training."""
+
+
+@dataclass(frozen=True)
+class Map:
+    """Predict for chips, write rasters with their place on the globe, and a map as one HTML file."""
+
+    segmenter: Path = Path("student")
+    """Folder that `assay run instageo distil` wrote."""
+    chips: Chips = Chips()
+    """Chips to predict for."""
+    title: str = "Predictions"
+    """Heads the map."""
+    batch_size: int = 16
+    """Chips at a time."""

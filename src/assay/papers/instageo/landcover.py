@@ -1,0 +1,178 @@
+"""Made-up landscapes with real textures: parcels of six classes, seen in six bands on three dates.
+
+The spectra are typical reflectances of each class in spring, early and late summer; the textures are pixels
+of photographs that come with scikit-image and scikit-learn. Scenes to learn from take them from the left
+part of each photograph, scenes to test on from the right part.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+Part = Literal["train", "test"]
+
+CLASSES = ("water", "forest", "winter crop", "summer crop", "grass", "built-up")
+SHARES = (0.12, 0.22, 0.2, 0.18, 0.16, 0.12)
+"""Of the parcels."""
+SPECTRA = np.array(
+    [
+        [[450, 500, 350, 200, 100, 60], [430, 480, 340, 190, 100, 60], [460, 520, 370, 210, 110, 70]],
+        [
+            [350, 550, 450, 2200, 1400, 700],
+            [250, 450, 250, 3800, 1700, 700],
+            [280, 480, 300, 3400, 1650, 720],
+        ],
+        [
+            [300, 600, 350, 3900, 1600, 700],
+            [600, 950, 1000, 2900, 2300, 1400],
+            [1000, 1350, 1700, 2500, 3000, 2300],
+        ],
+        [
+            [900, 1200, 1500, 2100, 2800, 2200],
+            [550, 850, 850, 2700, 2300, 1500],
+            [280, 600, 320, 4300, 1900, 800],
+        ],
+        [
+            [400, 750, 500, 3100, 2100, 1100],
+            [450, 800, 600, 3300, 2300, 1250],
+            [550, 900, 900, 2700, 2500, 1500],
+        ],
+        [[1100, 1300, 1450, 1900, 2100, 1900]] * 3,
+    ],
+    float,
+)
+"""Reflectance times 10,000 by class, date and band (blue, green, red, near and two short-wave infrared)."""
+PHOTOGRAPHS = (
+    "skimage/data/moon.png",
+    "skimage/data/gravel.png",
+    "skimage/data/grass.png",
+    "skimage/data/brick.png",
+    "skimage/data/chelsea.png",
+    "sklearn/datasets/images/china.jpg",
+)
+CONTRAST = (0.04, 0.22, 0.12, 0.15, 0.1, 0.3)
+"""Relative deviation of the texture of each class."""
+TRAIN_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """A scene and its truth. `reflectance` is uint16 [dates, bands, h, w]; dates go from spring on."""
+
+    reflectance: np.ndarray
+    classes: np.ndarray
+    clouds: np.ndarray
+
+
+def make_landscape(
+    height: int,
+    width: int,
+    parcel: float,
+    part: Part,
+    random: np.random.Generator,
+    cloud_share: float = 0.08,
+    noise: float = 80.0,
+) -> Landscape:
+    """Draw a landscape.
+
+    Args:
+        height: pixels.
+        width: pixels.
+        parcel: mean pixels of a parcel's side.
+        part: which part of the photographs gives the textures.
+        random: draws everything.
+        cloud_share: of the area, on each date, on average.
+        noise: deviation of the sensor's noise, in units of reflectance / 10,000.
+    """
+    count = max(len(CLASSES), round(height * width / parcel**2))
+    centres = random.random((count, 2)) * (height, width)
+    pixels = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), axis=-1)
+    parcels = cKDTree(centres).query(pixels + 0.5)[1]
+    kinds = random.choice(len(CLASSES), size=count, p=SHARES)
+    classes = kinds[parcels]
+    spectra = _seasons(SPECTRA[kinds], random)[parcels]  # h, w, dates, bands
+    shade = np.ones((height, width))
+    for number in range(len(CLASSES)):
+        texture = _texture(PHOTOGRAPHS[number], part, height, width, random)
+        shade = np.where(classes == number, 1 + CONTRAST[number] * texture, shade)
+    values = spectra * shade[..., None, None]
+    values += random.normal(0, noise, values.shape) + random.normal(0, 0.02, values.shape) * values
+    clouds = np.stack([_cloud(height, width, cloud_share, random) for _ in range(SPECTRA.shape[1])])
+    values = values.transpose(2, 3, 0, 1)
+    values = np.where(clouds[:, None], 6000 + 0.3 * values, values)
+    return Landscape(np.clip(np.round(values), 1, 10_000).astype(np.uint16), classes, clouds)
+
+
+def _seasons(spectra: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Return the spectra [parcels, dates, bands] of early and late, bright and dark parcels."""
+    dates = spectra.shape[1]
+    early = np.clip(np.arange(dates) + random.normal(0, 0.25, (len(spectra), 1)), 0, dates - 1)
+    before = np.minimum(early.astype(int), dates - 2)
+    share = (early - before)[..., None]
+    each = np.arange(len(spectra))[:, None]
+    shifted = spectra[each, before] * (1 - share) + spectra[each, before + 1] * share
+    bands = random.normal(1, 0.06, (len(spectra), 1, spectra.shape[2]))
+    seasons: np.ndarray = shifted * bands * random.normal(1, 0.12, (len(spectra), 1, 1))
+    return seasons
+
+
+def _texture(name: str, part: Part, height: int, width: int, random: np.random.Generator) -> np.ndarray:
+    """Return pixels of one part of a photograph, mirrored where it is too small: mean 0, deviation 1."""
+    grey = _photograph(name)
+    cut = round(TRAIN_SHARE * grey.shape[1])
+    own = grey[:, :cut] if part == "train" else grey[:, cut:]
+    if random.random() < 0.5:
+        own = own[::-1]
+    top, left = random.integers(own.shape[0]), random.integers(own.shape[1])
+    rows, columns = (
+        _mirrored(np.arange(start, start + length), size)
+        for start, length, size in ((top, height, own.shape[0]), (left, width, own.shape[1]))
+    )
+    taken = own[np.ix_(rows, columns)]
+    texture: np.ndarray = np.clip((taken - taken.mean()) / (taken.std() + 1e-9), -2.5, 2.5)
+    return texture
+
+
+def _mirrored(positions: np.ndarray, size: int) -> np.ndarray:
+    folded: np.ndarray = np.minimum(np.abs((positions + size) % (2 * size) - size), size - 1)
+    return folded
+
+
+@functools.cache
+def _photograph(name: str) -> np.ndarray:
+    """Return a photograph in grey without what is larger than some 20 pixels, so that texture is left."""
+    import PIL.Image
+
+    package, _, inner = name.partition("/")
+    spec = find_spec(package)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    with PIL.Image.open(Path(next(iter(spec.submodule_search_locations))) / inner) as file:
+        grey = np.asarray(file.convert("L"), dtype=float)
+    fine: np.ndarray = grey - ndimage.gaussian_filter(grey, 20)
+    return fine
+
+
+def _cloud(height: int, width: int, share: float, random: np.random.Generator) -> np.ndarray:
+    """Return where a cloud is: smooth noise above a level, or nothing where the share is 0."""
+    smooth = ndimage.gaussian_filter(random.normal(size=(height, width)), min(height, width) / 12)
+    drawn = share * random.uniform(0, 2)
+    cloudy: np.ndarray = smooth > np.quantile(smooth, 1 - drawn) if drawn > 0 else smooth > np.inf
+    return cloudy
+
+
+def cut_tiles(values: np.ndarray, size: int) -> np.ndarray:
+    """Cut [..., h, w] into tiles [tiles, ..., size, size], row by row; what is left over is dropped."""
+    *outer, height, width = values.shape
+    down, across = height // size, width // size
+    cut = values[..., : down * size, : across * size].reshape(*outer, down, size, across, size)
+    tiles = np.moveaxis(cut, (-4, -2), (0, 1))
+    return np.ascontiguousarray(tiles.reshape(down * across, *outer, size, size))

@@ -1,0 +1,254 @@
+"""Training a teacher and its students, and measuring them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from assay.papers.instageo.chipping import Parts, Rows, refusals
+from assay.papers.instageo.config import Backbone, Finetune, Vit
+from assay.papers.instageo.method import (
+    HUB,
+    ConfusionMatrix,
+    DepthDistiller,
+    DistillationLoss,
+    EncoderShape,
+    RocHistogram,
+    SegmentationModel,
+    class_weights,
+    count_macs,
+    count_parameters,
+    load_prithvi,
+)
+from assay.training import Compute, batches
+from assay.training.evaluation import mode
+from assay.training.loader import TensorBatches
+from assay.trial import Trial
+
+MOST_LOGITS = 2**30
+"""Bytes of teacher's logits that are kept instead of computed at every step."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model is trained: the user's settings, the loss, and how many steps that makes."""
+
+    finetune: Finetune
+    kd_weight: float = 0.0
+    ce_weight: float = 1.0
+    everywhere: bool = False
+    teaches: bool = False
+
+    def steps(self, rows: int) -> int:
+        """Return the gradient steps for so many chips."""
+        finetune = self.finetune
+        fixed = finetune.teacher_steps if self.teaches else finetune.gradient_steps
+        if fixed is not None:
+            return fixed
+        return self.finetune.epochs * -(-rows // self.finetune.batch_size)
+
+
+def build_teacher(vit: Vit, backbone: Backbone, parts: Parts) -> SegmentationModel:
+    """Return an untrained teacher for these chips: small, or with published weights in its encoder."""
+    _, bands, dates, height, _ = parts.train.chips.shape
+    with refusals():
+        if backbone.source is None:
+            shape = EncoderShape(
+                vit.dim, vit.depth, vit.heads, vit.patch_size, bands, dates, image_size=height
+            )
+        else:
+            shape = EncoderShape.prithvi(backbone.name, dates, height)
+        model = SegmentationModel(shape, len(parts.class_names), vit.dropout, vit.projection)
+        if backbone.source is not None:
+            load_prithvi(model.encoder, backbone.path or download_weights(backbone.name))
+    model.fit_normalisation(parts.train.chips, parts.no_data)
+    return model
+
+
+def download_weights(name: str) -> str:
+    """Fetch published weights."""
+    from huggingface_hub import hf_hub_download
+
+    repository, file = HUB[name]
+    return str(hf_hub_download(repository, file))
+
+
+def train_teacher(
+    vit: Vit, backbone: Backbone, parts: dict[str, Any], plan: Plan, device: str
+) -> dict[str, Any]:
+    """Fine-tune a teacher; return its weights, and its logits on the training chips where they are few."""
+    whole = unpack_parts(parts)
+    teacher = build_teacher(vit, backbone, whole)
+    distiller = DepthDistiller(
+        teacher,
+        teacher.shape.depth,
+        loss=make_loss(plan, whole),
+        learning_rate=plan.finetune.learning_rate,
+        weight_decay=plan.finetune.weight_decay,
+    )
+    generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+    train_with(distiller, whole.train, plan, device, generator, student=teacher)
+    found: dict[str, Any] = {"weights": teacher.cpu().state_dict(), "logits": None}
+    pixels = whole.train.labels.numel()
+    if 4 * pixels * len(whole.class_names) <= MOST_LOGITS:
+        found["logits"] = logits_in_batches(teacher.to(device), whole.train.chips).cpu()
+    return found
+
+
+def train_with(
+    distiller: DepthDistiller,
+    rows: Rows,
+    plan: Plan,
+    device: str,
+    generator: torch.Generator,
+    student: nn.Module | None = None,
+    logits: Tensor | None = None,
+) -> nn.Module:
+    """Train a student by a plan and return it."""
+    finetune = plan.finetune
+    tensors = (rows.chips, rows.labels) if logits is None else (rows.chips, rows.labels, logits)
+    loader: Any = batches(*tensors, batch_size=min(finetune.batch_size, len(rows)), generator=generator)
+    if finetune.flips:
+        loader = Flipped(loader, generator)
+    kind = "cuda" if torch.device(device).type == "cuda" else "cpu"
+    steps = plan.steps(len(rows))
+    return distiller.fit(
+        loader,
+        steps=steps,
+        student=student,
+        scheduler=lambda optimizer: LambdaLR(
+            optimizer, lambda step: rate_share(step, steps, finetune.warmup)
+        ),
+        compute=Compute(accelerator=kind, precision=finetune.precision),  # type: ignore[arg-type]
+    )
+
+
+def rate_share(step: int, steps: int, warmup: float) -> float:
+    """Return the share of the learning rate at a step from 0: a line up, then a cosine down."""
+    rising = round(warmup * steps)
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, steps - rising))))
+
+
+def make_loss(plan: Plan, parts: Parts) -> DistillationLoss:
+    """Return the paper's loss with a plan's weights."""
+    weights = None
+    if plan.finetune.weigh_classes:
+        weights = class_weights(parts.train.labels, len(parts.class_names))
+    return DistillationLoss(
+        weights, ce_weight=plan.ce_weight, kd_weight=plan.kd_weight, everywhere=plan.everywhere
+    )
+
+
+@dataclass(frozen=True)
+class Flipped:
+    """Batches that are turned over at random, chips, labels and logits alike."""
+
+    loader: TensorBatches
+    generator: torch.Generator
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        for batch in self.loader:
+            across, down = (torch.rand(2, generator=self.generator) < 0.5).tolist()
+            axes = [axis for axis, turned in ((-1, across), (-2, down)) if turned]
+            yield tuple(tensor.flip(axes) if axes else tensor for tensor in batch)
+
+
+def student_of(
+    teacher: SegmentationModel,
+    depth: int,
+    start: str,
+    plan: Plan,
+    parts: Parts,
+    keep: str = "first",
+) -> tuple[DepthDistiller, nn.Module]:
+    """Return a distiller and its student: the teacher's blocks with a new head, or all of it new."""
+    distiller = DepthDistiller(
+        teacher,
+        depth,
+        blocks="encoder.blocks",
+        keep=keep,  # type: ignore[arg-type]
+        reset=("head",),
+        loss=make_loss(plan, parts),
+        learning_rate=plan.finetune.learning_rate,
+        weight_decay=plan.finetune.weight_decay,
+    )
+    with refusals():
+        if start == "teacher":
+            return distiller, distiller.student()
+    fresh = SegmentationModel(
+        replace(teacher.shape, depth=depth),
+        teacher.num_classes,
+        teacher.head.drop.p,
+        teacher.projection,
+    )
+    fresh.mean, fresh.deviation = teacher.mean.clone(), teacher.deviation.clone()
+    return distiller, fresh
+
+
+# --- measuring ----------------------------------------------------------------------------------
+
+
+def logits_in_batches(model: nn.Module, chips: Tensor, batch_size: int = 16) -> Tensor:
+    """Return a model's logits for many chips."""
+    device = next(model.parameters()).device
+    with mode(model, training=False), torch.no_grad():
+        return torch.cat([model(part.to(device)) for part in chips.split(batch_size)])
+
+
+def score(model: nn.Module, rows: Rows, num_classes: int) -> dict[str, float]:
+    """Return mIoU and the area under the ROC curve, from one pass."""
+    matrix, areas = ConfusionMatrix(num_classes), RocHistogram(num_classes)
+    device = next(model.parameters()).device
+    with mode(model, training=False), torch.no_grad():
+        for chips, labels in zip(rows.chips.split(16), rows.labels.split(16), strict=True):
+            logits = model(chips.to(device)).cpu()
+            matrix.add(logits.argmax(dim=1), labels)
+            areas.add(logits, labels)
+    return {"miou": matrix.miou(), "auc": areas.auc()}
+
+
+def measure(
+    model: nn.Module, teacher: nn.Module, rows: Rows, num_classes: int, trial: Trial
+) -> dict[str, float]:
+    """Return how good a model is, and how much smaller and faster than the teacher."""
+    one = rows.chips[:1]
+    on_device = one.to(trial.device)
+
+    def run() -> None:
+        with torch.no_grad():
+            model(on_device)
+
+    found = score(model.to(trial.device), rows, num_classes)
+    with mode(model, training=False):
+        seconds = trial.timed(run)
+    model.cpu()
+    teacher.cpu()
+    return found | {
+        "size_ratio": count_parameters(teacher) / count_parameters(model),
+        "macs_ratio": count_macs(teacher, one) / count_macs(model, one),
+        "seconds_per_chip": seconds,
+    }
+
+
+def pack_parts(parts: Parts) -> dict[str, Any]:
+    """Return the parts as plain values for a shared stage."""
+    return {
+        "chips": parts.train.chips,
+        "labels": parts.train.labels,
+        "class_names": list(parts.class_names),
+        "no_data": parts.no_data,
+    }
+
+
+def unpack_parts(packed: dict[str, Any]) -> Parts:
+    """Undo `pack_parts`; only the training rows are there."""
+    train = Rows(packed["chips"], packed["labels"])
+    return Parts(train, train, train, tuple(packed["class_names"]), packed["no_data"])

@@ -1,0 +1,86 @@
+"""Segmentation metrics from one pass: a confusion matrix, and histograms for the area under the ROC curve."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class ConfusionMatrix:
+    """Counts of true classes (rows) against predicted ones (columns), added up batch by batch."""
+
+    def __init__(self, num_classes: int, ignore_index: int = -1) -> None:
+        self.num_classes, self.ignore_index = num_classes, ignore_index
+        self.counts = np.zeros((num_classes, num_classes), np.int64)
+
+    def add(self, predicted: Int[Tensor, " ..."], labels: Int[Tensor, " ..."]) -> None:
+        """Count a batch; positions without a label are left out.
+
+        Raises:
+            ValueError: a label is no class.
+        """
+        true, guess = labels.reshape(-1), predicted.reshape(-1)
+        valid = true != self.ignore_index
+        true, guess = true[valid], guess[valid]
+        if len(true) and (int(true.min()) < 0 or int(true.max()) >= self.num_classes):
+            raise ValueError(
+                f"labels go from {int(true.min())} to {int(true.max())}, classes from 0 to"
+                f" {self.num_classes - 1}."
+            )
+        pairs = true.long() * self.num_classes + guess.long()
+        added = torch.bincount(pairs, minlength=self.num_classes**2)
+        self.counts += added.view(self.num_classes, -1).cpu().numpy()
+
+    def iou(self) -> np.ndarray:
+        """Return TP / (TP + FP + FN) of each class; 0 / 0 is 0."""
+        hit = np.diag(self.counts).astype(float)
+        union = self.counts.sum(axis=0) + self.counts.sum(axis=1) - hit
+        ratio: np.ndarray = np.divide(hit, union, out=np.zeros_like(hit), where=union > 0)
+        return ratio
+
+    def miou(self) -> float:
+        """Return the plain mean over classes."""
+        return float(self.iou().mean())
+
+    def accuracy(self) -> float:
+        """Return the share of labelled pixels that are right."""
+        return float(np.trace(self.counts) / max(1, self.counts.sum()))
+
+
+class RocHistogram:
+    """One-versus-rest areas under the ROC curve from histograms of probabilities, added up batch by batch."""
+
+    def __init__(self, num_classes: int, bins: int = 1024, ignore_index: int = -1) -> None:
+        self.num_classes, self.bins, self.ignore_index = num_classes, bins, ignore_index
+        self.counts = np.zeros((num_classes, 2, bins), np.int64)
+
+    def add(self, logits: Float[Tensor, "b classes *grid"], labels: Int[Tensor, " b *grid"]) -> None:
+        """Count a batch."""
+        rows = logits.softmax(dim=1).movedim(1, -1).reshape(-1, self.num_classes)
+        true = labels.reshape(-1)
+        valid = true != self.ignore_index
+        self.add_probabilities(rows[valid], true[valid])
+
+    def add_probabilities(self, rows: Float[Tensor, "n classes"], true: Int[Tensor, " n"]) -> None:
+        """Count rows of probabilities: all classes in one call of bincount."""
+        bin_of = (rows * self.bins).long().clamp(max=self.bins - 1)
+        positive = torch.nn.functional.one_hot(true.long(), self.num_classes)
+        slot = (torch.arange(self.num_classes) * 2 + positive) * self.bins + bin_of
+        added = torch.bincount(slot.reshape(-1), minlength=self.counts.size)
+        self.counts += added.view(self.counts.shape).cpu().numpy()
+
+    def areas(self) -> np.ndarray:
+        """Return the area of each class; NaN where a class or its rest is not there. Ties count half."""
+        negative, positive = self.counts[:, 0].astype(float), self.counts[:, 1].astype(float)
+        below = np.cumsum(negative, axis=1) - negative
+        wins = (positive * (below + negative / 2)).sum(axis=1)
+        pairs = positive.sum(axis=1) * negative.sum(axis=1)
+        found: np.ndarray = np.divide(wins, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+        return found
+
+    def auc(self) -> float:
+        """Return the mean over the classes that are there."""
+        areas = self.areas()
+        return float(areas[~np.isnan(areas)].mean()) if not np.isnan(areas).all() else float("nan")

@@ -1,0 +1,191 @@
+"""A map of predictions as one HTML file: nothing outside is loaded, and it works from the disk."""
+
+from __future__ import annotations
+
+import base64
+import colorsys
+import html
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .chips import quiet_affine
+from .predict import NO_CLASS, Predicted
+
+WEB_MERCATOR = 3857
+LARGEST_SIDE = 1024
+"""Pixels of an overlay's longer side; larger rasters are thinned out."""
+
+
+@dataclass(frozen=True)
+class StaticMap:
+    """Writes predictions as coloured overlays into one page that can be moved, zoomed and clicked.
+
+    Layers are the predictions, the labels and the picture that the chip's bands 3, 2 and 1 make; each can
+    be shown and hidden. A click says the class at that place.
+
+    Args:
+        class_names: in the order of their numbers; numbers where there are none.
+        title: heads the page. All texts are escaped.
+        colors: `#rrggbb` for each class; by default evenly spaced hues.
+    """
+
+    class_names: Sequence[str] = ()
+    title: str = "Predictions"
+    colors: Sequence[str] = ()
+
+    def export(self, predictions: Sequence[Predicted], out: str | Path) -> Path:
+        """Write `map.html` into a folder and return its path.
+
+        Raises:
+            ValueError: there is no prediction with a CRS, or a class has no colour.
+        """
+        layers: dict[str, list[dict[str, Any]]] = {"picture": [], "labels": [], "prediction": []}
+        for each in predictions:
+            found = self._overlay(each.path, each.path.stem, prediction=True)
+            if found is None:
+                continue
+            layers["prediction"].append(found)
+            layers["picture"].append(_picture(each.chip))
+            if each.label is not None and each.label.exists():
+                labels = self._overlay(each.label, each.path.stem, prediction=False)
+                layers["labels"] += [labels] if labels else []
+        if not layers["prediction"]:
+            raise ValueError("no prediction has a CRS and a pixel, so that none has a place on a map.")
+        names = self._names(layers)
+        palette = [_rgb(color) for color in self._palette(len(names))]
+        data = {
+            "layers": {name: items for name, items in layers.items() if items},
+            "classes": [
+                {"name": name, "color": list(color)} for name, color in zip(names, palette, strict=True)
+            ],
+        }
+        path = Path(out) / "map.html"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}")
+        temporary.write_text(_page(self.title, data), encoding="utf-8")
+        os.replace(temporary, path)
+        return path
+
+    def _names(self, layers: dict[str, list[dict[str, Any]]]) -> list[str]:
+        seen = 1 + max(item["most"] for name in ("labels", "prediction") for item in layers[name])
+        return [
+            str(self.class_names[number]) if number < len(self.class_names) else f"class {number}"
+            for number in range(max(seen, len(self.class_names)))
+        ]
+
+    def _palette(self, count: int) -> list[str]:
+        if self.colors and len(self.colors) < count:
+            raise ValueError(f"{len(self.colors)} colours are given for {count} classes.")
+        return list(self.colors[:count]) if self.colors else distinct_colors(count)
+
+    def _overlay(self, path: Path, name: str, prediction: bool) -> dict[str, Any] | None:
+        """Return a raster of classes as an overlay, or `None` where it has no CRS or no class."""
+        warped = _to_mercator(path, [1], NO_CLASS if prediction else -1)
+        if warped is None:
+            return None
+        values, box = warped
+        classes = values[0].astype(np.int64)
+        empty = (classes < 0) | (classes == NO_CLASS)
+        if empty.all():
+            return None
+        # the class stands in the red channel; the page colours it
+        pixels = np.zeros((*classes.shape, 4), np.uint8)
+        pixels[..., 0] = np.where(empty, 0, classes)
+        pixels[..., 3] = np.where(empty, 0, 255)
+        return {"name": name, "png": _png(pixels), "box": box, "most": int(classes[~empty].max())}
+
+
+def distinct_colors(count: int) -> list[str]:
+    """Return `#rrggbb` colours that differ in hue, and in lightness by turns."""
+    rgb = [
+        colorsys.hls_to_rgb((0.58 + number * 0.381966) % 1, 0.42 if number % 2 else 0.6, 0.65)
+        for number in range(count)
+    ]
+    return ["#" + "".join(f"{round(255 * part):02x}" for part in color) for color in rgb]
+
+
+def _picture(chip: Path) -> dict[str, Any]:
+    """Return the first date's red, green and blue bands, stretched between their 2nd and 98th percentiles."""
+    import rasterio
+
+    with rasterio.open(chip) as file:
+        indexes = [3, 2, 1] if file.count >= 3 else [1, 1, 1]
+        empty = 0 if file.nodata is None else file.nodata
+    warped = _to_mercator(chip, indexes, empty)
+    assert warped is not None
+    values, box = warped
+    there = (values != empty).any(axis=0)
+    pixels = np.zeros((*there.shape, 4), np.uint8)
+    for channel, band in enumerate(values.astype(float)):
+        low, high = np.percentile(band[there], [2, 98]) if there.any() else (0, 1)
+        pixels[..., channel] = np.clip((band - low) / max(high - low, 1e-9) * 255, 0, 255)
+    pixels[..., 3] = 255 * there
+    return {"name": chip.stem, "png": _png(pixels), "box": box}
+
+
+def _to_mercator(path: Path, indexes: list[int], empty: float | int) -> tuple[np.ndarray, list[float]] | None:
+    """Return bands in Web Mercator and their box [west, south, east, north] in metres."""
+    import rasterio
+    from rasterio.enums import Resampling
+    from rasterio.vrt import WarpedVRT
+    from rasterio.warp import calculate_default_transform
+
+    with quiet_affine(), rasterio.open(path) as file:
+        if file.crs is None:
+            return None
+        thin = max(1.0, max(file.shape) / LARGEST_SIDE)
+        size = (round(file.width / thin), round(file.height / thin))
+        transform, width, height = calculate_default_transform(
+            file.crs,
+            WEB_MERCATOR,
+            file.width,
+            file.height,
+            *file.bounds,
+            dst_width=size[0],
+            dst_height=size[1],
+        )
+        no_data = empty if file.nodata is None else file.nodata
+        with WarpedVRT(
+            file,
+            crs=WEB_MERCATOR,
+            transform=transform,
+            width=width,
+            height=height,
+            src_nodata=no_data,
+            nodata=no_data,
+            resampling=Resampling.nearest,
+        ) as warped:
+            values = np.nan_to_num(warped.read(indexes), nan=empty)
+            return values, [float(edge) for edge in warped.bounds]
+
+
+def _png(pixels: np.ndarray) -> str:
+    import PIL.Image
+
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _rgb(color: str) -> tuple[int, int, int]:
+    digits = color.removeprefix("#")
+    if len(digits) != 6 or any(digit not in "0123456789abcdefABCDEF" for digit in digits):
+        raise ValueError(f"{color!r} is no colour; write #rrggbb.")
+    return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
+
+
+def _page(title: str, data: dict[str, Any]) -> str:
+    """Fill the template; what goes into the script cannot end it."""
+    text = files(__package__).joinpath("map.html").read_text(encoding="utf-8")
+    plain = json.dumps(data, separators=(",", ":"))
+    for letter in "<>&":
+        plain = plain.replace(letter, f"\\u{ord(letter):04x}")
+    return text.replace("@@TITLE@@", html.escape(title)).replace("@@DATA@@", plain)
