@@ -20,7 +20,7 @@ from assay.papers.instageo.config import Compress, Distil, Fidelity, Imagery
 from assay.papers.instageo.landcover import cut_tiles, make_landscape
 from assay.papers.instageo.learning import build_teacher, rate_share, score
 from assay.papers.instageo.method import EncoderShape
-from assay.papers.instageo.rebuilding import agreement, cut_for_training
+from assay.papers.instageo.rebuilding import Made, agreement, cut_for_training, ordered
 from assay.trial import Trial
 from papers.instageo.rasters import write
 
@@ -387,3 +387,13 @@ def test_the_cards_script_runs(chain, tmp_path, monkeypatch):
     (tmp_path / "points.csv").symlink_to(raw / "points.csv")
     exec(compile(script, "card", "exec"), {})
     assert (tmp_path / "map" / "map.html").exists()
+
+
+def test_chips_of_the_same_pixels_are_compared_with_their_own_labels():
+    chip = np.ones((18, 4, 4), np.uint16)
+    labels = [np.full((4, 4), -1, np.int16) for _ in range(3)]
+    for number, label in enumerate(labels):
+        label[number, 0] = number
+    pairs = ordered([(chip, label) for label in labels])
+    nothing = torch.zeros(0), torch.zeros(0)
+    assert agreement(Made(pairs, list(pairs), nothing, nothing))["label_agreement"] == 1

@@ -187,7 +187,7 @@ PAPER = Paper(
                         " written from",
                     ),
                     cost="1 min, 2 cores",
-                    seeds=5,
+                    seeds=6,
                 ),
                 "paper": Preset(
                     settings={"region.side": 2048, "region.points": 20_000, "chip_size": 256},

@@ -86,7 +86,8 @@ def as_tensors(pairs: list[Pair], dates: int) -> tuple[Tensor, Tensor]:
 def agreement(made: Made) -> dict[str, float]:
     """Return the share of the oracle's labelled pixels that the cut chips have too, in equal chips.
 
-    A chip that is missing, or too many, or in which a pixel differs, has no pixel that agrees.
+    A chip that is missing, or too many, or in which a pixel differs, has no pixel that agrees. Chips of the
+    same pixels are compared in the order of their labels, in which both lists are sorted.
     """
     theirs: dict[bytes, list[np.ndarray]] = {}
     for chip, labels in made.cut:
@@ -97,7 +98,7 @@ def agreement(made: Made) -> dict[str, float]:
         total += int(known.sum())
         same = theirs.get(chip.tobytes())
         if same:
-            mine = same.pop()
+            mine = same.pop(0)
             agreed += int((mine[known] == labels[known]).sum())
             total += int((mine[~known] != -1).sum())
     total += sum(int((labels != -1).sum()) for rest in theirs.values() for labels in rest)
