@@ -492,7 +492,7 @@ def _refuse_too_few(paper: Paper, settings: Settings) -> None:
         raise InputError(f"--max-seeds {settings.max_seeds} is too few: the first look is at {FIRST_LOOK}.")
     sampled = any(
         claim.unit == "seed"
-        and any(paper.metric(test.metric).kind in ("sampled", "timing") for test in claim.tests)
+        and any(paper.metric(test.metric).kind in ("sampled", "timing", "memory") for test in claim.tests)
         for claim in paper.tested
     )
     if settings.seeds is None or settings.preset == "tiny":

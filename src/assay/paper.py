@@ -29,7 +29,7 @@ Family = Literal[
     "theory",
 ]
 Role = Literal["method", "baseline", "control", "reference"]
-Kind = Literal["sampled", "exact", "rate", "timing"]
+Kind = Literal["sampled", "exact", "rate", "timing", "memory"]
 Source = Literal["paper", "code", "reviews", "measured", "recalled", "inferred"]
 
 FAMILIES: tuple[str, ...] = get_args(Family)
@@ -207,7 +207,7 @@ class Metric:
     """A number that a recipe returns, and how to judge it.
 
     `kind`: `sampled` varies with the seed; `exact` must not; `rate` is a `Rate`; `timing` is in seconds and
-    makes the checker run the recipe alone.
+    makes the checker run the recipe alone; `memory` is what a process of its own took, and may vary as well.
     """
 
     name: str

@@ -66,8 +66,8 @@ PAPER = Paper(
         Metric(
             "projection_errors", "lower", "rows", "exact", "rows of KT1 that differ, from KT4, KT3 and KT2"
         ),
-        Metric("peak_memory", "lower", "MB", "timing", "most that the reading process held, larger log"),
-        Metric("memory_growth", "lower", "MB", "timing", "peak with the larger log less that with the small"),
+        Metric("peak_memory", "lower", "MB", "memory", "most that the reading process held, larger log"),
+        Metric("memory_growth", "lower", "MB", "memory", "peak with the larger log less that with the small"),
     ),
     recipes={
         "train": Recipe(

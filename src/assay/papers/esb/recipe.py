@@ -145,8 +145,9 @@ def one_for_each(training: Sequence[SpeechDataset], config: Domains, trial: Tria
     if config.recogniser == "adapted":
         start = trained(pooled(training), "half trained", steps // 2, config, trial)
         steps -= steps // 2
+    way = "adapted" if config.recogniser == "adapted" else "tuned"
     return [
-        trained(found.utterances, f"{config.recogniser} {found.name}", count, config, trial, start)
+        trained(found.utterances, f"{way} {found.name}", count, config, trial, start)
         for found, count in zip(training, shared(steps, len(training)), strict=True)
     ]
 
