@@ -66,6 +66,15 @@ def test_units_whose_time_counts_run_one_by_one(
     assert sorted(map("".join, zip(*[iter(seeds)] * 3, strict=True))) == ["000", "111", "222", "333"]
 
 
+def test_the_last_seed_is_shared_by_arms_and_nothing_changes(store: Path, tmp_path: Path) -> None:
+    settings = {"preset": "tiny", "seeds": 3}
+    one, two = (check("esb", store=tmp_path / str(n), workers=n, **settings) for n in (1, 2))
+    assert not two.errors
+    assert metrics(two) == metrics(one)
+    assert two.provenance["seeds"] == one.provenance["seeds"]
+    assert two.claims == one.claims
+
+
 def test_more_seeds_run_only_what_is_missing(here: Executor, store: Path, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     overrides = {"trace": str(trace)}

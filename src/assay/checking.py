@@ -36,7 +36,7 @@ BATCH = 2
 
 @dataclass(frozen=True)
 class Unit:
-    """The work of one worker call: all arms of a recipe with one seed on one data source."""
+    """The work of one worker call: arms of a recipe, mostly all, with one seed on one data source."""
 
     slug: str
     recipe: str
@@ -197,28 +197,45 @@ class _Check:
                 self._keep(unit, done)
         total = len(units)
         self.settings.report(total - len(waiting), total)
-        rounds = (run_all(executor, run_unit, together) for together in self._rounds(waiting))
-        for number, (unit, future) in enumerate(chain.from_iterable(rounds), start=1):
+        rounds = self._rounds(waiting)
+        parts = sum(map(len, rounds))
+        finished = chain.from_iterable(run_all(executor, run_unit, together) for together in rounds)
+        for number, (unit, future) in enumerate(finished, start=1):
             error = future.exception()
             outcome = future.result() if error is None else [_lost(unit, arm, error) for arm in unit.configs]
             self._keep(unit, {record.arm: record for record in outcome})
-            self.settings.report(total - len(waiting) + number, total)
+            self.settings.report(total - len(waiting) + len(waiting) * number // parts, total)
 
     def _rounds(self, waiting: Sequence[Unit]) -> list[list[Unit]]:
-        """Part units into those that run at once, and after them, one by one, those whose time counts."""
+        """Part units into those that run at once, and after them, one by one, those whose time counts.
+
+        What is left of the first when all workers have had as many is parted by arms: else one worker would
+        be at its last unit while the others wait.
+        """
         timed = {
             group.recipe
             for group in self.groups
             if any(_is_timed(self.paper, claim) for claim in group.claims)
         }
         together = [unit for unit in waiting if unit.recipe not in timed]
-        return [together, *([unit] for unit in waiting if unit.recipe in timed)]
+        rest = len(together) - len(together) % _workers(self.settings)
+        shared = [part for unit in together[rest:] for part in self._by_arm(unit)]
+        return [[*together[:rest], *shared], *([unit] for unit in waiting if unit.recipe in timed)]
+
+    def _by_arm(self, unit: Unit) -> list[Unit]:
+        """Part a unit by arms, unless they are measured together too."""
+        if self.paper.recipes[unit.recipe].across:
+            return [unit]
+        return [
+            replace(unit, configs={arm: config}, keys={arm: unit.keys[arm]})
+            for arm, config in unit.configs.items()
+        ]
 
     def _keep(self, unit: Unit, records: dict[str, TrialRecord]) -> None:
         refused = next((record for record in records.values() if record.refused), None)
         if refused is not None:
             raise InputError(refused.error or "the recipe refused what it was given")
-        self.trials[unit.recipe, unit.data][unit.seed] = records
+        self.trials[unit.recipe, unit.data].setdefault(unit.seed, {}).update(records)
 
     def _run_until_decided(self, executor: Executor) -> None:
         first, count = self.settings.first_seed, FIRST_LOOK
@@ -384,7 +401,14 @@ def _executor(settings: Settings) -> AbstractContextManager[Executor]:
     if settings.ray is not None:
         cluster = settings.ray
         return RayExecutor(cluster.address, None, cluster.cores, cluster.gpus, cluster.resources)
-    return ProcessExecutor(settings.workers or os.cpu_count() or 1, initializer=_prepare, ahead=True)
+    return ProcessExecutor(_workers(settings), initializer=_prepare, ahead=True)
+
+
+def _workers(settings: Settings) -> int:
+    """Return how many units run at once here; 1 where that is for others to say."""
+    if settings.executor is not None or settings.ray is not None:
+        return 1
+    return settings.workers or os.cpu_count() or 1
 
 
 # --- in the worker ------------------------------------------------------------------------------
