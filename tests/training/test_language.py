@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from assay.training import batches, fit, greedy_decode, next_token_loss, pad_rows, sequence_log_probs
+from assay.training import batches, fit, greedy_decode, next_token_loss, pad_rows
 
 PAD, STOP = 0, 1
 
@@ -57,16 +57,6 @@ def test_decoding_ends_at_the_stop_token(model: LlamaForCausalLM) -> None:
     endless = greedy_decode(model, [[3, 4]], 6, None, PAD)[0]
     stop = endless[2]
     assert greedy_decode(model, [[3, 4]], 6, stop, PAD)[0] == endless[: endless.index(stop)]
-
-
-def test_scores_are_sums_of_log_probabilities(model: LlamaForCausalLM) -> None:
-    prompts, continuations = [[3, 4, 5], [6], [7, 8]], [[9], [10, 11, 2], []]
-    scores = sequence_log_probs(model, prompts, continuations, PAD, batch_size=2)
-    for prompt, continuation, score in zip(prompts, continuations, scores.tolist(), strict=True):
-        told = model(input_ids=torch.tensor([[*prompt, *continuation]])).logits[0].log_softmax(-1)
-        places = range(len(prompt) - 1, len(prompt) + len(continuation) - 1)
-        expected = sum(told[place, token].item() for place, token in zip(places, continuation, strict=True))
-        assert score == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_model_learns_what_is_labelled_alone(model: LlamaForCausalLM) -> None:

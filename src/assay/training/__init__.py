@@ -9,7 +9,7 @@ from assay.training.compute import Compute
 
 if TYPE_CHECKING:
     from assay.training.evaluation import accuracy, evaluate, predict
-    from assay.training.language import greedy_decode, next_token_loss, pad_rows, sequence_log_probs
+    from assay.training.language import greedy_decode, next_token_loss, pad_rows
     from assay.training.loader import TensorBatches, batches
     from assay.training.loop import History, fit
 
@@ -24,7 +24,6 @@ _HOME = {
     "next_token_loss": "language",
     "pad_rows": "language",
     "predict": "evaluation",
-    "sequence_log_probs": "language",
 }
 
 __all__ = [
@@ -39,7 +38,6 @@ __all__ = [
     "next_token_loss",
     "pad_rows",
     "predict",
-    "sequence_log_probs",
 ]
 
 

@@ -82,36 +82,6 @@ def greedy_decode(
     return found
 
 
-@torch.no_grad()
-def sequence_log_probs(
-    model: Any,
-    prompts: Sequence[Tokens],
-    continuations: Sequence[Tokens],
-    pad_token: int,
-    batch_size: int = 256,
-) -> Float[Tensor, " n"]:
-    """Return the log probability of each continuation after its prompt, summed over its tokens.
-
-    Args:
-        model: a causal language model of transformers.
-        prompts: token ids, not empty.
-        continuations: token ids, one sequence a prompt.
-        pad_token: fills up shorter rows on the right.
-        batch_size: rows scored at once; those of similar length go together.
-    """
-    whole = [[*prompt, *continuation] for prompt, continuation in zip(prompts, continuations, strict=True)]
-    scores = torch.zeros(len(whole))
-    with mode(model, training=False):
-        for rows in _by_length(whole, batch_size):
-            input_ids = pad_rows([whole[row] for row in rows], pad_token).to(model.device)
-            attended = pad_rows([[1] * len(whole[row]) for row in rows], 0).to(model.device)
-            scored = pad_rows([[0] * len(prompts[row]) + [1] * len(continuations[row]) for row in rows], 0)
-            logits = model(input_ids=input_ids, attention_mask=attended).logits[:, :-1].float()
-            told = logits.log_softmax(-1).gather(-1, input_ids[:, 1:, None]).squeeze(-1).cpu()
-            scores[rows] = (told * scored[:, 1:]).sum(-1)
-    return scores
-
-
 def _by_length(rows: Sequence[Tokens], batch_size: int) -> Iterator[list[int]]:
     """Yield the numbers of rows, the longest first, in batches."""
     order = sorted(range(len(rows)), key=lambda row: -len(rows[row]))

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from assay.errors import InputError
 from assay.papers.ednet.method import KTDataset, collate
-from assay.papers.ednet.method.networks import DKVMN, NETWORKS, Network, NetworkSize
+from assay.papers.ednet.method.networks import DKVMN, NETWORKS, NetworkSize
 from assay.papers.ednet.method.tracer import NeuralTracer, Training, answer_loss, build_network, train_network
 
 SMALL = NetworkSize(width=8, layers=2, heads=2, slots=4, seq_len=16, dropout=0.1, times=True)
@@ -172,5 +172,3 @@ def test_training_learns_an_obvious_rule_and_keeps_the_best_pass(make_steps):
 def test_widths_that_heads_cannot_share_are_refused(random_steps):
     with pytest.raises(InputError, match="cannot be shared by 3 heads"):
         network("sakt", random_steps(), heads=3)
-    with pytest.raises(NotImplementedError):
-        Network(torch.zeros(2, 1, dtype=torch.int64), 1).logits(whole(random_steps()))
