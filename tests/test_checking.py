@@ -10,11 +10,12 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from assay import checking
+from assay import catalogue, checking
 from assay.checking import Cluster, check
 from assay.errors import InputError, StorageError
 
@@ -139,6 +140,22 @@ def test_until_decided_goes_on_to_its_limit_and_no_further(here: Executor, store
     )
     assert checked.provenance["seeds"]["draw"] == list(range(9))
     assert checked.claims[0].verdict == "inconclusive"
+
+
+def test_recipes_that_do_not_take_the_users_data_are_left_out(
+    here: Executor, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = catalogue.entry("toy")
+    paper, recipe = entry.paper, entry.paper.recipes["draw"]
+    own = replace(recipe, inputs=("rows",))
+    claims = [replace(claim, name=f"other {claim.name}", recipe="other") for claim in paper.tested]
+    both = replace(paper, recipes={"draw": own, "other": recipe}, claims=(*paper.claims, *claims))
+    monkeypatch.setattr(catalogue, "entry", lambda slug: replace(entry, paper=both))
+    checked = check("toy", store=store, executor=here, overrides={"rows": 30})
+    assert list(checked.provenance["seeds"]) == ["draw"]
+    assert checked.provenance["left_out"] == ["other"]
+    assert {claim.name for claim in checked.claims} == {"higher", "same"}
+    assert checking.result_name(checked) == "toy--laptop--30"
 
 
 def test_tiny_never_gives_a_verdict(here: Executor, store: Path) -> None:

@@ -92,7 +92,17 @@ def test_every_preset_that_carries_a_claim_says_its_cost_and_how_it_differs(entr
         assert set(recipe.presets) >= {"tiny", "paper"}
         judged = recipe.presets.get("laptop") or recipe.presets["extended"]
         assert judged.cost
-        assert judged.differs_for({})
+        assert judged.differs_for()
+
+
+@pytest.mark.parametrize(("entry", "recipe"), RECIPES)
+def test_what_brings_ones_own_data_is_an_option(entry: Entry, recipe: str) -> None:
+    described = entry.recipe(recipe)
+    own = {name for name in described.inputs if name != "data"}
+    presets = described.presets.values()
+    if any(preset.data_settings or preset.data_differs for preset in presets):
+        own = set(described.inputs)
+    assert own <= set(options.option_names(entry.config(recipe)()))
 
 
 @pytest.mark.parametrize(("entry", "recipe"), RECIPES)
@@ -113,7 +123,7 @@ def resolved_configs(config: type, recipe: Recipe) -> Iterator[Any]:
     yield config()
     for preset in recipe.presets.values():
         for arm in recipe.arms:
-            yield options.resolve(config, preset.settings_for({}), arm.settings)
+            yield options.resolve(config, preset.settings_for(), arm.settings)
 
 
 def through_the_command_line(entry: Entry, recipe: str, config: Any) -> dict[str, Any]:
@@ -147,7 +157,7 @@ def test_arms_differ(entry: Entry, recipe: str) -> None:
     described = entry.paper.recipes[recipe]
     for preset in described.presets.values():
         configs = [
-            options.resolve(entry.config(recipe), preset.settings_for({}), arm.settings)
+            options.resolve(entry.config(recipe), preset.settings_for(), arm.settings)
             for arm in described.arms
         ]
         assert len({json.dumps(options.to_plain(config), sort_keys=True) for config in configs}) == len(

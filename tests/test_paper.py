@@ -129,6 +129,22 @@ class TestNames:
         assert "ingest" in paper(recipes={"fit": recipe(), "ingest": command}).recipes
 
 
+class TestOwnData:
+    PRESET = Preset({"epochs": 3}, ("small",), data_settings={"merge": "halves"}, data_differs=("digits",))
+
+    def test_what_speaks_of_the_presets_data_falls_away_with_ones_own(self) -> None:
+        assert self.PRESET.settings_for() == {"epochs": 3, "merge": "halves"}
+        assert self.PRESET.differs_for() == ("digits", "small")
+        assert self.PRESET.settings_for(own_data=True) == {"epochs": 3}
+        assert self.PRESET.differs_for(own_data=True) == ("small",)
+
+    def test_it_comes_by_the_inputs_of_a_recipe(self) -> None:
+        recipe = Recipe("Fit", inputs=("scenes", "labels"))
+        given = {"scenes.path": "here", "labels": "there", "labels.column": "class", "data": "no"}
+        assert recipe.own_data(given) == {"scenes.path": "here", "labels": "there"}
+        assert Recipe("Fit").own_data({"data": "csv:x", "data.label": "y"}) == {"data": "csv:x"}
+
+
 class TestArm:
     def test_an_unknown_role_is_refused(self) -> None:
         with pytest.raises(ValueError, match="arm 'a': role 'winner' is none of method, baseline, control"):

@@ -119,9 +119,7 @@ class TestWritten:
         recipe = entry.paper.recipes["estimate"]
         configs = {
             arm.name: options.to_plain(
-                options.resolve(
-                    entry.config("estimate"), recipe.presets["tiny"].settings_for({}), arm.settings
-                )
+                options.resolve(entry.config("estimate"), recipe.presets["tiny"].settings_for(), arm.settings)
             )
             for arm in recipe.arms
         }

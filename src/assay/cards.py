@@ -94,7 +94,7 @@ def _measured(result: Mapping[str, Any], paper: Paper, stale: bool) -> str:
 
 def _differs(paper: Paper) -> list[str]:
     sizes = (recipe.presets.get(size) for recipe in paper.recipes.values() for size in ("laptop", "extended"))
-    return list(dict.fromkeys(line for preset in sizes if preset for line in preset.differs_for({})))
+    return list(dict.fromkeys(line for preset in sizes if preset for line in preset.differs_for()))
 
 
 if __name__ == "__main__":

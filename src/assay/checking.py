@@ -32,6 +32,9 @@ FIRST_LOOK = 6
 """The number of seeds before `until_decided` looks for the first time."""
 BATCH = 2
 """How many seeds it adds before it looks again; a fixed number, so that workers do not change results."""
+GOLDEN = (5**0.5 - 1) / 2
+"""Seeds start with the arm at its multiples, as shares of all arms. So no arm is always first, on a cold
+cache, and seeds that run at once start far apart: they seldom wait for stages that all seeds share."""
 
 
 @dataclass(frozen=True)
@@ -293,7 +296,11 @@ class _Check:
             if name in known or name.split(".")[0] in known
         }
         preset = self._preset(recipe)
-        layers = [preset.settings_for(mine), {"data": group.data} if group.data else {}, mine]
+        layers = [
+            preset.settings_for(bool(recipe.own_data(mine))),
+            {"data": group.data} if group.data else {},
+            mine,
+        ]
         configs: dict[str, Any] = {
             arm.name: options.resolve(config, *layers, arm.settings) for arm in recipe.arms
         }
@@ -367,6 +374,7 @@ class _Check:
         )
 
     def _provenance(self, claims: Sequence[ClaimResult], seconds: float) -> dict[str, Any]:
+        recipes = [self.paper.recipes[group.recipe] for group in self.groups]
         return {
             "date": time.strftime("%Y-%m-%d"),
             "seconds": round(seconds, 2),
@@ -380,11 +388,13 @@ class _Check:
                 dict.fromkeys(
                     line
                     for group in self.groups
-                    for line in self._preset(self.paper.recipes[group.recipe]).differs_for(
-                        self.settings.overrides
+                    for recipe in recipes
+                    for line in self._preset(recipe).differs_for(
+                        bool(recipe.own_data(self.settings.overrides))
                     )
                 )
             ),
+            "left_out": _recipes(self.paper, self.settings)[1],
             "tests_made": sum(len(claim.tests) for claim in claims),
             "claims_fingerprint": self.paper.fingerprint(self.settings.preset),
             "code": self.codes,
@@ -427,7 +437,7 @@ def run_unit(unit: Unit) -> list[TrialRecord]:
     entry = catalogue.entry(unit.slug)
     records: dict[str, TrialRecord] = {}
     arms = list(unit.configs)
-    turn = unit.seed % len(arms)  # no arm is always first, on a cold cache
+    turn = int(unit.seed * GOLDEN % 1 * len(arms))
     for arm in arms[turn:] + arms[:turn]:
         record = None if unit.fresh else _sound(store, unit, arm)
         if record is None:
@@ -472,22 +482,32 @@ def _groups(entry: Entry, settings: Settings) -> Iterator[Group]:
     paper = entry.paper
     if not paper.tested:
         raise InputError(f"{paper.slug} has no claim that can be tested here; see `assay show {paper.slug}`.")
-    recipes = dict.fromkeys(claim.recipe or "" for claim in paper.tested)
-    presets = {name for recipe in recipes for name in paper.recipes[recipe].presets}
-    if settings.preset not in presets:
-        raise unknown(f"preset of {paper.slug}", settings.preset, presets)
-    recipes = {name: None for name in recipes if settings.preset in paper.recipes[name].presets}
-    _refuse_options(entry, list(recipes), settings.overrides)
+    recipes, _ = _recipes(paper, settings)
+    _refuse_options(entry, recipes, settings.overrides)
     for recipe in recipes:
-        takes_data = "data" in options.option_names(entry.config(recipe)())
         claims = [claim for claim in paper.tested if claim.recipe == recipe]
-        own_data = takes_data and "data" in settings.overrides
+        own_data = bool(paper.recipes[recipe].own_data(settings.overrides))
         sources: dict[str, list[Claim]] = {}
         for claim in claims:
             for source in ("",) if own_data or not claim.on or settings.preset != "laptop" else claim.on:
                 sources.setdefault(source, []).append(claim)
         for source, judged in sources.items():
             yield Group(recipe, source, tuple(judged))
+
+
+def _recipes(paper: Paper, settings: Settings) -> tuple[list[str], list[str]]:
+    """Return the recipes to run, and those left out because the user's data is not for them.
+
+    Raises:
+        InputError: no recipe that carries a claim has the preset.
+    """
+    tested = list(dict.fromkeys(claim.recipe or "" for claim in paper.tested))
+    presets = {preset for name in tested for preset in paper.recipes[name].presets}
+    if settings.preset not in presets:
+        raise unknown(f"preset of {paper.slug}", settings.preset, presets)
+    sized = [name for name in tested if settings.preset in paper.recipes[name].presets]
+    taking = [name for name in sized if paper.recipes[name].own_data(settings.overrides)] or sized
+    return taking, [name for name in sized if name not in taking]
 
 
 def _refuse_options(entry: Entry, recipes: Sequence[str], overrides: Mapping[str, Any]) -> None:
@@ -589,10 +609,9 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def result_name(checked: Checked) -> str:
-    """Return the name of the file that keeps the verdicts."""
-    if "data" not in checked.provenance["overrides"]:
-        return f"{checked.paper}--{checked.preset}"
-    source = "".join(
-        letter if letter.isalnum() else "-" for letter in str(checked.provenance["overrides"]["data"])
-    )
-    return f"{checked.paper}--{checked.preset}--{source.strip('-')[-60:]}"
+    """Return the name of the file that keeps the verdicts: with the user's data, where that was brought."""
+    given: dict[str, str] = {}
+    for recipe in catalogue.entry(checked.paper).paper.recipes.values():
+        given |= recipe.own_data(checked.provenance["overrides"])
+    source = "".join(letter if letter.isalnum() else "-" for letter in "-".join(given.values())).strip("-")
+    return "--".join((checked.paper, checked.preset, *filter(None, [source[-60:]])))

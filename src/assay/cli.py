@@ -496,7 +496,7 @@ def _paper_json(paper: Paper, entry: Entry | None = None) -> dict[str, Any]:
                 "summary": recipe.summary,
                 "arms": {arm.name: {"role": arm.role, "removes": arm.removes} for arm in recipe.arms},
                 "presets": {
-                    key: {"cost": preset.cost, "seeds": preset.seeds, "differs": list(preset.differs_for({}))}
+                    key: {"cost": preset.cost, "seeds": preset.seeds, "differs": list(preset.differs_for())}
                     for key, preset in recipe.presets.items()
                 },
                 "options": [dataclasses.asdict(option) for option in options.options(entry.config(name)())],

@@ -135,6 +135,8 @@ def print_check(console: Console, result: Mapping[str, Any], paper: Paper) -> No
     for error in result["errors"]:
         console.print(f"error: {error}", style="red", highlight=False, markup=False)
     source = result["provenance"]
+    for recipe in source["left_out"]:
+        console.print(f"  left out: {recipe}, which takes no data of this kind", highlight=False)
     for line in source["differs"]:
         console.print(f"  differs from the paper: {line}", highlight=False, markup=False)
     console.print(

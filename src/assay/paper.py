@@ -241,7 +241,7 @@ class Preset:
 
     The names: `tiny` for tests, `laptop` for minutes on two cores, `extended` for what takes longer there,
     `paper` for the paper's own data, models and settings. `data_settings` and `data_differs` speak of the
-    preset's own data and fall away when the user gives other ones (`--data`).
+    preset's own data and fall away when the user brings other ones (`Recipe.inputs`).
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -251,13 +251,13 @@ class Preset:
     data_settings: Mapping[str, Any] = field(default_factory=dict)
     data_differs: tuple[str, ...] = ()
 
-    def settings_for(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings that hold beside the user's own options."""
-        return {**self.settings, **({} if "data" in overrides else self.data_settings)}
+    def settings_for(self, own_data: bool = False) -> dict[str, Any]:
+        """Return the settings that hold on the preset's data, or on the user's own."""
+        return {**self.settings, **({} if own_data else self.data_settings)}
 
-    def differs_for(self, overrides: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return what differs from the paper beside the user's own options."""
-        return (() if "data" in overrides else self.data_differs) + self.differs
+    def differs_for(self, own_data: bool = False) -> tuple[str, ...]:
+        """Return what differs from the paper on the preset's data, or on the user's own."""
+        return (() if own_data else self.data_differs) + self.differs
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,8 @@ class Recipe:
     """A function `name(config, trial) -> metrics` of an entry. Without arms it is a command of `run` alone.
 
     `config` names a class in the entry's `config.py`. With `across=True` the module also has
-    `across(arms: dict[str, metrics]) -> metrics`, for what is a function of all arms of a seed.
+    `across(arms: dict[str, metrics]) -> metrics`, for what is a function of all arms of a seed. `inputs` are
+    the options that bring the user's own data; a check on it leaves out the recipes that do not take it.
     """
 
     config: str
@@ -273,6 +274,15 @@ class Recipe:
     presets: Mapping[str, Preset] = field(default_factory=dict)
     summary: str = ""
     across: bool = False
+    inputs: tuple[str, ...] = ("data",)
+
+    def own_data(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those of the user's options that bring data to this recipe."""
+        return {
+            name: value
+            for name, value in overrides.items()
+            if name.removesuffix(".source").removesuffix(".path") in self.inputs
+        }
 
     def arm(self, name: str) -> Arm:
         """Return the arm called `name`."""
@@ -377,7 +387,7 @@ class Paper:
             "claims": [_plain(replace(claim, reported=None)) for claim in self.tested],
             "metrics": [_plain(replace(metric, description="")) for metric in self.metrics],
             "recipes": {
-                name: [[_plain(arm) for arm in recipe.arms], recipe.presets[preset].settings_for({})]
+                name: [[_plain(arm) for arm in recipe.arms], recipe.presets[preset].settings_for()]
                 for name, recipe in self.recipes.items()
                 if preset in recipe.presets
             },

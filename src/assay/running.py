@@ -144,7 +144,7 @@ def _preset_settings(
         return {}
     if preset not in described.presets:
         raise unknown(f"preset of {entry.slug} {recipe}", preset, described.presets)
-    return described.presets[preset].settings_for(overrides)
+    return described.presets[preset].settings_for(bool(described.own_data(overrides)))
 
 
 def _run_into(

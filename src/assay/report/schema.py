@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 import pydantic
 from typing_extensions import TypedDict  # pydantic reads the standard one from Python 3.12 on
@@ -70,6 +70,7 @@ class Provenance(TypedDict):
     until_decided: bool
     overrides: dict[str, str]
     differs: list[str]
+    left_out: NotRequired[list[str]]
     tests_made: int
     claims_fingerprint: str
     code: dict[str, str]

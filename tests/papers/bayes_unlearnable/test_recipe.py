@@ -173,7 +173,7 @@ def test_the_paper_preset_reads_the_hubs_format(tmp_path: Path) -> None:
     preset = RECIPE.presets["paper"]
     asked = options.resolve(
         Protect,
-        preset.settings_for({"data": "given"}),
+        preset.settings_for(own_data=True),
         RECIPE.arm("beo").settings,
         {"data": f"parquet:{tmp_path / 'cifar10'}", "ascent.steps": 1, "ascent.network.epochs": 1},
         {"victim.epochs": 1, "second_victim.epochs": 1},

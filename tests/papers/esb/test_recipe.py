@@ -136,10 +136,10 @@ def test_scores_are_made_again_without_transcribing(recorded, tmp_path):
 
 
 def test_the_paper_preset_names_all_eight_sets_and_its_own_systems():
-    config = options.resolve(Transcribe, ENTRY.paper.recipes["transcribe"].presets["paper"].settings_for({}))
+    config = options.resolve(Transcribe, ENTRY.paper.recipes["transcribe"].presets["paper"].settings_for())
     assert len(config.sets) == 8
     assert config.system == "hub:openai/whisper-medium.en"
-    fine = options.resolve(Domains, RECIPE.presets["paper"].settings_for({}))
+    fine = options.resolve(Domains, RECIPE.presets["paper"].settings_for())
     assert [written.partition("=")[0] for written in fine.sets] == [
         written.partition("=")[0] for written in fine.training_sets
     ]

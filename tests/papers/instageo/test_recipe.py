@@ -269,13 +269,13 @@ def test_published_weights_start_the_teacher_and_its_students(tmp_path, monkeypa
 
 
 def test_the_paper_preset_names_real_data_and_weights():
-    config = options.resolve(Compress, ENTRY.recipe("compress").presets["paper"].settings_for({}))
+    config = options.resolve(Compress, ENTRY.recipe("compress").presets["paper"].settings_for())
     assert config.chips.source == "hub:ibm-nasa-geospatial/multi-temporal-crop-classification"
     assert (config.chips.num_steps, config.chips.label_shift) == (3, -1)
     assert config.backbone.name == "v1-100m"
     assert config.finetune.gradient_steps is None
     mine = options.resolve(
-        Compress, ENTRY.recipe("compress").presets["paper"].settings_for({}), {"chips": "folder"}
+        Compress, ENTRY.recipe("compress").presets["paper"].settings_for(), {"chips": "folder"}
     )
     assert mine.chips.num_steps is None  # roles belong to the source
 

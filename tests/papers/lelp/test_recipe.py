@@ -189,7 +189,7 @@ def test_every_objective_tries_equally_many_candidates():
     counts = {len(candidates(objective, Grid())) for objective in [*OBJECTIVES, "oracle"]}
     assert counts == {4}
     for preset in PAPER.recipes["distil"].presets.values():
-        config = options.resolve(Distil, preset.settings_for({}))
+        config = options.resolve(Distil, preset.settings_for())
         assert len({len(candidates(objective, config.grid)) for objective in [*OBJECTIVES, "oracle"]}) == 1
 
 
@@ -271,7 +271,7 @@ def test_classes_are_matched_by_name_or_else_by_number():
 
 def test_the_paper_presets_albert_pair_runs_from_folders(texts, albert, tmp_path):
     """The preset's path: a pretrained teacher is fine-tuned with a new head and teaches a smaller one."""
-    settings = PAPER.recipes["distil"].presets["paper"].settings_for({})
+    settings = PAPER.recipes["distil"].presets["paper"].settings_for()
     local = {"teacher": albert(), "teaching.epochs": 1, "teaching.batch_size": 8, "student": albert(hidden=8)}
     overrides = settings | ONE_EACH | texts | local | {"learning.steps": 3, "n_subclasses": 2}
     running.run("lelp", out=tmp_path / "student", overrides=overrides)
@@ -295,7 +295,7 @@ def test_the_papers_residual_networks_have_its_depths_and_embedding_size():
 
 
 def test_the_cifar_preset_runs_on_a_local_table(pictures):
-    settings = PAPER.recipes["compare"].presets["paper"].settings_for({})
+    settings = PAPER.recipes["compare"].presets["paper"].settings_for()
     small = {
         "teaching.depth": 11,
         "learning.depth": 11,

@@ -307,7 +307,7 @@ def test_the_papers_setting_on_a_small_clip_and_files_like_cocos(tiny_clip, coco
     assert provider.generator.out_size == 16
     assert provider.embed(["a cat"]).shape == (1, 8)
 
-    paper = PAPER.recipes["learn"].presets["paper"].settings_for({})
+    paper = PAPER.recipes["learn"].presets["paper"].settings_for()
     quick = {"victim.epochs": 1, "victim.width": 4, "image_size": 12, "pairs.captions": None}
     data = {"data": f"images:{photos(tmp_path / 'cifar', size=12)}", "provider": str(tmp_path / "g")}
     metrics = learn(options.resolve(Learn, paper, data, quick), Trial(seed=1000))

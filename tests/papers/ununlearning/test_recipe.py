@@ -197,7 +197,7 @@ def test_tofu_from_files_of_its_format(tmp_path):
 
 
 def test_the_paper_preset_names_models_and_facts():
-    config = options.resolve(Audit, RECIPE.presets["paper"].settings_for({}))
+    config = options.resolve(Audit, RECIPE.presets["paper"].settings_for())
     assert config.original == OwnModel("hub:open-unlearning/tofu_Llama-3.2-1B-Instruct_full")
     assert config.facts.tables() is not None
     assert config.scoring == "rouge"

@@ -31,6 +31,9 @@ SMALL_MODEL = (
     "one language model serves all seeds, which draw new problems, prompts and demonstrations: the intervals"
     " are over problems and calibrations, not over trained models",
     "constants are fitted on half of the wordings and judged on the other half; the paper's are set by hand",
+)
+
+RIVAL = (
     "the scaling law is accuracy against the logarithms of demonstrations and reasoning tokens, fitted on the"
     " same items and told the length of the reply; the paper's own could not be read",
 )
@@ -87,6 +90,7 @@ PAPER = Paper(
     recipes={
         "calibrate": Recipe(
             config="Calibrate",
+            inputs=("records", "replies", "problems"),
             summary="calibrate the circuit on results of a language model, and measure it on other items",
             arms=(
                 Arm("ecm", role="method"),
@@ -129,7 +133,7 @@ PAPER = Paper(
                     cost="8 s, 1 core",
                     seeds=2,
                 ),
-                "laptop": Preset(differs=SMALL_MODEL, cost="4 min, 2 cores", seeds=5),
+                "laptop": Preset(data_differs=SMALL_MODEL, differs=RIVAL, cost="4 min, 2 cores", seeds=5),
                 "paper": Preset(
                     settings={
                         "problems": "hub:openai/gsm8k/main",

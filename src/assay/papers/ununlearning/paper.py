@@ -100,6 +100,7 @@ PAPER = Paper(
     recipes={
         "audit": Recipe(
             config="Audit",
+            inputs=("original", "unlearned", "facts"),
             summary="bring forgotten facts back in context and report what each model answers",
             arms=(
                 *(arm for name, model in MODELS.items() for arm in _arms(name, model)),
@@ -138,6 +139,8 @@ PAPER = Paper(
                     },
                     differs=(
                         "the paper has no experiments; the protocol is an operationalisation of its argument",
+                    ),
+                    data_differs=(
                         "a Llama of 80 thousand parameters that was trained to read, and made-up facts of one"
                         " word: 32 entities, 8 of them forgotten, 3 facts in a context",
                         "seeds share the reader, which has seen random values only; facts, what is forgotten,"

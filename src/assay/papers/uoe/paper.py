@@ -129,6 +129,7 @@ PAPER = Paper(
     recipes={
         "unlearn": Recipe(
             config="Unlearn",
+            inputs=("model", "forget", "retain"),
             summary="unlearn one expert of a model and measure what it keeps",
             arms=(
                 Arm("uoe-gdiff", role="method", settings={"objective": "gdiff", "trained_part": "top1"}),
@@ -182,13 +183,15 @@ PAPER = Paper(
                 ),
                 "laptop": Preset(
                     settings={"learning_rates": GRID},
-                    differs=(
+                    data_differs=(
                         "a Qwen2-MoE with 0.5 M parameters, 4 layers of 8 experts, top-2, trained on 96"
                         " made-up facts of 4 topics, instead of Qwen1.5-MoE-A2.7B and DeepSeek-V2-Lite",
                         "one topic of made-up facts is forgotten, instead of WMDP-cyber and RWKU; utility is"
                         " the accuracy on facts of other topics that unlearning has not trained on, not MMLU",
-                        "every arm has the same four learning rates; the best on validation facts is used",
                         "one expert and its router are 2.5 % of so small a model, instead of 0.06 %",
+                    ),
+                    differs=(
+                        "every arm has the same four learning rates; the best on validation facts is used",
                         "without RMU",
                     ),
                     cost="2 min, 2 cores",
