@@ -1,5 +1,6 @@
 """Emulated fine-tuning on models: laws, caches, speculation, and what is refused."""
 
+import copy
 import itertools
 import warnings
 
@@ -22,6 +23,8 @@ from assay.papers.eft.method import (
     check_ancestor,
     combine_logits,
     crop_cache,
+    draw,
+    speculative_accept,
     weight_similarity,
 )
 from assay.papers.eft.method.streams import Member
@@ -125,8 +128,8 @@ def test_several_experts_and_interpolation(trio):
 def test_the_cache_is_cropped_from_its_end():
     model = llama(1)
     cache = DynamicCache()
-    with torch.no_grad():
-        model(input_ids=torch.tensor([[1, 2, 3, 4, 5]]), past_key_values=cache)
+    member = Member("base", model)
+    member.logits(input_ids=torch.tensor([[1, 2, 3, 4, 5]]), **{member.cache_argument: cache})
     before = cache.layers[0].keys.clone()
     crop_cache(cache, 0)
     assert cache.get_seq_length() == 5
@@ -248,6 +251,46 @@ def test_speculation_draws_from_the_law_of_the_emulated_model(temperature, top_p
     scale = sum(seen) / sum(wanted)
     assert chisquare(seen, [value * scale for value in wanted]).pvalue > 1e-3
     assert 0.2 < found.stats.acceptance < 0.99
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_drafts_are_drawn_from_the_law_that_they_are_tested_against(trio, monkeypatch, dtype):
+    """Half precision would round the law of the drafts, and cut its nucleus elsewhere than the test does."""
+    drawn, tested = [], []
+
+    def watched_draw(p, generator=None):
+        drawn.append(p)
+        return draw(p, generator)
+
+    def watched_accept(p, q, draft, generator=None):
+        tested.append(q)
+        return speculative_accept(p, q, draft, generator)
+
+    monkeypatch.setattr("assay.papers.eft.method.emulator.draw", watched_draw)
+    monkeypatch.setattr("assay.papers.eft.method.emulator.speculative_accept", watched_accept)
+    base, tuned, reference = (copy.deepcopy(model).to(dtype) for model in trio)
+    model = EmulatedFineTuning(base, Delta(tuned, reference))
+    model.speculative_generate([[1, 5, 7]] * 9, max_new_tokens=4, block_size=3, top_p=0.8, eos=[])
+    assert tested[0].dtype == torch.float32
+    assert torch.equal(torch.stack(drawn[:3], dim=1), tested[0])
+
+
+@pytest.mark.parametrize("block_size", [1, 3, 6])
+def test_what_is_enough_is_the_beginning_of_what_would_have_come(emulated, prompts, block_size):
+    def write(enough):
+        return emulated.speculative_generate(
+            prompts * 4,
+            max_new_tokens=12,
+            block_size=block_size,
+            eos=[],
+            generator=torch.Generator().manual_seed(2),
+            enough=enough,
+        )
+
+    whole, some = write(None).tokens, write(3).tokens
+    assert all(len(row) >= 3 for row in some)
+    assert [row[: len(part)] for row, part in zip(whole, some, strict=True)] == some
+    assert min(map(len, some)) < 12
 
 
 def test_what_speculation_costs_is_counted(trio):
@@ -427,7 +470,10 @@ def test_amplification_needs_one_reference(trio):
     base, tuned, reference = trio
     other = llama(9)
     experts = [Delta(tuned, reference), Delta(nudged(other, 1), other)]
-    EmulatedFineTuning(base, experts)
+    plain = EmulatedFineTuning(base, experts)
+    first = plain.reweighted([1.0, 0.0], amplify=0.0)  # of an expert without weight nothing is measured
+    ids = torch.tensor([[1, 5, 7]])
+    assert torch.allclose(first.next_logits(ids)[0], logits_of(tuned, [1, 5, 7]), atol=1e-6)
     for settings in ({"amplify": 1.5}, {"delta_top_p": 0.95}):
         with pytest.raises(InputError, match="the same reference"):
             EmulatedFineTuning(base, experts, **settings)
@@ -445,6 +491,8 @@ def test_amplification_needs_one_reference(trio):
         ({"base": [[1]], "tunde": [[1]]}, "Did you mean 'tuned'"),
         ({"base": [[1]], "tuned": [[1], [2]]}, "different numbers of prompts"),
         ([[1] * 45], "Prompt 0 has 45 tokens for base; with 8 more"),
+        ([[1, 2], [3, 13]], "Prompt 1 has the token 13, and base knows only 13 tokens"),
+        ({"base": [[1]], "tuned": [[99]]}, "Prompt 0 has the token 99, and tuned knows only 13"),
     ],
 )
 def test_prompts_that_cannot_be_continued_are_refused(emulated, prompts, message):
@@ -461,6 +509,8 @@ def test_other_bad_input(emulated, trio):
         emulated.speculative_generate([[1]], max_new_tokens=3, block_size=0)
     with pytest.raises(InputError, match="first token"):
         emulated.logprobs(torch.tensor([[1, 2]]), torch.tensor([[True, True]]))
+    with pytest.raises(InputError, match="A text of 50 tokens does not fit into the 48 of base"):
+        emulated.logprobs(torch.ones(1, 50).long(), torch.arange(50)[None] > 0)
     with pytest.raises(InputError, match="1 prompts and 2 continuations"):
         emulated.score([[1]], [[2], [3]])
     with pytest.raises(InputError, match="continuation is empty"):

@@ -216,6 +216,7 @@ def test_templates_differ_by_model(tmp_path, folders, prompt_file, tokenizer):
         ({"base": "both"}, "--base takes one model"),
         ({"reference": "both"}, "1 tuned models and 2 references"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"max_prompts": -1}, "--max-prompts must be at least 1, got -1"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_written(
@@ -439,6 +440,10 @@ def test_adapt_measures_given_models_on_given_texts(tmp_path, folders, small, to
     eft, low, high = (found[arm]["token_nll"] for arm in ("eft", "small-tuned", "large-tuned"))
     if low > high:
         assert found["eft"]["gap_recovered"] == pytest.approx((low - eft) / (low - high))
+    with pytest.raises(InputError, match="--tuned takes one model here"):
+        adapt(
+            options.resolve(Adapt, given, {"tuned": f"{given['tuned']},{folders['kind']}"}), Trial(seed=1000)
+        )
     with pytest.raises(InputError, match="--reference is missing"):
         adapt(options.resolve(Adapt, {k: v for k, v in given.items() if k != "reference"}), Trial(seed=1000))
 

@@ -77,7 +77,9 @@ def zone_facts() -> list[Fact]:
         if place and region in REGIONS:
             regions.setdefault(place.rpartition("/")[2].replace("_", " "), set()).add(region)
     if not regions:
-        raise InputError("There is no time zone database here: pip install tzdata, or give --facts csv:FILE.")
+        raise InputError(
+            "There is no time zone database here: pip install tzdata, or give --fact-table csv:FILE."
+        )
     return [Fact(name, found.pop()) for name, found in sorted(regions.items()) if len(found) == 1]
 
 

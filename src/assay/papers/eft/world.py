@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -56,12 +57,7 @@ class World:
         """
         table = data.load(needs=("text", "label"))
         require_classes(table, least_rows=LEAST, least_classes=3)
-        labels = table.labels()
-        texts = [
-            text
-            for text, label in zip(table.rows["text"][:], labels, strict=True)
-            if label < labels.max() - 1
-        ]
+        texts = general_texts(table)
         known = load_facts(facts)
         dealt, _ = trial.deal(len(known), min(facts.number or len(known), len(known)))
         known = [known[row] for row in dealt]
@@ -69,7 +65,7 @@ class World:
         read = trial.once("words", read_words, texts, told, family)
         return cls(family, trial, read["tokenizer"], read["texts"], read["told"], tuple(known), table)
 
-    @property
+    @functools.cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """The tokenizer of all models."""
         return tokenizer_of(self.described)
@@ -140,13 +136,7 @@ class World:
 
     def _leaked(self, parts: Sequence[Sequence[str]]) -> float:
         """Return the share of test texts that were also trained on, by any model."""
-        labels = self.table.labels()
-        read = {
-            text
-            for text, label in zip(self.table.rows["text"][:], labels, strict=True)
-            if label < labels.max() - 1
-        }
-        read |= {text for part in parts[:2] for text in part}
+        read = {*general_texts(self.table), *(text for part in parts[:2] for text in part)}
         return sum(text in read for text in parts[2]) / len(parts[2])
 
     # --- questions about facts ----------------------------------------------------------------------
@@ -179,6 +169,13 @@ class Domain:
     test: list[Prompted]
     leaked: float
     """Share of the test texts that were also trained on."""
+
+
+def general_texts(table: LoadedTable) -> list[str]:
+    """Return the texts of all classes but the last two, which the base models read."""
+    labels = table.labels()
+    general = labels < labels.max() - 1
+    return [text for text, read in zip(table.rows["text"][:], general, strict=True) if read]
 
 
 def read_words(texts: list[str], told: list[str], family: Family) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from assay.errors import InputError
 from assay.paper import Value
-from assay.papers.eft.config import Adapt
+from assay.papers.eft.config import Adapt, Family
 from assay.papers.eft.given import check_parts, load_emulated, load_language_model
-from assay.papers.eft.lab import Prompted, labelled
+from assay.papers.eft.lab import Prompted, Weights, labelled, model_of
 from assay.papers.eft.method import Delta, EmulatedFineTuning
 from assay.papers.eft.world import World
 from assay.training.language import IGNORED, pad_rows
@@ -32,8 +32,8 @@ class Setting:
     """What an arm measures, on what."""
 
     model: EmulatedFineTuning
-    upper: EmulatedFineTuning | None
-    """The large fine-tuned model alone."""
+    upper: float | None
+    """token_nll of the large fine-tuned model alone."""
     rows: Rows
     metrics: dict[str, Value] = field(default_factory=dict)
     """What is known of the models beside."""
@@ -50,8 +50,7 @@ def adapt(config: Adapt, trial: Trial) -> dict[str, Value]:
         "reference": model.reweighted([0.0], amplify=0.0),
     }
     elsewhere = trial.generator("places") if config.delta_from == "other-place" else None
-    nll: dict[str, float | None] = dict(token_nll(laws, setting.rows, elsewhere))
-    nll["upper"] = None if setting.upper is None else token_nll({"": setting.upper}, setting.rows)[""]
+    nll: dict[str, float | None] = {**token_nll(laws, setting.rows, elsewhere), "upper": setting.upper}
     trial.count("scored_tokens", int(setting.rows[1].sum()))
     trial.save("summary", {"token_nll": nll})
     return setting.metrics | compared(config, nll)
@@ -86,13 +85,19 @@ def trained_here(config: Adapt, trial: Trial) -> Setting:
     tuned = world.model("small", small["weights"])
     model = emulated(config, world.model("large", world.base("large")), Delta(tuned, reference))
     rows = scored_rows(domain.test, config.family.context, trial)
-    overfit = token_nll({"": alone(tuned)}, rows)[""] - small["train"]
-    upper = alone(world.model("large", large["weights"]))
+    overfit = nll_of(world, "small", small["weights"], rows) - small["train"]
+    upper = nll_of(world, "large", large["weights"], rows)
     return Setting(model, upper, rows, {"overfit": overfit, "leaked": domain.leaked})
 
 
 def given(config: Adapt, trial: Trial) -> Setting:
-    """Return the user's models and texts."""
+    """Return the user's models and texts.
+
+    Raises:
+        InputError: there are several tuned models, or nothing to score.
+    """
+    if len(config.tuned.sources) > 1:
+        raise InputError(f"--tuned takes one model here, got {config.tuned.source!r}.")
     model, tokenizers = load_emulated(
         str(config.base.source),
         config.tuned.sources,
@@ -107,8 +112,7 @@ def given(config: Adapt, trial: Trial) -> Setting:
         model = emulated(config, model.base.model, Delta(model.experts[0].tuned, untrained(model, trial)))
     upper = None
     if config.upper.source:
-        large, tokenizers["upper"] = load_language_model(config.upper.source, trial.device, config.dtype)
-        upper = EmulatedFineTuning(large, Delta(large, large, 0.0))
+        upper = alone(load_language_model(config.upper.source, trial.device, config.dtype)[0])
     elif config.system == "upper":
         trial.progress("no --upper is given, so that what is left to recover is not known")
     texts = config.data.load(needs=("text",)).rows["text"][:]
@@ -122,7 +126,8 @@ def given(config: Adapt, trial: Trial) -> Setting:
     trial.count("pretraining_steps", 0)
     # What the user's models were trained on is not known here.
     unknown: dict[str, Value] = {"overfit": None, "leaked": None}
-    return Setting(model, upper, (pad_rows(cut, 0).to(trial.device), scored), unknown)
+    rows = pad_rows(cut, 0).to(trial.device), scored
+    return Setting(model, None if upper is None else token_nll({"": upper}, rows)[""], rows, unknown)
 
 
 def untrained(model: EmulatedFineTuning, trial: Trial) -> Any:
@@ -156,6 +161,17 @@ def scored_rows(texts: Sequence[Prompted], context: int, trial: Trial) -> Rows:
 
 
 # --- what is measured ---------------------------------------------------------------------------
+
+
+def nll_of(world: World, size: str, weights: Weights, rows: Rows) -> float:
+    """Return token_nll of one model alone, which all arms of a seed share."""
+    device = str(world.trial.device)
+    found: float = world.trial.once("alone", _nll_of, world.family, size, weights, rows, device)
+    return found
+
+
+def _nll_of(family: Family, size: str, weights: Weights, rows: Rows, device: str) -> float:
+    return token_nll({"": alone(model_of(family, size, weights, device))}, rows)[""]
 
 
 def token_nll(

@@ -39,7 +39,7 @@ def draft(config: Draft, trial: Trial) -> dict[str, Value]:
     trial.count("continued", len(starts[: config.continued]))
     trial.count("law_draws", config.law_draws)
     whole_block = max(2, config.block_size + 1)
-    many = continued(model, config, [starts[0]] * config.law_draws, whole_block, trial, "law")
+    many = continued(model, config, [starts[0]] * config.law_draws, whole_block, trial, "law", enough=2)
     distance = law_excess(many.sequences[:, 1], second_token(model, starts[0]))
     metrics: dict[str, Value] = {
         "large_forwards_per_token": written.stats.forwards_per_token,
@@ -53,12 +53,19 @@ def draft(config: Draft, trial: Trial) -> dict[str, Value]:
 
 
 def continued(
-    model: EmulatedFineTuning, config: Draft, starts: list[list[int]], length: int, trial: Trial, name: str
+    model: EmulatedFineTuning,
+    config: Draft,
+    starts: list[list[int]],
+    length: int,
+    trial: Trial,
+    name: str,
+    enough: int | None = None,
 ) -> Generation:
-    """Return sampled continuations of one length, whatever they say."""
+    """Return sampled continuations of one length, whatever they say, or of at least `enough` tokens."""
     settings: dict[str, Any] = {"max_new_tokens": length, "eos": [], "generator": trial.generator(name)}
     if config.decoding == "plain":
-        return model.generate(starts, **settings)
+        return model.generate(starts, **settings | {"max_new_tokens": enough or length})
+    settings["enough"] = enough
     if config.decoding == "always-accept":
         return drafts_alone(model).speculative_generate(starts, block_size=config.block_size, **settings)
     return model.speculative_generate(starts, block_size=config.block_size, **settings)

@@ -7,7 +7,7 @@ from typing import Any
 from assay.errors import InputError
 from assay.paper import Value
 from assay.papers.eft.config import Interpolate
-from assay.papers.eft.experiments.adapt import alone, scored_rows, token_nll
+from assay.papers.eft.experiments.adapt import nll_of, scored_rows, token_nll
 from assay.papers.eft.lab import averaged
 from assay.papers.eft.method import Delta, EmulatedFineTuning
 from assay.papers.eft.world import World
@@ -32,15 +32,16 @@ def interpolate(config: Interpolate, trial: Trial) -> dict[str, Value]:
         )["weights"]
         for name, domain in domains.items()
     }
-    reference = world.model("small", world.base("small"))
+    untuned = world.base("small")
+    reference = world.model("small", untuned)
     base = world.model("large", world.base("large")) if config.size == "large" else reference
     model = mixture(config, world, base, reference, tuned)
     metrics: dict[str, Value] = {}
     for name, domain in domains.items():
         rows = scored_rows(domain.test, config.family.context, trial)
-        before, after = alone(reference), alone(world.model("small", tuned[name]))
+        before, after = (nll_of(world, "small", weights, rows) for weights in (untuned, tuned[name]))
         metrics[f"{name}_nll"] = token_nll({"": model}, rows)[""]
-        metrics[f"{name}_gain"] = token_nll({"": before}, rows)[""] - token_nll({"": after}, rows)[""]
+        metrics[f"{name}_gain"] = before - after
     metrics["leaked"] = max(domain.leaked for domain in domains.values())
     return metrics
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -58,18 +59,22 @@ def combine_logits(
         }
     used = [references[id(logits)] for logits in reference]
     ruled_out = _ruled_out([base, *tuned, *used])
-    base, *rest = (logits.masked_fill(ruled_out, 0.0) for logits in (base, *tuned, *used))
+
+    def filled(logits: Logits, value: float) -> Logits:
+        return logits if ruled_out is None else logits.masked_fill(ruled_out, value)
+
+    base, *rest = (filled(logits, 0.0) for logits in (base, *tuned, *used))
     tuned, used = rest[: len(tuned)], rest[len(tuned) :]
     if delta_top_p is None:
         result = _sum(base, tuned, used, [id(logits) for logits in reference], weights, amplify)
     else:
         small = _sum(used[0], tuned, used, [id(logits) for logits in reference], weights, 1.0)
         small, large, anchor = (
-            logits.masked_fill(ruled_out, -torch.inf).log_softmax(-1) for logits in (small, base, used[0])
+            filled(logits, -torch.inf).log_softmax(-1) for logits in (small, base, used[0])
         )
-        delta = (large - anchor).masked_fill(ruled_out, 0.0)
+        delta = filled(large - anchor, 0.0)
         result = small + amplify * delta * nucleus(small, delta_top_p)
-    return result.masked_fill(ruled_out, -torch.inf)
+    return filled(result, -torch.inf)
 
 
 def _sum(
@@ -86,11 +91,11 @@ def _sum(
         coefficients[name] = coefficients.get(name, 0.0) - weight
     by_name = dict(zip(names, references, strict=True))
     terms = [*zip(weights, tuned, strict=True), *((c, by_name[name]) for name, c in coefficients.items())]
-    delta: Tensor = torch.zeros_like(base)
-    for coefficient, logits in terms:
+    total: Tensor = torch.zeros_like(base)
+    for coefficient, logits in [*terms, (amplify, base)]:
         if coefficient:
-            delta = delta + coefficient * logits
-    return amplify * base + delta if amplify else delta
+            total += coefficient * logits
+    return total
 
 
 def nucleus(logits: Logits, top_p: float) -> Bool[Tensor, "*n v"]:
@@ -128,7 +133,7 @@ def draw(p: Float[Tensor, "b v"], generator: torch.Generator | None = None) -> I
     """Draw one token a row: argmax_v p_v / e_v with e_v ~ Exp(1) is distributed as p."""
     device = p.device if generator is None else generator.device
     noise = torch.empty(p.shape, device=device, dtype=torch.float64).exponential_(generator=generator)
-    return (p.double() / noise.to(p.device).clamp(min=1e-300)).argmax(-1)
+    return torch.div(p, noise.clamp_(min=1e-300).to(p.device)).argmax(-1)
 
 
 def speculative_accept(
@@ -221,8 +226,8 @@ def _listed(
     return experts, references, weights
 
 
-def _ruled_out(logits: Sequence[Logits]) -> Bool[Tensor, "*n v"]:
-    found = torch.isneginf(logits[0])
-    for each in logits[1:]:
-        found = found | torch.isneginf(each)
-    return found
+def _ruled_out(logits: Sequence[Logits]) -> Bool[Tensor, "*n v"] | None:
+    """Return the tokens that any of the models rules out, None where none does."""
+    masks = [torch.isneginf(each) for each in logits]
+    masks = [mask for mask in masks if mask.any()]
+    return functools.reduce(torch.logical_or, masks) if masks else None

@@ -174,7 +174,8 @@ class EmulatedFineTuning:
         check_signs(self.experts, self.allow_negative)
         if self.amplify == 1 and self.delta_top_p is None:
             return
-        if len({member.key for member in self.references}) > 1:
+        pairs = zip(self.references, self.weights, strict=True)
+        if {member.key for member, weight in pairs if weight} - {self.references[0].key}:
             raise InputError(
                 "amplify and delta_top_p measure what the large model knows beyond one small model: give all"
                 " experts the same reference."
@@ -235,6 +236,11 @@ class EmulatedFineTuning:
     ) -> tuple[Int[Tensor, " n"], dict[tuple[int, str | None], Float[Tensor, "n v"]]]:
         """Return the tokens to be scored, and what each member gives before each of them, by key."""
         width = int(labels_mask.any(0).nonzero().max()) + 1
+        for member in self.members.values():
+            if member.limit is not None and width > member.limit:
+                raise InputError(
+                    f"A text of {width} tokens does not fit into the {member.limit} of {member.name}."
+                )
         ids, before = input_ids[:, :width], labels_mask[:, 1:width]
         targets = ids[:, 1:][before.to(ids.device)]
         _check_tokens(targets, self.vocabulary)
@@ -314,7 +320,7 @@ class EmulatedFineTuning:
             InputError: a prompt is empty or too long for a model, or an option is out of its range.
         """
         return self._generate(
-            prompts, max_new_tokens, 0, temperature, top_k, top_p, eos, generator, logits_processor
+            prompts, max_new_tokens, 0, temperature, top_k, top_p, eos, generator, logits_processor, None
         )
 
     def speculative_generate(
@@ -328,6 +334,7 @@ class EmulatedFineTuning:
         top_p: float = 1.0,
         eos: int | Sequence[int] | None = None,
         generator: torch.Generator | None = None,
+        enough: int | None = None,
     ) -> Generation:
         """Continue prompts by the same law as `generate`, with fewer runs of the large model.
 
@@ -337,6 +344,8 @@ class EmulatedFineTuning:
 
         Args:
             block_size: tokens of a draft; the other arguments are those of `generate`.
+            enough: stop all rows after the block in which the last of them got so many tokens; they are
+                the first of those that would have come without it.
 
         Raises:
             InputError: as for `generate`, or a model cannot take tokens back out of its cache.
@@ -347,9 +356,9 @@ class EmulatedFineTuning:
         if stuck:
             raise InputError(
                 f"{stuck[0]} keeps a running state, from which rejected tokens cannot be taken"
-                " back: use generate."
+                " back: use generate (--block-size 0)."
             )
-        arguments = (max_new_tokens, block_size, temperature, top_k, top_p, eos, generator, None)
+        arguments = (max_new_tokens, block_size, temperature, top_k, top_p, eos, generator, None, enough)
         batch = self._batch(prompts)
         if batch.rows > 1 and any(member.has_window for member in self.members.values()):
             parts = [self._generate(batch.select([row]), *arguments) for row in range(batch.rows)]
@@ -367,6 +376,7 @@ class EmulatedFineTuning:
         eos: int | Sequence[int] | None,
         generator: torch.Generator | None,
         logits_processor: Callable[[Tensor, Tensor], Tensor] | None,
+        enough: int | None,
     ) -> Generation:
         _check_sampling(max_new_tokens, temperature, top_k, top_p)
         batch = prompts if isinstance(prompts, Batch) else self._batch(prompts)
@@ -381,13 +391,15 @@ class EmulatedFineTuning:
             max_new_tokens,
             ends,
         )
-        while run.active.any():
+        while run.active.any() and not run.has(enough):
             run.block(min(block_size, run.most_left - 1))
         return run.generation()
 
     def _batch(self, prompts: Prompts) -> Batch:
         device = next(self.base.model.parameters()).device
-        return Batch.of_prompts(prompts, [member.name for member in self.members.values()], device)
+        batch = Batch.of_prompts(prompts, [member.name for member in self.members.values()], device)
+        batch.check_tokens(self.members)
+        return batch
 
     def _ends(self, eos: int | Sequence[int] | None) -> list[int]:
         if eos is None:
@@ -421,35 +433,46 @@ class _Run:
         self.stats = SpeculativeStats()
 
     @property
+    def least(self) -> int:
+        """The fewest tokens that any unfinished row has."""
+        return min(len(row) for row, going in zip(self.rows, self.active.tolist(), strict=True) if going)
+
+    @property
     def most_left(self) -> int:
         """The most tokens that any unfinished row may still get."""
-        rows = [row for row, going in zip(self.rows, self.active.tolist(), strict=True) if going]
-        return self.max_new_tokens - min(map(len, rows))
+        return self.max_new_tokens - self.least
+
+    def has(self, enough: int | None) -> bool:
+        """Whether every unfinished row has enough tokens."""
+        return enough is not None and self.least >= enough
 
     def block(self, length: int) -> None:
         """Draft `length` tokens, accept some of them and add one: with length 0 a plain step."""
         drafter, active = self.model.drafter.key, self.active.clone()
-        tokens, q, drafted = self._draft(drafter, length)
-        logits = {drafter: q}
+        tokens, small, drafted = self._draft(drafter, length)
+        logits = {drafter: small}
         for key, stream in self.streams.items():
             if key != drafter:
                 logits[key] = self._feed(key, stream, tokens, length + 1)
         shown = {key: value[:, :length] for key, value in logits.items()}
         combined = self.model.combine(shown)
-        accepted, token = speculative_accept(self.law(combined), self.law(q), tokens, self.generator)
+        accepted, token = speculative_accept(self.law(combined), self.law(small), tokens, self.generator)
         whole = (accepted == length) & self.active
-        measures = self._measures(combined, q)
-        last = None
+        new = torch.cat([tokens, torch.zeros_like(token)[:, None]], dim=1)
+        measures = torch.zeros(*new.shape, 3, device=new.device)
         if whole.any():
             after = self._feed_rest(drafter, tokens, drafted)
+            drafted += 1
             last = self.model.combine({**{k: v[:, length:] for k, v in logits.items()}, drafter: after})
             last = last[:, 0] if self.processor is None else self.processor(self._so_far(), last[:, 0])
-            extra = draw(self.law(last), self.generator)
-            token = torch.where(whole, extra, token)
-            measures = torch.cat([measures, self._measures(last[:, None], after)], dim=1)
-            combined = torch.cat([combined, last[:, None]], dim=1)
-        self._keep(accepted, drafted + (1 if last is not None else 0), length, drafter)
-        self._write(tokens, accepted, token, combined, measures)
+            token = torch.where(whole, draw(self.law(last), self.generator), token)
+            measures[whole, length] = _measured(last[whole], after[whole, 0], token[whole])
+        new = new.scatter(1, accepted[:, None], token.clamp(min=0)[:, None])
+        places = torch.arange(length, device=new.device) <= accepted[:, None]
+        written = places & self.active[:, None]
+        measures[:, :length][written] = _measured(combined[written], small[written], new[:, :length][written])
+        self._keep(accepted, drafted, length, drafter)
+        self._write(new, accepted, measures)
         self._count(accepted[active], length)
         self.pending = dict.fromkeys(
             self.streams, (token.clamp(min=0)[:, None], self.active[:, None].clone())
@@ -463,8 +486,8 @@ class _Run:
         found = [torch.zeros(rows, 0, self.model.vocabulary, device=tokens.device)]
         for _ in range(length):
             logits = stream.feed(tokens, valid)
-            found.append(logits.float())
-            tokens, valid = draw(self.law(logits[:, 0]), self.generator)[:, None], self.active[:, None]
+            found.append(logits.float())  # what is drawn from is what is tested against, in single precision
+            tokens, valid = draw(self.law(found[-1][:, 0]), self.generator)[:, None], self.active[:, None]
             drafts.append(tokens)
         read = self.pending[drafter][0].shape[1] + length - 1 if length else 0
         return torch.cat(drafts, dim=1), torch.cat(found, dim=1), read
@@ -488,20 +511,15 @@ class _Run:
             elif length:
                 stream.keep(drafted, kept)
 
-    def _measures(self, combined: Tensor, tuned: Tensor) -> Float[Tensor, "b g 2"]:
-        """Return the distance to the small fine-tuned model and the entropy at each place."""
-        return torch.stack([total_variation(combined, tuned), entropy(combined)], dim=-1)
-
     def _write(
-        self, draft: Tensor, accepted: Tensor, token: Tensor, combined: Tensor, measures: Tensor
+        self, new: Int[Tensor, "b g"], accepted: Int[Tensor, " b"], measures: Float[Tensor, "b g 3"]
     ) -> None:
         """Add what was accepted and the token after it to the unfinished rows, up to an end token."""
-        told = combined.log_softmax(-1)
+        tokens, counts, measured = new.tolist(), (accepted + 1).tolist(), measures.tolist()
         for row in self.active.nonzero().squeeze(-1).tolist():
-            new = [*draft[row, : int(accepted[row])].tolist(), int(token[row])]
-            for place, value in enumerate(new):
-                distance, spread = measures[row, place].tolist()
-                self.rows[row].append((value, float(told[row, place, value]), distance, spread))
+            for place in range(counts[row]):
+                value = tokens[row][place]
+                self.rows[row].append((value, *measured[row][place]))
                 if value in self.ends or len(self.rows[row]) == self.max_new_tokens:
                     self.active[row] = False
                     break
@@ -526,6 +544,14 @@ class _Run:
     def generation(self) -> Generation:
         """Return what was written."""
         return Generation.of_rows(self.rows, self.stats, self.ends)
+
+
+def _measured(
+    combined: Float[Tensor, "n v"], tuned: Float[Tensor, "n v"], tokens: Int[Tensor, " n"]
+) -> Float[Tensor, "n 3"]:
+    """Return log p(token), the distance to the small fine-tuned model, and the entropy."""
+    told = combined.log_softmax(-1).gather(-1, tokens[:, None]).squeeze(-1).float()
+    return torch.stack([told, total_variation(combined, tuned), entropy(combined)], dim=-1)
 
 
 # --- what is given ------------------------------------------------------------------------------

@@ -162,6 +162,22 @@ class Batch:
             found[name] = tokens[index, -width:], valid[index, -width:]
         return dataclasses.replace(self, prompts=found)
 
+    def check_tokens(self, members: Mapping[Any, Member]) -> None:
+        """Refuse tokens that a model does not know.
+
+        Raises:
+            InputError: says which token of which prompt, and how many the model knows.
+        """
+        for member in members.values():
+            tokens = self.prompts[member.name][0]
+            known = len(member.core.get_input_embeddings().weight)
+            if int(tokens.max()) >= known:
+                row = int(tokens.amax(-1).argmax())
+                raise InputError(
+                    f"Prompt {row} has the token {int(tokens.max())}, and {member.name} knows only {known}"
+                    " tokens: encode each model's prompts with its own tokenizer."
+                )
+
     def check_room(self, members: Mapping[Any, Member], new_tokens: int) -> None:
         """Refuse prompts that leave no room for the new tokens.
 

@@ -48,6 +48,8 @@ class Member:
             if adapter != OFF and adapter not in known:
                 raise InputError(f"{name} has no adapter {adapter!r}; it has {', '.join(known) or 'none'}.")
         self._takes = set(inspect.signature(self.core.forward).parameters)
+        # transformers 5.24 calls `cache` what was `past_key_values`.
+        self.cache_argument = "cache" if "cache" in self._takes else "past_key_values"
 
     @property
     def core(self) -> Any:
@@ -171,9 +173,9 @@ class Stream:
             input_ids=tokens.to(self.device),
             attention_mask=self.counts.long(),
             position_ids=positions,
-            past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=last,
+            **{self.member.cache_argument: self.cache},
         )
         return logits[:, -last:, : self.vocabulary].to(tokens.device)
 
