@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.signal import resample_poly
 
 from assay.errors import InputError
 from assay.papers.esb.method import AudioWarning, as_speech, chunks
@@ -25,6 +26,12 @@ def test_another_rate_is_resampled_and_keeps_its_pitch_and_length(rate):
     assert loudest_frequency(found) == pytest.approx(440, abs=4)
 
 
+def test_resampling_is_that_of_scipy():
+    samples = np.random.default_rng(0).normal(0, 0.1, 5_000)
+    expected = resample_poly(samples, 320, 441).astype(np.float32)
+    assert np.array_equal(as_speech(samples, 22_050), expected)
+
+
 def test_integers_are_scaled_by_their_range():
     assert as_speech(np.array([0, 16384, -32768], np.int16), RATE).tolist() == [0, 0.5, -1]
     assert as_speech(np.array([128, 192, 0], np.uint8), RATE).tolist() == [0, 0.5, -1]
@@ -40,6 +47,8 @@ def test_channels_are_averaged_whichever_axis_they_are_on():
 def test_empty_and_clipped_sound_is_warned_of():
     with pytest.warns(AudioWarning, match=r"leer is empty"):
         assert len(as_speech(np.zeros(0), RATE, "leer")) == 0
+    with pytest.warns(AudioWarning, match=r"stereo is empty"):
+        assert len(as_speech(np.zeros((0, 2)), RATE, "stereo")) == 0
     with pytest.warns(AudioWarning, match=r"loud is clipped"):
         as_speech(np.clip(5 * tone(), -1, 1), RATE, "loud")
 
@@ -54,6 +63,7 @@ def test_empty_and_clipped_sound_is_warned_of():
         (["a"], RATE, "array of numbers"),
         ([0.0], 0, "sampling rate is 0"),
         ([0.0], 44_100.5, "whole number"),
+        ([0.0], np.nan, "sampling rate is nan"),
     ],
 )
 def test_what_is_no_sound_is_refused(samples, rate, message):

@@ -194,6 +194,8 @@ def test_systems_that_ask_for_the_set_are_refused():
         Benchmark(SETS).run(lambda audio, name: audio)
     with pytest.raises(InputError, match=r"A system is a function .* not str"):
         Benchmark(SETS).run("whisper")
+    with pytest.raises(InputError, match=r"dict is a class\. Give an object of it"):
+        Benchmark(SETS).run(dict)
 
 
 # --- bad outputs --------------------------------------------------------------------------------
@@ -266,6 +268,10 @@ def test_corrected_references_are_scored_again(tmp_path):
     path = tmp_path / "high.jsonl"
     path.write_text(path.read_text().replace("SIX", "six"))
     assert BenchmarkResult.load(tmp_path).scores["high"].orthographic == pytest.approx(5 / 6)
+    path.write_text(path.read_text().replace('"text": "six"', '"text": ""'))
+    scores = BenchmarkResult.load(tmp_path).scores["high"]
+    assert scores.counts.rate == scores.orthographic == 1  # what has no words counts nowhere
+    assert scores.breakdown.edits == 5
 
 
 def test_damaged_results_are_refused(tmp_path):

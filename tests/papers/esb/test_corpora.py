@@ -54,7 +54,7 @@ def test_an_audiofolder_has_metadata(tmp_path):
 def test_kaldi_folders_have_recordings_segments_and_speakers(tmp_path):
     write(tmp_path / "r1.wav", 2.0)
     (tmp_path / "wav.scp").write_text("r1 r1.wav\n")
-    (tmp_path / "text").write_text("u1 hello there\nu2 bye\n")
+    (tmp_path / "text").write_text("u1 hello there\nu2\tbye\n")
     (tmp_path / "segments").write_text("u1 r1 0.0 0.5\nu2 r1 1.0 2.0\n")
     (tmp_path / "utt2spk").write_text("u1 s1\nu2 s2\n")
     found = read_corpus(tmp_path)

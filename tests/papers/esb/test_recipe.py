@@ -49,7 +49,7 @@ def on(path):
 
 
 def test_all_arms_of_recorded_sets_see_the_same_and_spend_the_same(recorded, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipe, "load_system", lambda source, device: transcribe_all)
+    monkeypatch.setattr(recipe, "load_system", lambda source, **options: transcribe_all)
     settings = {"small_ctc": Training(steps=8, width=8, batch_size=2), "test": 0.5}
     found, counters = {}, {}
     for arm in RECIPE.arms:
@@ -60,6 +60,8 @@ def test_all_arms_of_recorded_sets_see_the_same_and_spend_the_same(recorded, tmp
     assert counters["one-system"] == counters["tuned"] == counters["adapted"] == counters["exchanged"]
     assert counters["tuned"] == {"gradient_steps": 8, "utterances_seen": 16}
     assert found["pocketsphinx"]["wer"] == 0
+    own = Domains(data=on(recorded), recogniser="frozen", frozen="esb_system:shouting", test=0.5)
+    assert recipe.domains(own, Trial(seed=1000))["wer"] == 1
     declared = {metric.name for metric in ENTRY.paper.metrics}
     assert all(set(metrics) <= declared for metrics in found.values())
 
@@ -166,7 +168,7 @@ def run(config, function=recipe.transcribe):
 
 
 def test_systems_that_cannot_be_had_are_refused():
-    for name in ("nowhere:system", "esb_system:none"):
+    for name in ("nowhere:system", "esb_system:none", ":none"):
         with pytest.raises(InputError, match=f"--system {name} cannot be imported.*module:attribute"):
             run(Transcribe(system=name))
     with pytest.raises(InputError, match=r"built-in 'pocketsphinx'"):

@@ -7,6 +7,7 @@ import pytest
 from torch.nn.utils.rnn import pad_sequence
 
 from assay.errors import InputError
+from assay.papers.esb import spoken
 from assay.papers.esb.config import Training
 from assay.papers.esb.recogniser import SmallRecogniser, characters, log_mel, train
 from assay.papers.esb.spoken import (
@@ -91,6 +92,18 @@ def test_babble_is_5_to_10_decibels_below_the_speech():
     noise = over_babble(speech, others, random) - speech
     ratio = 10 * np.log10(np.mean(speech**2) / np.mean(noise**2))
     assert 5 <= ratio <= 10
+
+
+def test_no_utterance_is_babble_over_itself(monkeypatch):
+    said = [np.full(100, level, np.float32) for level in (0.1, 0.2, 0.3)]
+    monkeypatch.setattr(spoken, "synthesise", lambda texts, voice: said)
+    monkeypatch.setattr(spoken, "recorded", lambda sound, random: sound)
+    company = []
+    monkeypatch.setattr(spoken, "over_babble", lambda sound, others, _: company.append(others) or sound)
+    speak("noisy", ["a", "b", "c"], np.random.default_rng(0))
+    assert [[float(sound[0]) for sound in others] for others in company] == [
+        pytest.approx(levels) for levels in ([0.2, 0.3], [0.1, 0.3], [0.1, 0.2])
+    ]
 
 
 @pytest.mark.parametrize("name", VOICES)

@@ -126,12 +126,20 @@ def test_a_ctc_model_is_decoded_greedily_whatever_the_padding(ctc):
     assert together[0] == expected.strip()
 
 
+def test_a_sound_shorter_than_a_frame_is_no_reason_to_stop(ctc):
+    system = load_system(f"folder:{ctc}")
+    assert len(system([np.zeros(0, np.float32)])) == 1
+    assert len(system([np.zeros(30, np.float32)])) == 1
+
+
 def test_an_encoder_decoder_generates(whisper):
     system = load_system(f"folder:{whisper}")
     assert isinstance(system, HFSeq2Seq)
     texts = system(noise(0.2, 0.5))
     assert len(texts) == 2
     assert all(isinstance(text, str) for text in texts)
+    with pytest.raises(InputError, match=r"2.5 s is longer than the 2 s .* \(--chunk-seconds\)"):
+        system(noise(0.2, 2.5))  # the processor would cut it off without a word
     dataset = SpeechDataset.from_arrays("x", noise(0.2, 0.3), ["a b", "c"])
     assert not Benchmark([dataset]).run(system).violations
 

@@ -78,7 +78,7 @@ class Domains:
     fine_tuned: Finetuning = Finetuning()
     """A pretrained encoder in its place."""
     frozen: str = "pocketsphinx"
-    """A recogniser that is used as it is: pocketsphinx, folder:DIR or hub:NAME."""
+    """A recogniser that is used as it is: pocketsphinx, folder:DIR or hub:NAME, or module:attribute."""
     frozen_utterances: int | None = None
     """Utterances of each set that the frozen recogniser transcribes. All by default."""
     batch_seconds: float = 60.0

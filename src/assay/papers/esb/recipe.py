@@ -30,7 +30,7 @@ def domains(config: Domains, trial: Trial) -> dict[str, Value]:
     """Train one recogniser on all sets together, or one for each, and score them on all sets."""
     training, tests = training_and_tests(config, trial)
     if config.recogniser == "frozen":
-        frozen = load_system(config.frozen, device=trial.device)
+        frozen = open_system(config.frozen, "--frozen", trial)
         tests = [replace(found, utterances=found.utterances[: config.frozen_utterances]) for found in tests]
         return measured(Benchmark(tests, sample=5).run(frozen, batch_seconds=config.batch_seconds), trial)
     if config.recogniser == "one":
@@ -51,7 +51,7 @@ def domains(config: Domains, trial: Trial) -> dict[str, Value]:
 
 def transcribe(config: Transcribe, trial: Trial) -> dict[str, Value]:
     """Transcribe sets with a recogniser, score it, and compare it with another run where one is given."""
-    system = open_system(config, trial)
+    system = open_system(config.system, "--system", trial, config.dtype)
     other = None if config.against is None else BenchmarkResult.load(config.against)
     benchmark = Benchmark(
         test_sets(config, trial), trial.seed, chunk_seconds=config.chunk_seconds, sample=config.rerun
@@ -186,20 +186,20 @@ def shared(steps: int, parts: int) -> list[int]:
     return [steps // parts + (row < steps % parts) for row in range(parts)]
 
 
-def open_system(config: Transcribe, trial: Trial) -> Recogniser:
-    """Return the recogniser that the user named.
+def open_system(named: str, option: str, trial: Trial, dtype: str | None = None) -> Recogniser:
+    """Return the recogniser that the user named with an option.
 
     Raises:
         InputError: there is no such model, or no such attribute of a module.
     """
-    kind, colon, attribute = config.system.partition(":")
-    if config.system == "pocketsphinx" or not colon or kind in ("folder", "hub", "http", "https", "bundled"):
-        return load_system(config.system, device=trial.device, dtype=config.dtype)
+    module, colon, attribute = named.partition(":")
+    if named == "pocketsphinx" or not colon or module in ("folder", "hub", "http", "https", "bundled"):
+        return load_system(named, device=trial.device, dtype=dtype)
     try:
-        found: Recogniser = getattr(importlib.import_module(kind), attribute)
-    except (ImportError, AttributeError) as error:
+        found: Recogniser = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
-            f"--system {config.system} cannot be imported: {error}. Write module:attribute for a function"
+            f"{option} {named} cannot be imported: {error}. Write module:attribute for a function"
             " from a list of sounds to a list of texts, or folder:DIR, hub:NAME, pocketsphinx."
         ) from None
     return found

@@ -115,7 +115,7 @@ def render(domain: str, phrase: str, random: np.random.Generator) -> str:
 
 
 @dataclass(frozen=True)
-class Spoken:
+class SpokenSet:
     """Utterances of one domain."""
 
     domain: str
@@ -124,14 +124,17 @@ class Spoken:
     """float32 [samples] at 16 kHz."""
 
 
-def speak(domain: str, chosen: Sequence[str], random: np.random.Generator) -> Spoken:
+def speak(domain: str, chosen: Sequence[str], random: np.random.Generator) -> SpokenSet:
     """Render phrases as a domain does, and speak them."""
     texts = [render(domain, phrase, random) for phrase in chosen]
     said = [text.lower() if domain == "clean" else text for text in texts]  # capitals would be spelled
     audio = [recorded(sound, random) for sound in synthesise(said, VOICES[domain])]
     if domain == "noisy":
-        audio = [over_babble(sound, audio, random) for sound in audio]
-    return Spoken(domain, texts, audio)
+        audio = [
+            over_babble(sound, audio[:row] + audio[row + 1 :] or audio, random)
+            for row, sound in enumerate(audio)
+        ]
+    return SpokenSet(domain, texts, audio)
 
 
 def recorded(speech: np.ndarray, random: np.random.Generator) -> np.ndarray:

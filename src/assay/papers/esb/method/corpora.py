@@ -178,8 +178,8 @@ def _kaldi(folder: Path) -> Iterator[tuple[Utterance, Path]]:
 
 def _pairs(path: Path) -> dict[str, str]:
     """Return the rest of each line under its first word."""
-    split = (line.partition(" ") for line in lines(path) if line.strip())
-    return {key: rest.strip() for key, _, rest in split}
+    split = (line.split(maxsplit=1) for line in lines(path) if line.strip())
+    return {key: rest[0].strip() if rest else "" for key, *rest in split}
 
 
 def _librispeech(transcripts: Path) -> Iterator[tuple[Utterance, Path]]:

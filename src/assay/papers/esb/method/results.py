@@ -117,6 +117,8 @@ class SetTranscripts:
     def score(self) -> Scores:
         """Score the set."""
         references, hypotheses = self.rendered("orthographic")
+        spoken = [row for row, reference in enumerate(references) if reference.split()]
+        references, hypotheses = ([side[row] for row in spoken] for side in (references, hypotheses))
         seconds = sum(row.duration for row in self.transcripts)
         spent = sum(row.time for row in self.transcripts)
         rates = {rendering: self.rate(rendering) for rendering in RENDERINGS}

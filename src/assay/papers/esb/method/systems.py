@@ -24,6 +24,10 @@ class ASRSystem(Protocol):
         """Return one text for each sound."""
 
 
+LEAST = 800
+"""Samples to which shorter sounds are filled up with silence: an encoder needs a frame of 25 ms."""
+
+
 class HFCTC:
     """A transformers model with a CTC head (wav2vec2, HuBERT, ...), decoded greedily.
 
@@ -38,6 +42,7 @@ class HFCTC:
     @torch.inference_mode()
     def __call__(self, audio: list[np.ndarray]) -> list[str]:
         """Return the transcripts of sounds, padded to the longest."""
+        audio = [np.pad(sound, (0, max(0, LEAST - len(sound)))) for sound in audio]
         inputs = self.processor(audio, sampling_rate=RATE, return_tensors="pt", padding=True)
         tokens = self.model(**_on(inputs, self.model)).logits.argmax(-1).cpu()
         steps = self._steps(inputs, audio)
@@ -69,7 +74,19 @@ class HFSeq2Seq:
 
     @torch.inference_mode()
     def __call__(self, audio: list[np.ndarray]) -> list[str]:
-        """Return the transcripts of sounds."""
+        """Return the transcripts of sounds.
+
+        Raises:
+            InputError: a sound is longer than what the model takes in (Whisper: 30 s), so that its processor
+                would cut it off.
+        """
+        most = getattr(getattr(self.processor, "feature_extractor", None), "n_samples", None)
+        longest = max(map(len, audio), default=0)
+        if most is not None and longest > most:
+            raise InputError(
+                f"A sound of {longest / RATE:.1f} s is longer than the {most / RATE:g} s that the model takes"
+                f" in. Have it cut: chunk_seconds={most / RATE:g} (--chunk-seconds) at most."
+            )
         inputs = self.processor(audio, sampling_rate=RATE, return_tensors="pt")
         tokens = self.model.generate(**_on(inputs, self.model), **self.generation)
         texts: list[str] = self.processor.batch_decode(tokens, skip_special_tokens=True)
@@ -125,10 +142,12 @@ def as_system(given: Any) -> Recogniser:
     """Return a recogniser of a function, a transformers pipeline, or what is one already.
 
     Raises:
-        InputError: it cannot be called.
+        InputError: it cannot be called, or is a class.
     """
     if type(given).__name__ == "AutomaticSpeechRecognitionPipeline":
         return FromPipeline(given)
+    if isinstance(given, type):
+        raise InputError(f"The system {given.__name__} is a class. Give an object of it, or a function.")
     if not callable(given):
         raise InputError(
             f"A system is a function from a list of sounds to a list of texts, not {type(given).__name__}."
