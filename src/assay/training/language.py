@@ -29,7 +29,7 @@ def next_token_loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Float[Ten
         batch: input ids and labels, both [n, t]; a label of -100 is not learnt. Padding goes to the right.
     """
     input_ids, labels = batch
-    following = functional.pad(labels[:, 1:], (0, 1), value=IGNORED)  # cheaper than to cut the last logits off
+    following = functional.pad(labels[:, 1:], (0, 1), value=IGNORED)  # cheaper than cutting logits off
     logits = model(input_ids=input_ids).logits
     return functional.cross_entropy(logits.flatten(0, 1), following.flatten(), ignore_index=IGNORED)
 

@@ -148,12 +148,14 @@ def batches():
 
 
 def test_full_depth_without_divergence_is_fine_tuning(teacher):
+    teacher = teacher.double()  # Adam blows up the rounding of gradients that are 0, such as of key biases
+    given = [(chips.double(), labels) for chips, labels in batches()]
     torch.manual_seed(3)
-    distilled = DepthDistiller(teacher, 3, loss=DistillationLoss(kd_weight=0.0)).fit(batches(), steps=3)
+    distilled = DepthDistiller(teacher, 3, loss=DistillationLoss(kd_weight=0.0)).fit(given, steps=3)
     tuned = copy.deepcopy(teacher).train()
     torch.manual_seed(3)
     optimizer = torch.optim.AdamW(tuned.parameters(), lr=1e-4, weight_decay=0.01)
-    for chips, labels in batches() * 3:
+    for chips, labels in given * 3:
         optimizer.zero_grad()
         F.cross_entropy(rows(tuned(chips), labels), labels[labels >= 0]).backward()
         optimizer.step()

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import jaccard_score, roc_auc_score
+from sklearn.metrics import jaccard_score, r2_score, roc_auc_score, root_mean_squared_error
 
-from assay.papers.instageo.method import ConfusionMatrix, RocHistogram
+from assay.papers.instageo.method import ConfusionMatrix, RocHistogram, ValueErrors
 
 
 def test_iou_of_a_matrix_by_hand():
@@ -49,3 +49,18 @@ def test_areas_of_maps_leave_pixels_without_a_label_out():
     assert histogram.counts.sum() == 4
     assert histogram.areas().tolist() == [1.0, 1.0]
     assert np.isnan(RocHistogram(2).auc())
+
+
+def test_errors_of_values_are_those_of_the_library_and_skip_what_has_no_label():
+    generator = torch.Generator().manual_seed(0)
+    labels, guesses = torch.randn(4, 5, 6, generator=generator), torch.randn(4, 5, 6, generator=generator)
+    labels[0] = -1
+    errors = ValueErrors()
+    for rows in ((0, 1), (1, 4)):
+        errors.add(guesses[slice(*rows)], labels[slice(*rows)])
+    assert errors.r2() == pytest.approx(r2_score(labels[1:].flatten(), guesses[1:].flatten()))
+    assert errors.rmse() == pytest.approx(
+        root_mean_squared_error(labels[1:].flatten(), guesses[1:].flatten())
+    )
+    assert np.isnan(ValueErrors().r2())
+    assert np.isnan(ValueErrors().rmse())

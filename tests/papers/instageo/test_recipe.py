@@ -361,7 +361,7 @@ def test_a_servers_secrets_are_not_in_a_fingerprint():
 
 
 def test_a_perfect_model_scores_one():
-    from assay.papers.instageo.chipping import Rows
+    from assay.papers.instageo.chipping import Parts, Rows
 
     class Perfect(torch.nn.Module):
         def __init__(self):
@@ -373,7 +373,7 @@ def test_a_perfect_model_scores_one():
 
     labels = torch.tensor([[[0, 1], [1, -1]]])
     rows = Rows((2.0 * labels - 1)[:, None, None], labels)
-    assert score(Perfect(), rows, 2) == {"miou": 1.0, "auc": 1.0}
+    assert score(Perfect(), rows, Parts(rows, rows, rows, ("a", "b"))) == {"miou": 1.0, "auc": 1.0}
 
 
 def test_the_cards_script_runs(chain, tmp_path, monkeypatch):

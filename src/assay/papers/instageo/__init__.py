@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "artefact": ["PredictionMap", "Segmenter"],
         "method": [
+            "Augmentation",
             "BandFile",
             "ChipCleaner",
             "ChipCreator",
@@ -34,6 +35,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "StacTree",
             "StaticMap",
             "UpsampleSegHead",
+            "ValueErrors",
             "buffer_labels",
             "choose_depth",
             "connected_groups",

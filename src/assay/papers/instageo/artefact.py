@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from assay import files
@@ -22,20 +22,21 @@ DESCRIPTION = "segmenter.json"
 
 @dataclass(frozen=True)
 class Segmenter:
-    """A trained model, which bands and dates it reads, and what its classes are called."""
+    """A trained model, which bands and dates it reads, and what its classes are called (values: none)."""
 
     model: SegmentationModel
     class_names: tuple[str, ...]
     about: Mapping[str, Any] = field(default_factory=dict)
 
-    def predict(self, chips: Float[Tensor, "n c t h w"], batch_size: int = 16) -> Int[Tensor, "n h w"]:
-        """Return the class of each pixel of chips as they stand in the files.
+    def predict(self, chips: Float[Tensor, "n c t h w"], batch_size: int = 16) -> Shaped[Tensor, "n h w"]:
+        """Return the class, or the value, of each pixel of chips as they stand in the files.
 
         Raises:
             ValueError: they have another number of bands or dates than the model.
         """
         self.check(chips.shape[1], chips.shape[2])
-        return predict(self.model, chips, batch_size=batch_size).argmax(dim=1)
+        found = predict(self.model, chips, batch_size=batch_size)
+        return found.argmax(dim=1) if self.class_names else found[:, 0]
 
     def check(self, bands: int, dates: int) -> None:
         """Refuse chips that the model cannot read."""

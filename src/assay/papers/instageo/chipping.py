@@ -19,6 +19,7 @@ from assay.errors import InputError, MissingExtraError
 from assay.papers.instageo.config import Chips, Compress, Cut, Distil, Imagery, Landscapes
 from assay.papers.instageo.landcover import CLASSES, cut_tiles, make_landscape
 from assay.papers.instageo.method import (
+    RADAR,
     ChipCreator,
     ChipDataset,
     Columns,
@@ -75,7 +76,7 @@ def cut_chips(config: Cut, trial: Trial, out: Path) -> ChipDataset:
     folder = Path(made) if made else out
     points: Points | None = None
     if rasters:
-        catalog = open_imagery(config.imagery)
+        catalog = open_imagery(config.imagery, config.radar)
     elif config.points.source is None:
         region = make_region(
             config.region.side, config.region.parcel, config.region.points, trial.numpy("region"), "train"
@@ -93,12 +94,15 @@ def cut_chips(config: Cut, trial: Trial, out: Path) -> ChipDataset:
             }
         )
         points = read_points(files.user_path(config.points.source), columns, config.task)
-        catalog = open_imagery(config.imagery)
+        catalog = open_imagery(config.imagery, config.radar)
     names = (
         "chip_size num_steps temporal_step temporal_tolerance shift_to_month_start mask_types"
         " masking_strategy window_size min_count cloud_coverage task scale resampling workers"
     )
-    creator = ChipCreator(catalog, **{name: getattr(config, name) for name in names.split()})
+    settings = {name: getattr(config, name) for name in names.split()}
+    if config.radar:
+        settings |= {"dtype": "float32", "no_data": -1}
+    creator = ChipCreator(catalog, **settings)
     if points is None:
         chips = creator.create_from_rasters(config.label_rasters.path, folder)
     else:
@@ -109,9 +113,9 @@ def cut_chips(config: Cut, trial: Trial, out: Path) -> ChipDataset:
     return chips
 
 
-def open_imagery(imagery: Imagery) -> SceneCatalog:
+def open_imagery(imagery: Imagery, radar: bool = False) -> SceneCatalog:
     """Return the catalogue that a source names."""
-    bands, place = imagery.bands or (), imagery.path
+    bands, place = imagery.bands or (RADAR if radar else ()), imagery.path
     if imagery.kind in ("http", "https"):
         return StacApi(imagery.source or "", imagery.collections or (), bands)
     if not place.exists():
@@ -124,7 +128,7 @@ def open_imagery(imagery: Imagery) -> SceneCatalog:
 
 @dataclass(frozen=True)
 class Rows:
-    """Chips float [n, bands, dates, h, w] and label maps int64 [n, h, w], -1 without a label."""
+    """Chips float [n, bands, dates, h, w] and label maps [n, h, w], -1 without a label: int64, or values."""
 
     chips: Tensor
     labels: Tensor
@@ -135,20 +139,37 @@ class Rows:
 
 @dataclass(frozen=True)
 class Parts:
-    """What is learnt, what chooses and what tests, with the names of the classes."""
+    """What is learnt, what chooses and what tests; `class_names` is empty where labels are values."""
 
     train: Rows
     validation: Rows
     test: Rows
     class_names: tuple[str, ...]
     no_data: float = 0.0
+    side: int | None = None
+    """Pixels of what the model sees; by default those of the chips."""
+
+    @property
+    def regression(self) -> bool:
+        """Whether labels are values."""
+        return not self.class_names
+
+    @property
+    def outputs(self) -> int:
+        """Channels of a model's map: one a class, or one value."""
+        return max(1, len(self.class_names))
+
+    @property
+    def quality(self) -> str:
+        """The metric that chooses."""
+        return "r2" if self.regression else "miou"
 
 
 def open_chips(chips: Chips) -> ChipDataset:
     """Open a folder of chips, or a data set of the hub.
 
     Raises:
-        InputError: there are none, or they have values instead of classes.
+        InputError: there are none.
     """
     source = chips.source or ""
     folder = download(source.removeprefix("hub:")) if source.startswith("hub:") else files.user_path(source)
@@ -188,13 +209,33 @@ def parts_of(config: Distil | Compress, trial: Trial) -> Parts:
             parts = scene_parts(scenes, config.landscapes)
         else:
             parts = user_parts(open_chips(config.chips), config, held, trial)
+    if config.finetune.select == "best" and parts.validation is parts.train:
+        raise InputError("finetune.select best needs validation chips: give --validation 0.1, say.")
     if config.chips.source is None or isinstance(config, Compress):
         share = 1.0 if getattr(config, "all_labels", False) else config.labelled
         few = sparse(parts.train.labels, share, trial.generator("labelled"))
         parts = replace(parts, train=replace(parts.train, labels=few))
-    if not (parts.train.labels >= 0).any() or not (parts.test.labels >= 0).any():
+    if config.finetune.crop is not None:
+        parts = cropped(parts, config.finetune.crop, at_random=config.finetune.augment != "none")
+    if not (parts.train.labels != -1).any() or not (parts.test.labels != -1).any():
         raise InputError("no pixel of the training or of the test chips has a label.")
     return parts
+
+
+def cropped(parts: Parts, size: int, at_random: bool) -> Parts:
+    """Return parts with chips cut into squares side by side; those to learn from are left if `at_random`."""
+    height, width = parts.test.chips.shape[-2:]
+    if size > min(height, width):
+        raise InputError(f"finetune.crop {size} is larger than the chips of {height} x {width} pixels.")
+
+    def cut(values: Tensor) -> Tensor:
+        return torch.from_numpy(cut_tiles(values.numpy(), size)).flatten(0, 1)
+
+    train, held, test = (
+        rows if at_random and rows is parts.train else Rows(cut(rows.chips), cut(rows.labels))
+        for rows in (parts.train, parts.validation, parts.test)
+    )
+    return replace(parts, train=train, validation=held, test=test, side=size)
 
 
 def make_scenes(landscapes: Landscapes, seed: int) -> list[dict[str, Any]]:
@@ -241,8 +282,9 @@ def scene_parts(scenes: Sequence[dict[str, Any]], landscapes: Landscapes) -> Par
 
 def user_parts(chips: ChipDataset, config: Distil | Compress, share: float, trial: Trial) -> Parts:
     """Split chips by published lists where there are some, else by groups of places."""
-    if chips.task != "segmentation":
-        raise InputError("these chips have values for regression; this recipe learns classes.")
+    regression = chips.task == "regression"
+    if regression and isinstance(config, Compress):
+        raise InputError("these chips have values for regression: `assay run instageo distil` learns them.")
     if len(chips) < 4:
         raise InputError(f"there are {len(chips)} chips; at least 4 are needed to learn and to test.")
     if set(chips.parts) >= {"train"} and set(chips.parts) & {"test", "validation"}:
@@ -258,6 +300,10 @@ def user_parts(chips: ChipDataset, config: Distil | Compress, share: float, tria
         train, held, test = split.train, split.validation, split.test
     read = {name: Rows(*chips.tensors(rows.tolist())) for name, rows in (("train", train), ("test", test))}
     held_rows = Rows(*chips.tensors(held.tolist())) if len(held) else read["train"]
+    if regression:
+        if config.chips.classes:
+            raise InputError("these chips have values for regression, no classes: leave --chips.classes out.")
+        return Parts(read["train"], held_rows, read["test"], (), chips.no_data)
     count = 1 + max(int(part.labels.max()) for part in (*read.values(), held_rows))
     names = config.chips.classes or ()
     if 0 < len(names) < count:

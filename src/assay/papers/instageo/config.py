@@ -236,14 +236,22 @@ class Finetune:
     """Of AdamW."""
     weigh_classes: bool = False
     """Weigh classes by N / (classes * their pixels)."""
-    flips: bool = False
-    """Turn each batch over at random, left to right and top to bottom."""
+    augment: Literal["none", "flips", "all"] = "none"
+    """What happens to training chips at random: nothing, flips, or all of the paper's: flips, turns by up to
+    10 degrees, brightness and contrast, blur and noise."""
+    crop: int | None = None
+    """Pixels of the squares that are cut out of larger chips: side by side, or at random where they are
+    augmented to be learnt."""
+    select: Literal["last", "best"] = "last"
+    """Keep the last weights, or those of the pass that did best on the validation chips."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Number format of training."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.warmup < 1:
             raise InputError(f"finetune.warmup must be from 0 to below 1, not {self.warmup:g}.")
+        if self.crop is not None and self.crop < 1:
+            raise InputError(f"finetune.crop must be at least 1 pixel, not {self.crop}.")
 
 
 @dataclass(frozen=True)
@@ -284,6 +292,8 @@ class Cut:
     """Whether labels are classes or values."""
     scale: float = 1.0
     """Multiplied with what the files hold: 10000 for reflectance in [0, 1]."""
+    radar: bool = False
+    """Scenes are Sentinel-1's: chips hold the bands VV and VH as measured, and -1 where there is nothing."""
     resampling: Literal["nearest", "bilinear", "cubic"] = "nearest"
     """Of scenes on another grid than the newest one of their set."""
     workers: int = 4
@@ -315,7 +325,7 @@ class Distil:
     keep_blocks: Literal["first", "uniform", "last"] = "first"
     """Which of the teacher's blocks a student starts from."""
     tolerance: float = 0.015
-    """mIoU that a student may lose against the teacher (a fraction)."""
+    """What a student may lose against the teacher, a fraction: of mIoU, or of R^2 where labels are values."""
     kd_weight: float = 1.0
     """Weight of the divergence from the teacher; 0 is fine-tuning."""
     ce_weight: float = 1.0
@@ -342,6 +352,8 @@ class Compress:
     """Keep all labels."""
     test: float = 0.3
     """Share of the chips that test, by groups of places; a published test part stays."""
+    validation: float = 0.0
+    """Share of the chips that choose the best weights, for `finetune.select best`."""
     backbone: Backbone = Backbone()
     """Weights that the teacher starts from."""
     vit: Vit = Vit()
@@ -379,6 +391,10 @@ class Fidelity:
     """The model."""
     finetune: Finetune = Finetune()
     """Its training."""
+
+    def __post_init__(self) -> None:
+        if self.finetune.select == "best" or self.finetune.crop is not None:
+            raise InputError("this check has no validation chips and fixed chips: leave select and crop out.")
 
 
 @dataclass(frozen=True)

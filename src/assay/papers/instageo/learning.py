@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from assay.errors import InputError
 from assay.papers.instageo.chipping import Parts, Rows, refusals
 from assay.papers.instageo.config import Backbone, Finetune, Vit
 from assay.papers.instageo.method import (
     HUB,
+    Augmentation,
     ConfusionMatrix,
     DepthDistiller,
     DistillationLoss,
     EncoderShape,
+    RegressionDistillationLoss,
     RocHistogram,
     SegmentationModel,
+    ValueErrors,
     class_weights,
     count_macs,
     count_parameters,
@@ -57,6 +61,7 @@ class Plan:
 def build_teacher(vit: Vit, backbone: Backbone, parts: Parts) -> SegmentationModel:
     """Return an untrained teacher for these chips: small, or with published weights in its encoder."""
     _, bands, dates, height, _ = parts.train.chips.shape
+    height = parts.side or height
     with refusals():
         if backbone.source is None:
             shape = EncoderShape(
@@ -64,7 +69,7 @@ def build_teacher(vit: Vit, backbone: Backbone, parts: Parts) -> SegmentationMod
             )
         else:
             shape = EncoderShape.prithvi(backbone.name, dates, height)
-        model = SegmentationModel(shape, len(parts.class_names), vit.dropout, vit.projection)
+        model = SegmentationModel(shape, parts.outputs, vit.dropout, vit.projection)
         if backbone.source is not None:
             load_prithvi(model.encoder, backbone.path or download_weights(backbone.name))
     model.fit_normalisation(parts.train.chips, parts.no_data)
@@ -82,7 +87,7 @@ def download_weights(name: str) -> str:
 def train_teacher(
     vit: Vit, backbone: Backbone, parts: dict[str, Any], plan: Plan, device: str
 ) -> dict[str, Any]:
-    """Fine-tune a teacher; return its weights, and its logits on the training chips where they are few."""
+    """Fine-tune a teacher; return its weights, and its logits where they are few and always the same."""
     whole = unpack_parts(parts)
     teacher = build_teacher(vit, backbone, whole)
     distiller = DepthDistiller(
@@ -93,32 +98,35 @@ def train_teacher(
         weight_decay=plan.finetune.weight_decay,
     )
     generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
-    train_with(distiller, whole.train, plan, device, generator, student=teacher)
+    train_with(distiller, whole, plan, device, generator, student=teacher)
     found: dict[str, Any] = {"weights": teacher.cpu().state_dict(), "logits": None}
-    pixels = whole.train.labels.numel()
-    if 4 * pixels * len(whole.class_names) <= MOST_LOGITS:
+    few = 4 * whole.train.labels.numel() * whole.outputs <= MOST_LOGITS
+    if plan.teaches and plan.finetune.augment == "none" and few:  # what is changed has other logits
         found["logits"] = logits_in_batches(teacher.to(device), whole.train.chips).cpu()
     return found
 
 
 def train_with(
     distiller: DepthDistiller,
-    rows: Rows,
+    parts: Parts,
     plan: Plan,
     device: str,
     generator: torch.Generator,
-    student: nn.Module | None = None,
+    student: nn.Module,
     logits: Tensor | None = None,
 ) -> nn.Module:
-    """Train a student by a plan and return it."""
-    finetune = plan.finetune
+    """Train a student by a plan and return it, with its last weights or its best ones."""
+    finetune, rows = plan.finetune, parts.train
     tensors = (rows.chips, rows.labels) if logits is None else (rows.chips, rows.labels, logits)
     loader: Any = batches(*tensors, batch_size=min(finetune.batch_size, len(rows)), generator=generator)
-    if finetune.flips:
-        loader = Flipped(loader, generator)
+    passes = len(loader)
+    if finetune.augment != "none":
+        full = Augmentation.full if finetune.augment == "all" else Augmentation
+        loader = Augmented(loader, full(crop=finetune.crop, no_data=parts.no_data), generator)
     kind = "cuda" if torch.device(device).type == "cuda" else "cpu"
     steps = plan.steps(len(rows))
-    return distiller.fit(
+    best = Best(student, parts, passes, steps) if finetune.select == "best" else None
+    distiller.fit(
         loader,
         steps=steps,
         student=student,
@@ -126,7 +134,31 @@ def train_with(
             optimizer, lambda step: rate_share(step, steps, finetune.warmup)
         ),
         compute=Compute(accelerator=kind, precision=finetune.precision),  # type: ignore[arg-type]
+        on_step=best,
     )
+    if best is not None:
+        student.load_state_dict(best.weights)
+    return student
+
+
+@dataclass
+class Best:
+    """Keeps the weights that did best on the validation chips; looks after each pass and the last step."""
+
+    model: nn.Module
+    parts: Parts
+    every: int
+    steps: int
+    quality: float = -math.inf
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, step: int, loss: Tensor) -> None:
+        if step % self.every and step != self.steps:
+            return
+        found = score(self.model, self.parts.validation, self.parts)[self.parts.quality]
+        if not self.weights or found > self.quality:
+            self.quality = found
+            self.weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
 
 
 def rate_share(step: int, steps: int, warmup: float) -> float:
@@ -137,28 +169,32 @@ def rate_share(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, steps - rising))))
 
 
-def make_loss(plan: Plan, parts: Parts) -> DistillationLoss:
-    """Return the paper's loss with a plan's weights."""
-    weights = None
-    if plan.finetune.weigh_classes:
-        weights = class_weights(parts.train.labels, len(parts.class_names))
+def make_loss(plan: Plan, parts: Parts) -> nn.Module:
+    """Return the paper's loss with a plan's weights: for classes, or for values."""
+    if parts.regression:
+        if plan.ce_weight != 1 or plan.everywhere or plan.finetune.weigh_classes:
+            raise InputError(
+                "these chips have values for regression: ce_weight, everywhere and finetune.weigh_classes are"
+                " for classes. Leave them out."
+            )
+        return RegressionDistillationLoss(kd_weight=plan.kd_weight)
+    weights = class_weights(parts.train.labels, parts.outputs) if plan.finetune.weigh_classes else None
     return DistillationLoss(
         weights, ce_weight=plan.ce_weight, kd_weight=plan.kd_weight, everywhere=plan.everywhere
     )
 
 
 @dataclass(frozen=True)
-class Flipped:
-    """Batches that are turned over at random, chips, labels and logits alike."""
+class Augmented:
+    """Batches of chips and labels that are changed at random."""
 
     loader: TensorBatches
+    change: Augmentation
     generator: torch.Generator
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        for batch in self.loader:
-            across, down = (torch.rand(2, generator=self.generator) < 0.5).tolist()
-            axes = [axis for axis, turned in ((-1, across), (-2, down)) if turned]
-            yield tuple(tensor.flip(axes) if axes else tensor for tensor in batch)
+        for chips, labels in self.loader:
+            yield self.change(chips, labels, self.generator)
 
 
 def student_of(
@@ -203,30 +239,33 @@ def logits_in_batches(model: nn.Module, chips: Tensor, batch_size: int = 16) -> 
         return torch.cat([model(part.to(device)) for part in chips.split(batch_size)])
 
 
-def score(model: nn.Module, rows: Rows, num_classes: int) -> dict[str, float]:
-    """Return mIoU and the area under the ROC curve, from one pass."""
-    matrix, areas = ConfusionMatrix(num_classes), RocHistogram(num_classes)
+def score(model: nn.Module, rows: Rows, parts: Parts) -> dict[str, float]:
+    """Return mIoU and the area under the ROC curve, or R^2 and the error of values, from one pass."""
+    matrix, areas, errors = ConfusionMatrix(parts.outputs), RocHistogram(parts.outputs), ValueErrors()
     device = next(model.parameters()).device
     with mode(model, training=False), torch.no_grad():
         for chips, labels in zip(rows.chips.split(16), rows.labels.split(16), strict=True):
-            logits = model(chips.to(device)).cpu()
+            logits = model(chips.to(device)).float().cpu()
+            if parts.regression:
+                errors.add(logits[:, 0], labels)
+                continue
             matrix.add(logits.argmax(dim=1), labels)
             areas.add(logits, labels)
+    if parts.regression:
+        return {"r2": errors.r2(), "rmse": errors.rmse()}
     return {"miou": matrix.miou(), "auc": areas.auc()}
 
 
-def measure(
-    model: nn.Module, teacher: nn.Module, rows: Rows, num_classes: int, trial: Trial
-) -> dict[str, float]:
-    """Return how good a model is, and how much smaller and faster than the teacher."""
-    one = rows.chips[:1]
+def measure(model: nn.Module, teacher: nn.Module, parts: Parts, trial: Trial) -> dict[str, float]:
+    """Return how good a model is on the test chips, and how much smaller and faster than the teacher."""
+    one = parts.test.chips[:1]
     on_device = one.to(trial.device)
 
     def run() -> None:
         with torch.no_grad():
             model(on_device)
 
-    found = score(model.to(trial.device), rows, num_classes)
+    found = score(model.to(trial.device), parts.test, parts)
     with mode(model, training=False):
         seconds = trial.timed(run)
     model.cpu()
@@ -238,17 +277,21 @@ def measure(
     }
 
 
-def pack_parts(parts: Parts) -> dict[str, Any]:
-    """Return the parts as plain values for a shared stage."""
+def pack_parts(parts: Parts, plan: Plan) -> dict[str, Any]:
+    """Return what a plan trains on as plain values for a shared stage."""
+    held = parts.validation if plan.finetune.select == "best" else parts.train
     return {
-        "chips": parts.train.chips,
-        "labels": parts.train.labels,
+        "train": [parts.train.chips, parts.train.labels],
+        "validation": [held.chips, held.labels] if held is not parts.train else None,
         "class_names": list(parts.class_names),
         "no_data": parts.no_data,
+        "side": parts.side,
     }
 
 
 def unpack_parts(packed: dict[str, Any]) -> Parts:
-    """Undo `pack_parts`; only the training rows are there."""
-    train = Rows(packed["chips"], packed["labels"])
-    return Parts(train, train, train, tuple(packed["class_names"]), packed["no_data"])
+    """Undo `pack_parts`; the test chips are not there."""
+    train = Rows(*packed["train"])
+    held = train if packed["validation"] is None else Rows(*packed["validation"])
+    names = tuple(packed["class_names"])
+    return Parts(train, held, train, names, packed["no_data"], packed["side"])

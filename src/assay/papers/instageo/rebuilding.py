@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.papers.instageo.config import Fidelity
+from assay.papers.instageo.config import Fidelity, SmallRegion
 from assay.papers.instageo.landcover import CLASSES
 from assay.papers.instageo.method import ChipCreator, StacTree
 from assay.papers.instageo.method.dataset import to_steps
 from assay.papers.instageo.region import Region, cut_oracle, fully_labelled, make_region, write_region
-from assay.trial import Trial
+from assay.trial import Trial, derive_seed
 
 Pair = tuple[np.ndarray, np.ndarray]
 """A chip [steps * bands, h, w] and its label map [h, w]."""
@@ -34,26 +34,47 @@ class Made:
 
 
 def cut_for_training(config: Fidelity, trial: Trial) -> Made:
-    """Cut the chips of a region in the way that the arm asks for, in an order that does not depend on it."""
-    region = draw(config, trial, "train")
-    oracle = ordered(list(cut_oracle(region, config.chip_size, config.dates, CLOUD_COVERAGE).chips.values()))
+    """Cut the chips of a region in the way that the arm asks for, in an order that does not depend on it.
+
+    The region to learn from and the one to test on have other parcels and other pixels of photographs.
+    """
+    seeds = {part: derive_seed(trial.seed, f"region/{part}") for part in ("train", "test")}
+    drawn, size, dates = config.region, config.chip_size, config.dates
+    known = trial.once("oracle", cut_from_arrays, drawn, size, dates, seeds["train"])
+    oracle = list(zip(known["chips"], known["labels"], strict=True))
     if config.cut == "oracle":
         cut = oracle
     elif config.cut == "misplaced":
         patch = config.vit.patch_size
         cut = [(chip, np.roll(labels, (patch, patch), axis=(0, 1))) for chip, labels in oracle]
     else:
-        cut = ordered(cut_from_files(config, region))
-    truth = fully_labelled(draw(config, trial, "test"), config.chip_size, config.dates)
+        cut = ordered(cut_from_files(config, draw(drawn, seeds["train"], "train")))
+    truth = trial.once("truth", cut_truth, drawn, size, dates, seeds["test"])
     return Made(
-        cut, oracle, as_tensors(cut, config.dates), as_tensors(list(zip(*truth, strict=True)), config.dates)
+        cut,
+        oracle,
+        as_tensors(cut, dates),
+        as_tensors(list(zip(truth["chips"], truth["labels"], strict=True)), dates),
     )
 
 
-def draw(config: Fidelity, trial: Trial, part: str) -> Region:
-    """Draw the region to learn from, or the one to test on: other parcels, other pixels of photographs."""
-    drawn = config.region
-    return make_region(drawn.side, drawn.parcel, drawn.points, trial.numpy(f"region/{part}"), part)
+def draw(drawn: SmallRegion, seed: int, part: str) -> Region:
+    """Draw a region with the pixels of one part of the photographs."""
+    return make_region(drawn.side, drawn.parcel, drawn.points, np.random.default_rng(seed), part)
+
+
+def cut_from_arrays(drawn: SmallRegion, chip_size: int, dates: int, seed: int) -> dict[str, np.ndarray]:
+    """Cut the chips of the region to learn from with numpy, and return them in order."""
+    region = draw(drawn, seed, "train")
+    pairs = ordered(list(cut_oracle(region, chip_size, dates, CLOUD_COVERAGE).chips.values()))
+    chips, labels = zip(*pairs, strict=True)
+    return {"chips": np.stack(chips), "labels": np.stack(labels)}
+
+
+def cut_truth(drawn: SmallRegion, chip_size: int, dates: int, seed: int) -> dict[str, np.ndarray]:
+    """Return the chips of the region to test on, with the label of each pixel."""
+    chips, labels = fully_labelled(draw(drawn, seed, "test"), chip_size, dates)
+    return {"chips": chips, "labels": labels}
 
 
 def cut_from_files(config: Fidelity, region: Region) -> list[Pair]:

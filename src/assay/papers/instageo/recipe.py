@@ -56,7 +56,7 @@ def distil(config: Distil, trial: Trial) -> dict[str, Value]:
     """Fine-tune a teacher, train students of several depths, and keep the smallest that is good enough."""
     parts = parts_of(config, trial)
     teacher, logits = the_teacher(config, parts, trial)
-    classes = len(parts.class_names)
+    quality = parts.quality
     depths = [depth for depth in config.depths if depth <= teacher.shape.depth]
     if not depths:
         raise InputError(f"--depths {config.depths}: the teacher has {teacher.shape.depth} blocks.")
@@ -69,7 +69,7 @@ def distil(config: Distil, trial: Trial) -> dict[str, Value]:
         with EnergyMeter() as meters[depth]:
             return train_with(
                 distiller,
-                parts.train,
+                parts,
                 plan,
                 str(trial.device),
                 trial.generator("batches"),
@@ -78,16 +78,16 @@ def distil(config: Distil, trial: Trial) -> dict[str, Value]:
             )
 
     def on_validation(model: torch.nn.Module) -> float:
-        return score(model.to(trial.device), parts.validation, classes)["miou"]
+        return score(model.to(trial.device), parts.validation, parts)[quality]
 
     chosen = choose_depth(make, depths, on_validation, on_validation(teacher), config.tolerance)
-    metrics = measure(chosen.student, teacher, parts.test, classes, trial)
-    teacher_miou = score(teacher.to(trial.device), parts.test, classes)["miou"]
+    metrics = measure(chosen.student, teacher, parts, trial)
+    of_teacher = score(teacher.to(trial.device), parts.test, parts)[quality]
     report = {
         "depth": chosen.depth,
         "within_tolerance": chosen.within,
-        "validation_miou": {"teacher": chosen.teacher_score, **named(chosen.scores)},
-        "test_miou": {"teacher": teacher_miou, "student": metrics["miou"]},
+        f"validation_{quality}": {"teacher": chosen.teacher_score, **named(chosen.scores)},
+        f"test_{quality}": {"teacher": of_teacher, "student": metrics[quality]},
         "parameters": {"teacher": count_parameters(teacher), **named(chosen.students, count_parameters)},
         "multiply_adds": {
             "teacher": count_macs(teacher.cpu(), parts.test.chips),
@@ -100,11 +100,11 @@ def distil(config: Distil, trial: Trial) -> dict[str, Value]:
         else None,
     }
     keep(trial, "student", chosen.student, parts, report)
-    keep(trial, "teacher", teacher, parts, {"test_miou": teacher_miou})
+    keep(trial, "teacher", teacher, parts, {f"test_{quality}": of_teacher})
     if not chosen.within:
         trial.progress(f"no student is within {config.tolerance:g} of the teacher; the best is kept")
     show_maps(trial, chosen.student, parts, "the smallest good student")
-    return {**metrics, "teacher_miou": teacher_miou, "chosen_depth": chosen.depth}
+    return {**metrics, f"teacher_{quality}": of_teacher, "chosen_depth": chosen.depth}
 
 
 def compress(config: Compress, trial: Trial) -> dict[str, Value]:
@@ -117,7 +117,7 @@ def compress(config: Compress, trial: Trial) -> dict[str, Value]:
         distiller, student = student_of(teacher, config.depth, config.start, plan, parts)
         model = train_with(
             distiller,
-            parts.train,
+            parts,
             plan,
             str(trial.device),
             trial.generator("batches"),
@@ -128,7 +128,7 @@ def compress(config: Compress, trial: Trial) -> dict[str, Value]:
     trial.count("labelled_pixels", int((parts.train.labels >= 0).sum()))
     show_maps(trial, model, parts, trial.arm or config.trained)
     keep(trial, "student", model, parts, {"trained": config.trained})
-    return dict(measure(model, teacher, parts.test, len(parts.class_names), trial))
+    return dict(measure(model, teacher, parts, trial))
 
 
 def fidelity(config: Fidelity, trial: Trial) -> dict[str, Value]:
@@ -139,14 +139,14 @@ def fidelity(config: Fidelity, trial: Trial) -> dict[str, Value]:
     parts = Parts(Rows(*made.learnt), Rows(*truth), Rows(*truth), made.class_names)
     plan = Plan(config.finetune)
     trained = trial.once(
-        "model", train_teacher, config.vit, Backbone(), pack_parts(parts), plan, str(trial.device)
+        "model", train_teacher, config.vit, Backbone(), pack_parts(parts, plan), plan, str(trial.device)
     )
     model = build_teacher(config.vit, Backbone(), parts)
     model.load_state_dict(trained["weights"])
     trial.count("gradient_steps", plan.steps(len(parts.train)))
     trial.count("labelled_pixels", int((parts.train.labels >= 0).sum()))
     keep(trial, "student", model, parts, {"cut": config.cut})
-    found = score(model.to(trial.device), parts.test, len(parts.class_names))
+    found = score(model.to(trial.device), parts.test, parts)
     return {**found, **agreement(made)}
 
 
@@ -190,7 +190,13 @@ def the_teacher(
     plan = Plan(config.finetune, teaches=True)
     trial.progress("teacher")
     trained = trial.once(
-        "teacher", train_teacher, config.vit, config.backbone, pack_parts(parts), plan, str(trial.device)
+        "teacher",
+        train_teacher,
+        config.vit,
+        config.backbone,
+        pack_parts(parts, plan),
+        plan,
+        str(trial.device),
     )
     if config.backbone.source is None:
         teacher = build_teacher(config.vit, config.backbone, parts)
@@ -202,8 +208,9 @@ def the_teacher(
 
 def build_from(config: Distil | Compress, parts: Parts) -> SegmentationModel:
     """Return a model of a backbone's size without reading its file again."""
-    shape = EncoderShape.prithvi(config.backbone.name, parts.train.chips.shape[2], parts.train.chips.shape[3])
-    return SegmentationModel(shape, len(parts.class_names), config.vit.dropout, config.vit.projection)
+    dates, height = parts.train.chips.shape[2:4]
+    shape = EncoderShape.prithvi(config.backbone.name, dates, parts.side or height)
+    return SegmentationModel(shape, parts.outputs, config.vit.dropout, config.vit.projection)
 
 
 def keep(trial: Trial, name: str, model: torch.nn.Module, parts: Parts, about: dict[str, Any]) -> None:
@@ -226,7 +233,9 @@ def folder_of(trial: Trial, name: str) -> Path:
 
 
 def show_maps(trial: Trial, model: torch.nn.Module, parts: Parts, what: str) -> None:
-    """Keep a picture of prediction and truth side by side, for two test chips."""
+    """Keep a picture of the predicted and the true classes side by side, for two test chips."""
+    if parts.regression:
+        return
     rows = Rows(parts.test.chips[:2], parts.test.labels[:2])
     colors = [
         tuple(int(text[at : at + 2], 16) for at in (1, 3, 5))

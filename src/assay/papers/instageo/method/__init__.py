@@ -6,6 +6,7 @@ predictions = predict_rasters(student, chips, "predictions")
 StaticMap(["water", "forest"]).export(predictions, "map")
 """
 
+from .augment import Augmentation
 from .chips import ChipCreator, paint_labels, read_raster, write_raster
 from .cleaning import (
     ChipCleaner,
@@ -33,19 +34,31 @@ from .encoder import HUB, PRITHVI, EncoderShape, PrithviEncoder, count_blocks, c
 from .head import SegmentationModel, UpsampleSegHead, channel_statistics, reset_head
 from .label_rasters import LabelRaster, read_label_rasters
 from .masks import FMASK_BITS, SCL_CLASSES, blank, observed, quality_mask
-from .metrics import ConfusionMatrix, RocHistogram
+from .metrics import ConfusionMatrix, RocHistogram, ValueErrors
 from .mgrs import mgrs_tiles, utm_zone
 from .observations import Funnel, TimeSteps, group_observations
 from .points import Columns, Points, read_points
 from .predict import Predicted, merge_rasters, predict_rasters
-from .scenes import BandFile, LocalScenes, Scene, SceneCatalog, SceneList, StacApi, StacTree, read_items
+from .scenes import (
+    RADAR,
+    BandFile,
+    LocalScenes,
+    Scene,
+    SceneCatalog,
+    SceneList,
+    StacApi,
+    StacTree,
+    read_items,
+)
 from .webmap import StaticMap, distinct_colors
 
 __all__ = [
     "FMASK_BITS",
     "HUB",
     "PRITHVI",
+    "RADAR",
     "SCL_CLASSES",
+    "Augmentation",
     "BandFile",
     "ChipCleaner",
     "ChipCreator",
@@ -74,6 +87,7 @@ __all__ = [
     "StaticMap",
     "TimeSteps",
     "UpsampleSegHead",
+    "ValueErrors",
     "blank",
     "buffer_labels",
     "channel_statistics",

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -103,7 +103,8 @@ class ChipCreator:
         min_count: tiles of 100 km with fewer points are left out.
         cloud_coverage: scenes with more, in percent, are left out.
         task: whether labels are classes (int16) or values (float32).
-        no_data: what a chip holds where there is nothing.
+        dtype: what chips hold: `uint16` (rounded, clipped), or `float32` as measured, for radar.
+        no_data: what a chip holds where there is nothing; the original has -1 for Sentinel-1.
         scale: is multiplied with what the files hold: 10000 for reflectance in [0, 1].
         resampling: of scenes on another grid: `nearest`, `bilinear` or `cubic`.
         workers: threads.
@@ -121,6 +122,7 @@ class ChipCreator:
     min_count: int = 1
     cloud_coverage: float = 10.0
     task: Task = "segmentation"
+    dtype: Literal["uint16", "float32"] = "uint16"
     no_data: int = 0
     scale: float = 1.0
     resampling: str = "nearest"
@@ -131,7 +133,7 @@ class ChipCreator:
         for name, least in (("chip_size", 1), ("window_size", 0), ("min_count", 1), ("workers", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
-        if not 0 <= self.no_data <= 65535:
+        if self.dtype == "uint16" and not 0 <= self.no_data <= 65535:
             raise ValueError(f"no_data must be a value of uint16, from 0 to 65535, not {self.no_data}.")
 
     def create(self, points: Points | pd.DataFrame | str | Path, out: str | Path) -> ChipDataset:
@@ -319,9 +321,9 @@ class ChipCreator:
         pool: ThreadPoolExecutor,
         most: int,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Read chips uint16 [cells, steps * bands, h, w] and masks bool [cells, steps, h, w]."""
+        """Read chips [cells, steps * bands, h, w] and masks bool [cells, steps, h, w]."""
         size, bands = self.chip_size, len(scenes[0].bands)
-        chips = np.empty((len(cells), len(scenes) * bands, size, size), np.uint16)
+        chips = np.empty((len(cells), len(scenes) * bands, size, size), self.dtype)
         masks = np.zeros((len(cells), len(scenes), size, size), bool)
         files: dict[str, list[tuple[int, int]]] = {}
         for step, scene in enumerate(scenes):
@@ -331,7 +333,7 @@ class ChipCreator:
         def read_bands(path: str) -> None:
             slots, indexes = zip(*files[path], strict=True)
             for at, values, no_data in read_windows(path, indexes, cells, size, grid, self.resampling):
-                chips[at, list(slots)] = self._to_uint16(values, no_data, path, most)
+                chips[at, list(slots)] = self._converted(values, no_data, path, most)
 
         def read_mask(step: int) -> None:
             mask = scenes[step].mask
@@ -346,13 +348,15 @@ class ChipCreator:
             job.result()
         return chips, masks
 
-    def _to_uint16(
+    def _converted(
         self, values: np.ndarray, no_data: float | None, path: str, most: int = MOST
     ) -> np.ndarray:
-        """Scale, round and clip what a file holds; what it calls no data becomes ours."""
+        """Scale what a file holds, round and clip it for uint16; what it calls no data becomes ours."""
         empty = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
         if no_data is not None and not np.isnan(no_data):
             empty |= values == no_data
+        if self.dtype == "float32":
+            return np.where(empty, self.no_data, values * self.scale).astype(np.float32)
         lowest = int(no_data not in (None, 0) and self.no_data == 0)  # its zeros are measurements
         plain = values.dtype == np.uint16 and self.scale == 1 and not lowest and most == MOST
         if plain and not empty.any():

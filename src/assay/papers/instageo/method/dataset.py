@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -66,7 +66,7 @@ class ChipDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def tensors(
         self, rows: Sequence[int] | None = None
-    ) -> tuple[Float[Tensor, "n bands steps h w"], Int[Tensor, "n h w"]]:
+    ) -> tuple[Float[Tensor, "n bands steps h w"], Shaped[Tensor, "n h w"]]:
         """Read chips into memory.
 
         Raises:

@@ -64,19 +64,18 @@ class DistillationLoss(nn.Module):
         labels: Int[Tensor, " b *grid"],
     ) -> Float[Tensor, ""]:
         """Return the loss of a batch; without a teacher, the cross-entropy alone."""
-        valid = labels != self.ignore_index
+        true = labels.reshape(-1)
+        valid = (true != self.ignore_index).nonzero()[:, 0]
         flat = flatten(student)
-        chosen = flat[valid.reshape(-1)]
+        chosen = flat.index_select(0, valid)
         total = flat.sum() * 0.0  # nothing valid: 0, with no gradient but still a graph
         if self.ce_weight and len(chosen):
-            each = functional.cross_entropy(
-                chosen, labels[valid], weight=self.class_weights, reduction="none"
-            )
+            each = functional.cross_entropy(chosen, true[valid], self.class_weights, reduction="none")
             total = total + self.ce_weight * each.mean()
         if teacher is not None and self.kd_weight:
             taught = flatten(teacher)
             if not self.everywhere:
-                flat, taught = chosen, taught[valid.reshape(-1)]
+                flat, taught = chosen, taught.index_select(0, valid)
             if len(flat):
                 total = total + self.kd_weight * divergence(flat, taught, self.temperature)
         return total
@@ -233,6 +232,7 @@ class DepthDistiller:
         student: nn.Module | None = None,
         scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
         compute: Compute | None = None,
+        on_step: Callable[[int, Tensor], object] | None = None,
     ) -> nn.Module:
         """Train and return the student.
 
@@ -244,6 +244,7 @@ class DepthDistiller:
             student: what to train, where it does not start from the teacher.
             scheduler: makes a schedule of the optimizer.
             compute: the device and the number format.
+            on_step: called as `on_step(step, loss)` after each gradient step; training ends when it is true.
         """
         student = self.student() if student is None else student
         optimizer = torch.optim.AdamW(
@@ -268,6 +269,7 @@ class DepthDistiller:
             steps=steps,
             scheduler=made,
             compute=compute,
+            on_step=on_step,
         )
         return student
 

@@ -55,6 +55,11 @@ class EncoderShape:
                 f"chips of {self.image_size} pixels cannot be divided into patches of {self.patch_size}."
                 " Choose a chip size that is a multiple of the patch size."
             )
+        if self.patch_size == 14 and self.image_size != 224:
+            raise ValueError(
+                f"a head for patches of 14 pixels ends at 224 pixels, not at {self.image_size}. Use chips of"
+                " 224 pixels, or cut larger ones to them with finetune.crop."
+            )
 
     @classmethod
     def prithvi(cls, name: str, num_frames: int = 1, image_size: int = 224) -> EncoderShape:

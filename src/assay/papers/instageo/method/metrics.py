@@ -84,3 +84,29 @@ class RocHistogram:
         """Return the mean over the classes that are there."""
         areas = self.areas()
         return float(areas[~np.isnan(areas)].mean()) if not np.isnan(areas).all() else float("nan")
+
+
+class ValueErrors:
+    """How far predicted values are from the labels, added up batch by batch."""
+
+    def __init__(self, ignore_index: float = -1) -> None:
+        self.ignore_index = ignore_index
+        self.count, self.total, self.squares, self.errors = 0, 0.0, 0.0, 0.0
+
+    def add(self, predicted: Float[Tensor, " *grid"], labels: Float[Tensor, " *grid"]) -> None:
+        """Count a batch; positions without a label are left out."""
+        valid = labels != self.ignore_index
+        true, guess = labels[valid].double(), predicted[valid].double()
+        self.count += len(true)
+        self.total += float(true.sum())
+        self.squares += float((true**2).sum())
+        self.errors += float(((guess - true) ** 2).sum())
+
+    def rmse(self) -> float:
+        """Return the root of the mean squared error; NaN without a label."""
+        return (self.errors / self.count) ** 0.5 if self.count else float("nan")
+
+    def r2(self) -> float:
+        """Return 1 - squared errors / squared distances of labels from their mean; NaN where those are 0."""
+        spread = self.squares - self.total**2 / self.count if self.count else 0.0
+        return 1 - self.errors / spread if spread > 0 else float("nan")

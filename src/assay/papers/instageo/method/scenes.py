@@ -22,6 +22,8 @@ SENSORS: dict[str, dict[str, str]] = {
     "Landsat-TM": dict(zip(BANDS, ("B1", "B2", "B3", "B4", "B5", "B7"), strict=True)),
 }
 """How each sensor calls the bands; the first that has all of them is taken."""
+RADAR = ("VV", "VH")
+"""The polarisations of Sentinel-1, which are taken where they are asked for."""
 MASKS = ("Fmask", "SCL")
 TIFF = {".tif", ".tiff"}
 
@@ -144,7 +146,8 @@ class LocalScenes(SceneList):
 
 
 _BAND_NAME = re.compile(
-    r"(?P<scene>.+?)[._-](?P<band>B\d{1,2}A?|B8A|Fmask|SCL|blue|green|red|nir|swir1|swir2)", re.IGNORECASE
+    r"(?P<scene>.+?)[._-](?P<band>B\d{1,2}A?|B8A|Fmask|SCL|blue|green|red|nir|swir1|swir2|VV|VH|HH|HV)",
+    re.IGNORECASE,
 )
 _DAY = re.compile(r"(?<!\d)(\d{4})-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])(?!\d)")
 _DAY_OF_YEAR = re.compile(r"(?<!\d)((?:19|20)\d{2})([0-3]\d{2})(?!\d)")
@@ -343,6 +346,8 @@ def _asset_files(item: Any) -> Iterator[tuple[str, BandFile]]:
         if len(described) == 1 and (name := described[0].get("common_name")):
             yield {"nir08": "nir", "swir16": "swir1", "swir22": "swir2"}.get(name, name), place
         yield {"fmask": "Fmask", "scl": "SCL"}.get(key.lower(), key), place
+        if key in ("vv", "vh"):
+            yield key.upper(), place
 
 
 def _rings(geometry: Mapping[str, Any], name: str) -> tuple[Ring, ...]:

@@ -6,6 +6,7 @@ import base64
 import colorsys
 import html
 import io
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -17,9 +18,11 @@ from typing import Any
 import numpy as np
 
 from .chips import quiet_affine
+from .points import NO_LABEL
 from .predict import NO_CLASS, Predicted
 
 WEB_MERCATOR = 3857
+VALUE_STEPS = 8
 LARGEST_SIDE = 1024
 """Pixels of an overlay's longer side; larger rasters are thinned out."""
 
@@ -28,6 +31,7 @@ LARGEST_SIDE = 1024
 class StaticMap:
     """Writes predictions as coloured overlays into one page that can be moved, zoomed and clicked.
 
+    Values (rasters of float32) are shown in eight equal steps between their 2nd and 98th percentiles.
     Layers are the predictions, the labels and the picture that the chip's bands 3, 2 and 1 make; each can
     be shown and hidden. A click says the class at that place.
 
@@ -48,18 +52,19 @@ class StaticMap:
             ValueError: there is no prediction with a CRS, or a class has no colour.
         """
         layers: dict[str, list[dict[str, Any]]] = {"picture": [], "labels": [], "prediction": []}
+        steps = value_steps([each.path for each in predictions])
         for each in predictions:
-            found = self._overlay(each.path, each.path.stem, prediction=True)
+            found = _overlay(each.path, each.path.stem, NO_CLASS, steps)
             if found is None:
                 continue
             layers["prediction"].append(found)
             layers["picture"].append(_picture(each.chip))
             if each.label is not None and each.label.exists():
-                labels = self._overlay(each.label, each.path.stem, prediction=False)
+                labels = _overlay(each.label, each.path.stem, NO_LABEL, steps)
                 layers["labels"] += [labels] if labels else []
         if not layers["prediction"]:
             raise ValueError("no prediction has a CRS and a pixel, so that none has a place on a map.")
-        names = self._names(layers)
+        names = self._names(layers) if steps is None else step_names(steps)
         palette = [_rgb(color) for color in self._palette(len(names))]
         data = {
             "layers": {name: items for name, items in layers.items() if items},
@@ -86,21 +91,50 @@ class StaticMap:
             raise ValueError(f"{len(self.colors)} colours are given for {count} classes.")
         return list(self.colors[:count]) if self.colors else distinct_colors(count)
 
-    def _overlay(self, path: Path, name: str, prediction: bool) -> dict[str, Any] | None:
-        """Return a raster of classes as an overlay, or `None` where it has no CRS or no class."""
-        warped = _to_mercator(path, [1], NO_CLASS if prediction else -1)
-        if warped is None:
-            return None
-        values, box = warped
+
+def _overlay(path: Path, name: str, nothing: int, steps: np.ndarray | None) -> dict[str, Any] | None:
+    """Return a raster of classes, or of values in steps, or `None` where it has no CRS or nothing to see."""
+    warped = _to_mercator(path, [1], nothing if steps is None else np.nan)
+    if warped is None:
+        return None
+    values, box = warped
+    if steps is None:
         classes = values[0].astype(np.int64)
         empty = (classes < 0) | (classes == NO_CLASS)
-        if empty.all():
-            return None
-        # the class stands in the red channel; the page colours it
-        pixels = np.zeros((*classes.shape, 4), np.uint8)
-        pixels[..., 0] = np.where(empty, 0, classes)
-        pixels[..., 3] = np.where(empty, 0, 255)
-        return {"name": name, "png": _png(pixels), "box": box, "most": int(classes[~empty].max())}
+    else:
+        classes = np.digitize(values[0], steps[1:-1])
+        empty = np.isnan(values[0]) | (values[0] == NO_LABEL if nothing == NO_LABEL else False)
+    if empty.all():
+        return None
+    # the class stands in the red channel; the page colours it
+    pixels = np.zeros((*classes.shape, 4), np.uint8)
+    pixels[..., 0] = np.where(empty, 0, classes)
+    pixels[..., 3] = np.where(empty, 0, 255)
+    return {"name": name, "png": _png(pixels), "box": box, "most": int(classes[~empty].max())}
+
+
+def value_steps(paths: Sequence[Path]) -> np.ndarray | None:
+    """Return the limits [9] of the steps in which values are shown, or `None` where rasters hold classes."""
+    import rasterio
+
+    found = []
+    for path in paths:
+        with rasterio.open(path) as file:
+            if file.dtypes[0] != "float32":
+                return None
+            values = file.read(1)
+        found.append(values[np.isfinite(values)])
+    together = np.concatenate(found) if found else np.zeros(0)
+    if not len(together):
+        return None
+    low, high = np.percentile(together, [2, 98])
+    return np.linspace(low, high if high > low else low + 1, VALUE_STEPS + 1)
+
+
+def step_names(steps: np.ndarray) -> list[str]:
+    """Return what each step is called; the outer ones are open."""
+    inner = [f"{low:.4g} to {high:.4g}" for low, high in itertools.pairwise(steps[1:-1])]
+    return [f"below {steps[1]:.4g}", *inner, f"from {steps[-2]:.4g}"]
 
 
 def distinct_colors(count: int) -> list[str]:
