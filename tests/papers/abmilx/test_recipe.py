@@ -16,7 +16,7 @@ import assay
 from assay import catalogue, options, running
 from assay.errors import InputError, StorageError
 from assay.papers.abmilx.building import EncoderSpec, ModelSpec, PatchEncoder, build_model
-from assay.papers.abmilx.config import Drawn, Layers, Learning, Train
+from assay.papers.abmilx.config import Drawn, Layers, Learning, Needle, Survival, Train
 from assay.papers.abmilx.learning import (
     MovingAverage,
     Plan,
@@ -76,6 +76,7 @@ def test_a_folder_of_bags_gives_a_model_predictions_maps_and_intervals(folder_of
     found = metrics_of(out)
     low, high = found["intervals"]["accuracy"]
     assert 0 <= low <= found["metrics"]["accuracy"] <= high <= 1
+    assert found["metrics"]["learning_rate"] in QUICK["learning_rates"]
     model = assay.load(out)
     assert isinstance(model, TrainedMIL)
     pictures = [
@@ -224,7 +225,7 @@ def test_a_damaged_model_is_refused(feature_table, tmp_path):
         ({"layers__num_heads": 3}, "embed_dim=16 is not divisible by num_heads=3"),
         ({"layers__network": "convolutional"}, "needs pictures; these bags hold features"),
         ({"patch_encoder": "folder:resnet"}, "--patch-encoder needs pictures"),
-        ({"instances": 0}, "size=0"),
+        ({"layers__norm": "batch", "training__batch_size": 1}, "--layers.norm batch needs"),
         ({"data__label": "bag"}, "no column 'bag'"),
         ({"validation": 0.0}, "--validation 0.0 leaves no bags"),
         ({"bag": "molecule", "patch_encoder": "folder:resnet", "data__label": "bag_label"}, "names none"),
@@ -235,9 +236,45 @@ def test_options_that_do_not_fit_are_refused(feature_table, tmp_path, given, mes
         run(tmp_path, data=feature_table, **given)
 
 
-def test_low_magnification_needs_two(feature_table, tmp_path):
+@pytest.mark.parametrize("data", [None, "bundled:digits"])
+def test_low_magnification_needs_two(feature_table, tmp_path, data):
     with pytest.raises(InputError, match="--low-share needs a second magnification"):
-        run(tmp_path, data=feature_table, instances=4, low_share=0.5)
+        run(tmp_path, data=data or feature_table, instances=4, low_share=0.5)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("drawn.size", 0, "size is 0: give at least 1"),
+        ("drawn.train_bags", -4, "train-bags is -4: give at least 1"),
+        ("drawn.search_share", 1.0, r"search-share is 1.0: give a share between 0 and 1"),
+        ("layers.embed_dim", 0, "embed-dim is 0"),
+        ("layers.dropout", 1.0, "from 0 to below 1"),
+        ("training.epochs", 0, "epochs is 0: give at least 1"),
+        ("training.batch_size", 0, "batch-size is 0"),
+        ("training.smallest_crop", 0.0, "above 0, at most 1"),
+        ("training.ema", 1.5, "give a decay"),
+        ("slides.most_patches", 0, "most-patches is 0"),
+        ("slides.downsamples", (1.0, 0.0), "numbers above 0"),
+        ("test", 1.0, "--test is 1.0: give a share between 0 and 1"),
+        ("learning_rates", (), r"--learning-rates are \(\): give one or more"),
+        ("learning_rates", (1e-3, float("nan")), "numbers above 0"),
+        ("instances", 0, "--instances is 0"),
+        ("low_share", 0.5, "--low-share is a share of --instances"),
+        ("heat_maps", -1, "--heat-maps is -1: give at least 0"),
+    ],
+)
+def test_numbers_with_which_nothing_can_be_learnt_are_refused(option, value, message):
+    with pytest.raises(InputError, match=message):
+        options.resolve(Train, {option: value})
+
+
+@pytest.mark.parametrize(
+    ("config", "changes"), [(Needle, {"test": 0.0}), (Survival, {"bins": 0}), (Survival, {"chunk": 0})]
+)
+def test_the_other_recipes_refuse_them_too(config, changes):
+    with pytest.raises(InputError, match="give"):
+        options.resolve(config, changes)
 
 
 # --- the check on drawn bags --------------------------------------------------------------------
@@ -273,6 +310,24 @@ def test_the_search_gives_each_rate_the_same_bags_and_start(kept):
     assert found["rates"] == [3e-3, 3e-3, 1e-2]
     again = small_search(kept, (1e-2, 3e-3))
     assert again["scores"] == found["scores"][:0:-1]
+
+
+def test_instances_of_drawn_bags_are_sampled_in_search_and_training(tmp_path):
+    seen = []
+
+    def counted(module, given):
+        seen.append(len(given[0])) if module.training else None
+
+    drawn = {"drawn.train_bags": 8, "drawn.test_bags": 8, "drawn.repeats": 1}
+    config = options.resolve(Train, QUICK, drawn, {"instances": 5})
+    handle = nn.modules.module.register_module_forward_pre_hook(
+        lambda module, given: counted(module, given) if isinstance(module, PatchEncoder) else None
+    )
+    try:
+        train(config, Trial(seed=1000))
+    finally:
+        handle.remove()
+    assert set(seen) == {4 * 5}  # bags a step, instances a bag
 
 
 def test_a_pretrained_encoder_has_learnt_the_other_classes(kept):

@@ -170,6 +170,10 @@ def test_survival_comes_from_two_columns(tmp_path):
     assert [bag.died for bag in bags] == [False, True] * 3
     with pytest.raises(InputError, match="no column 'months'"):
         from_table(parquet(tmp_path / "rows.parquet", rows), survival=("months", "died"))
+    for changes in ({"time": -1.0}, {"died": 2}):
+        wrong = [*rows[:2], *(row | changes for row in rows[2:])]
+        with pytest.raises(InputError, match=r"row 3: .* must be a number from 0 up, and 0 or 1"):
+            from_table(parquet(tmp_path / "wrong.parquet", wrong), survival=("time", "died"))
 
 
 # --- folders ------------------------------------------------------------------------------------
@@ -189,6 +193,7 @@ def test_folders_of_pictures_become_bags(folder_of_bags):
 def test_pictures_are_resized_where_asked(folder_of_bags):
     bags = from_files(f"folder:{folder_of_bags / 'images'}", folder_of_bags / "labels.csv", pixels=6)
     assert bags.bags[0].read().shape == (3, 3, 6, 6)
+    assert bags.bags[0].patch == 12  # pixels of the slide, as the coordinates are
 
 
 def test_bad_folders_are_refused(folder_of_bags, tmp_path):
@@ -238,7 +243,13 @@ def test_bad_labels_are_refused(tmp_path, rows, message):
 
 
 @pytest.mark.parametrize(
-    "outcome", [{"time": -1, "died": 1}, {"time": 3, "died": 2}, {"time": "soon", "died": 1}]
+    "outcome",
+    [
+        {"time": -1, "died": 1},
+        {"time": 3, "died": 2},
+        {"time": "soon", "died": 1},
+        {"time": "inf", "died": 0},
+    ],
 )
 def test_bad_survival_times_are_refused(tmp_path, outcome):
     path = write_csv(tmp_path / "labels.csv", [{"bag": "a"} | outcome])
@@ -328,7 +339,8 @@ def test_slides_that_cannot_be_read_are_refused(slides, tmp_path):
     refused("no slide 'broken'", f"slides:{tmp_path}", labels)
     write_slide(tmp_path / "broken.tiff", np.full((128, 128, 3), 245, dtype=np.uint8))
     refused("no patch with 50% tissue", f"slides:{tmp_path}", labels)
-    refused("must be above 0", f"slides:{tmp_path}", labels, slides=Slides(patch=0))
+    with pytest.raises(InputError, match="patch is 0: give at least 1"):
+        Slides(patch=0)
 
 
 # --- the authors' files -------------------------------------------------------------------------

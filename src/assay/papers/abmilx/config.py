@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +15,22 @@ from assay.training import Compute
 
 BAG_KINDS = ("folder", "slides", "lmdb")
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+
+
+def at_least(config: object, bounds: Mapping[str, int], dashes: str = "") -> None:
+    """Refuse options below their bound; None is no number."""
+    for name, bound in bounds.items():
+        value = getattr(config, name)
+        if value is not None and not value >= bound:
+            raise InputError(f"{dashes}{name.replace('_', '-')} is {value}: give at least {bound}.")
+
+
+def shares(config: object, names: Sequence[str], dashes: str = "") -> None:
+    """Refuse options that are no share between 0 and 1."""
+    for name in names:
+        value = getattr(config, name)
+        if not 0 < value < 1:
+            raise InputError(f"{dashes}{name.replace('_', '-')} is {value}: give a share between 0 and 1.")
 
 
 @dataclass(frozen=True)
@@ -75,6 +93,11 @@ class Slides:
     most_patches: int | None = None
     """Patches of a slide that are kept, spread evenly over the tissue; all by default."""
 
+    def __post_init__(self) -> None:
+        at_least(self, {"patch": 1, "most_patches": 1})
+        if not self.downsamples or not min(self.downsamples) > 0:
+            raise InputError(f"downsamples are {self.downsamples}: give one or more numbers above 0.")
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -92,6 +115,10 @@ class Drawn:
     """Share of instances kept apart, in all seeds, to search learning rates and to pre-train encoders."""
     repeats: int = 2
     """Trainings of each learning rate in the search, each with its own bags."""
+
+    def __post_init__(self) -> None:
+        at_least(self, dict.fromkeys(("size", "train_bags", "test_bags", "repeats"), 1))
+        shares(self, ["search_share"])
 
 
 @dataclass(frozen=True)
@@ -119,6 +146,11 @@ class Layers:
     """ABMILX: where the weight of the global refinement starts; by default it is drawn from N(0, 1), as the
     authors do."""
 
+    def __post_init__(self) -> None:
+        at_least(self, {"embed_dim": 1, "num_heads": 1})
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout is {self.dropout}: give a share from 0 to below 1.")
+
 
 @dataclass(frozen=True)
 class Learning:
@@ -139,8 +171,33 @@ class Learning:
     ema: float | None = None
     """Decay of a moving average of the weights, which is then what is evaluated; none by default."""
 
+    def __post_init__(self) -> None:
+        at_least(self, {"epochs": 1, "batch_size": 1, "weight_decay": 0, "warmup": 0})
+        if not 0 < self.smallest_crop <= 1:
+            raise InputError(f"smallest-crop is {self.smallest_crop}: give a share above 0, at most 1.")
+        if self.ema is not None and not 0 <= self.ema < 1:
+            raise InputError(f"ema is {self.ema}: give a decay from 0 to below 1.")
+
 
 Aggregator = Literal["abmilx", "mhla", "abmil", "gated", "mean", "max"]
+
+
+def check_rates(config: Train | Needle | Survival) -> None:
+    """Refuse a share of test bags and learning rates with which nothing can be learnt."""
+    shares(config, ["test"], "--")
+    rates = config.learning_rates
+    if not rates or not all(0 < rate < math.inf for rate in rates):
+        raise InputError(f"--learning-rates are {rates}: give one or more numbers above 0.")
+
+
+def check_reading(config: Train | Survival) -> None:
+    """Refuse numbers with which bags cannot be read."""
+    counts = {"instances": 1, "chunk": 1, "patch_pixels": 1, "encoder_stages": 1, "readers": 0}
+    at_least(config, counts | {"heat_maps": 0}, "--")
+    if config.low_share and config.instances is None:
+        raise InputError("--low-share is a share of --instances, which are all by default: give both.")
+    if not 0 <= config.low_share < 1:
+        raise InputError(f"--low-share is {config.low_share}: give a share from 0 to below 1.")
 
 
 @dataclass(frozen=True)
@@ -196,6 +253,10 @@ class Train:
     heat_maps: int = 100
     """Bags whose attention is kept as a picture by `run`."""
 
+    def __post_init__(self) -> None:
+        check_rates(self)
+        check_reading(self)
+
 
 @dataclass(frozen=True)
 class Needle:
@@ -215,6 +276,9 @@ class Needle:
     """How they learn."""
     learning_rates: tuple[float, ...] = RATES
     """Learning rates to choose from, the same for all arms."""
+
+    def __post_init__(self) -> None:
+        check_rates(self)
 
 
 @dataclass(frozen=True)
@@ -265,3 +329,8 @@ class Survival:
     """Where to train."""
     heat_maps: int = 100
     """Bags whose attention is kept as a picture."""
+
+    def __post_init__(self) -> None:
+        check_rates(self)
+        check_reading(self)
+        at_least(self, {"bins": 1}, "--")

@@ -67,6 +67,7 @@ class Learnt:
     """A trained model and what it took."""
 
     model: EndToEndMIL
+    rate: float
     gradient_steps: int
     bags_seen: int
     losses: list[float]
@@ -98,7 +99,7 @@ def learn(
     trained: nn.Module = model
     if plan.frozen:
         model.encoder.requires_grad_(False)
-        bags = encoded(model, bags)
+        bags = encoded(model, bags, plan.compute)
         trained = EndToEndMIL(nn.Identity(), model.aggregator)
     readers = 0 if plan.frozen else plan.readers
     loader = BagLoader(bags, targets, plan.learning.batch_size, generator, plan.sampler, readers)
@@ -124,7 +125,7 @@ def learn(
     if average is not None:
         average.apply()
     model.to(next(trained.parameters()).device).eval()
-    return Learnt(model, history.gradient_steps, history.examples, history.losses)
+    return Learnt(model, rate, history.gradient_steps, history.examples, history.losses)
 
 
 class MovingAverage:
@@ -163,11 +164,12 @@ def warm_cosine(learning: Learning, steps_an_epoch: int) -> Callable[[int], floa
     return factor
 
 
-def encoded(model: EndToEndMIL, bags: BagSet) -> BagSet:
+def encoded(model: EndToEndMIL, bags: BagSet, compute: Compute) -> BagSet:
     """Return the bags with the vectors of their instances in place of these, at each magnification."""
-    model.eval()
+    model.to("cpu" if compute.accelerator == "cpu" else compute.fabric().device).eval()
     with torch.no_grad():
-        found = [[encode_bag(model, bag, number) for number in range(len(bag.sizes))] for bag in bags]
+        found = [[encode_bag(model, bag, number).cpu() for number in range(len(bag.sizes))] for bag in bags]
+    model.cpu()
     return dataclasses.replace(
         bags,
         bags=tuple(

@@ -106,6 +106,7 @@ PAPER = Paper(
                         "layers.embed_dim": 512,
                         "layers.ffn": True,
                         "training.epochs": 200,
+                        "training.batch_size": 16,
                         "training.weight_decay": 1e-5,
                         "training.smallest_crop": 0.08,
                         "training.flips": True,
@@ -119,7 +120,7 @@ PAPER = Paper(
                     ),
                     differs=(
                         "AdamW with the weight decay of the authors' Adam; no early stop",
-                        "one GPU with 8 bags a step instead of two; batch norm over those",
+                        "one GPU with 16 bags a step instead of two with 8 each",
                     ),
                     cost="4 GPU hours an arm and seed",
                     seeds=5,
@@ -128,6 +129,7 @@ PAPER = Paper(
         ),
         "needle": Recipe(
             config="Needle",
+            inputs=(),
             summary="the same where a single instance decides a bag's label",
             arms=tuple(arm for arm in ARMS if arm.name in ("abmilx", "mhla", "abmil", "mean")),
             presets={

@@ -108,6 +108,8 @@ def plan_of(
     Raises:
         InputError: layers do not fit together.
     """
+    if config.layers.norm == "batch" and config.training.batch_size < 2:
+        raise InputError("--layers.norm batch needs a --training.batch-size of at least 2, or give layer.")
     spec = ModelSpec(
         encoder or encoder_of(config, shape),
         config.aggregator,

@@ -72,6 +72,11 @@ def on_drawn_bags(config: Train, data: Table, task: Task, trial: Trial) -> dict[
         raise InputError(
             f"--patch-encoder needs bags, and {data.source} names none: bags are drawn from its rows."
         )
+    if config.low_share:
+        raise InputError(
+            f"--low-share needs a second magnification: the rows of {data.source}, of which bags are drawn,"
+            " have one."
+        )
     drawn, pretrained = config.drawn, config.start == "pretrained"
     seen = trial.once("instances", instances_kept, data, drawn, config.patch_pixels, seedless=True)
     pool, others = (Instances(**seen[name], key=seen["key"]) for name in ("pool", "others"))
@@ -92,7 +97,7 @@ def on_drawn_bags(config: Train, data: Table, task: Task, trial: Trial) -> dict[
     start = trial.once("start", start_of, plan.model.encoder, pool, plan.learning, pretrained)
     targets = torch.from_numpy(bags["train"].labels)
     learnt = learn(plan, start, bags["train"], targets, rate, trial.generator("order"))
-    return measured(config, plan, learnt, bags["train"], bags["test"], trial) | {"learning_rate": rate}
+    return measured(config, plan, learnt, bags["train"], bags["test"], trial)
 
 
 # --- bags ---------------------------------------------------------------------------------------

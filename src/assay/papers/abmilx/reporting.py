@@ -35,6 +35,7 @@ def measured(
     metrics["train_accuracy"] = accuracy(evaluate(learnt.model, some.bags), some.labels)
     metrics["sparsity"] = sparsity(seen)
     metrics["instance_auc"] = instance_auc(test_bags, seen)
+    metrics["learning_rate"] = learnt.rate
     shown = int(labels.argmax())
     caption = (
         f"{trial.arm or config.aggregator}: bag {test_bags.bags[shown].bag_id}, most attention first or red"

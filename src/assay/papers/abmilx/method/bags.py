@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -91,6 +92,7 @@ def check_mask(x: Tensor, mask: Tensor | None) -> None:
         raise ValueError(f"Bag {empty[0]} is fully masked ({len(empty)} of {len(x)}). Leave empty bags out.")
 
 
+@dataclass(frozen=True)
 class RandomInstanceSampler:
     """Draw instances of a bag at random, from one or several magnifications (section 3.4).
 
@@ -105,15 +107,19 @@ class RandomInstanceSampler:
         ValueError: a share is not above 0, or they do not add up to 1.
     """
 
-    def __init__(self, size: int, shares: Sequence[float] = (1.0,)) -> None:
-        if size < 1 or not shares or min(shares) <= 0 or not math.isclose(sum(shares), 1.0, abs_tol=1e-6):
-            raise ValueError(
-                f"size={size} must be above 0 and shares={tuple(shares)} above 0, with the sum 1."
-            )
-        self.size, self.shares = size, tuple(shares)
-        self.counts = self._counts()
+    size: int
+    shares: Sequence[float] = (1.0,)
 
-    def _counts(self) -> tuple[int, ...]:
+    def __post_init__(self) -> None:
+        whole = math.isclose(sum(self.shares), 1.0, abs_tol=1e-6)
+        if self.size < 1 or not self.shares or min(self.shares) <= 0 or not whole:
+            raise ValueError(
+                f"size={self.size} must be above 0 and shares={tuple(self.shares)} above 0, with the sum 1."
+            )
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many instances each magnification gives."""
         counts: list[int] = []
         for share in self.shares[:-1]:
             counts.append(min(math.ceil(self.size * share - 1e-9), self.size - sum(counts)))

@@ -55,7 +55,10 @@ def read_instances(data: Table, key: str, pixels: int | None = None) -> Instance
     table = data.load()
     require_classes(table, least_rows=8)
     if key not in table.label_names:
-        raise InputError(f"--drawn.key: {unknown('class', key, table.label_names)}")
+        raise InputError(
+            f"{table.source}: bags are drawn from these rows by a key class (rows of given bags name theirs"
+            f" in a column, --bag). --drawn.key: {unknown('class', key, table.label_names)}"
+        )
     values = instance_tensor(table, table.rows, pixels)
     return Instances(values, torch.from_numpy(table.labels()), table.label_names.index(key))
 

@@ -45,12 +45,12 @@ def bags_of_folder(folder: Path, names: Sequence[str], pixels: int | None) -> li
     first = _open(listed[0][1][0])
     size, mode = ((pixels, pixels) if pixels else first.size), ("L" if first.mode in ("1", "L") else "RGB")
     return [
-        Bag(
+        Bag(  # coordinates are in pixels of the slide, and so is the side of a patch, resized or not
             name,
             tuple(_Reader(paths, size, mode, bool(pixels)) for paths in (high, low) if paths),
             tuple(len(paths) for paths in (high, low) if paths),
             coords=_coordinates(high),
-            patch=size[0],
+            patch=first.size[0],
         )
         for name, high, low in listed
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def _outcome(row: dict[str, str], columns: tuple[str, str], where: str) -> tuple
         time, died = float(row[columns[0]]), float(row[columns[1]])
     except ValueError:
         time, died = float("nan"), float("nan")
-    if not (time >= 0 and died in (0.0, 1.0)):
+    if not (0 <= time < math.inf and died in (0.0, 1.0)):
         raise InputError(
             f"{where}: time {row[columns[0]]!r} and death {row[columns[1]]!r} must be a number from 0 up, and"
             " 0 or 1."

@@ -36,8 +36,6 @@ def bags_of_slides(folder: Path, names: Sequence[str], options: Slides) -> list[
         raise InputError(
             f"{folder} has no slide {missing[0]!r} ({len(missing)} missing).{nearest(missing[0], paths)}"
         )
-    if options.patch < 1 or not options.downsamples or min(options.downsamples) <= 0:
-        raise InputError("--slides.patch and --slides.downsamples must be above 0.")
     return [_bag(name, Slide(paths[name]), options) for name in names]
 
 

@@ -107,6 +107,7 @@ def _bags(
     names = np.array([str(name) for name in rows["id"][:]])
     about = _about(table, rows, survival)
     coords = _coordinates(rows)
+    side = rows[0]["image"].size[0] if "image" in rows.column_names else 1  # before it is resized
     bags = []
     for name in dict.fromkeys(names.tolist()):
         where = np.flatnonzero(names == name)
@@ -119,7 +120,7 @@ def _bags(
                 (len(where),),
                 part=part,
                 coords=None if coords is None else coords[where],
-                patch=values.shape[-1] if values.ndim == 4 else 1,
+                patch=side,
                 **constant,
             )
         )
@@ -139,7 +140,14 @@ def _about(
         if column not in rows.column_names:
             raise InputError(f"{table.source} has no column {column!r} (--{name}).")
         about[name] = np.asarray(rows[column][:], dtype=float)
-    about["died"] = about["died"] > 0
+    time, died = about["time"], about["died"]
+    wrong = np.flatnonzero(~(np.isfinite(time) & (time >= 0) & np.isin(died, (0, 1))))
+    if len(wrong):
+        raise InputError(
+            f"{table.source}, row {wrong[0] + 1}: time {time[wrong[0]]:g} and death {died[wrong[0]]:g} must"
+            " be a number from 0 up, and 0 or 1."
+        )
+    about["died"] = died == 1
     return about
 
 
