@@ -1,6 +1,7 @@
 """Reading students' files: everything is kept, what is damaged is counted, and memory stays bounded."""
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from assay.errors import InputError
 from assay.papers.ednet.apart import read_apart
 from assay.papers.ednet.method import Contents, EdNetLog, EdNetReader
 from assay.papers.ednet.method.members import Skipped, ZipMembers, open_members
+from assay.papers.ednet.method.shards import UserSet
 from assay.papers.ednet.truth import wrong_rows
 
 HEADER = "timestamp,action_type,item_id,source,user_answer,platform"
@@ -230,6 +232,35 @@ def test_a_zip_with_wide_offsets_is_read(tmp_path, few, monkeypatch):
             archive.writestr(f"u{uid}.csv", f"{HEADER}\n{uid},respond,q6815,sprint,c,web\n")
     log = EdNetReader(path, few, 2).to_parquet(tmp_path / "out")
     assert log.table()["timestamp"].to_pylist() == [1, 2, 3]
+
+
+def test_empty_lines_are_no_rows_and_a_quote_that_is_not_closed_harms_its_own_file_alone(few, tmp_path):
+    files = {
+        "u1.csv": f"{HEADER}\n\n1,respond,q6815,sprint,c,web\n  \n\n2,respond,q6816,sprint,a,web\n\n",
+        "u2.csv": f'{HEADER}\n3,respond,q6815,sprint,c,web\n4,respond,q6816,"sprint,a,web\n',
+    }
+    log = ingest(tmp_path, {"u1.csv": files["u1.csv"]}, few)
+    assert log.table()["timestamp"].to_pylist() == [1, 2]
+    assert "unreadable rows" not in log.manifest["noticed"]
+    both = EdNetReader(write(tmp_path / "both", files), few, 2).to_parquet(tmp_path / "out2")
+    assert [both.user(uid)["timestamp"].to_pylist() for uid in (1, 2)] == [[1, 2], [3]]
+    assert both.manifest["noticed"]["unreadable rows"] == 1
+
+
+def test_a_set_of_students_is_small_also_where_numbers_lie_far_apart():
+    chosen = UserSet()
+    numbers = [0, 1023, 1024, 10**10 - 1]
+    assert [chosen.add(uid) for uid in [*numbers, *numbers]] == [True] * 4 + [False] * 4
+    assert all(uid in chosen for uid in numbers)
+    assert 1 not in chosen
+    assert 2048 not in chosen
+
+
+def test_a_pipe_in_a_folder_is_passed_over(few, tmp_path):
+    folder = write(tmp_path / "in", {"u1.csv": f"{HEADER}\n1,respond,q6815,sprint,c,web\n"})
+    os.mkfifo(folder / "u2.csv")
+    log = EdNetReader(folder, few, 2).to_parquet(tmp_path / "out")
+    assert log.manifest["skipped"]["files"] == {"no plain file": 1}
 
 
 @pytest.mark.parametrize(

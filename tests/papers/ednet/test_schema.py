@@ -78,6 +78,20 @@ def test_rows_of_one_question_for_several_skills_become_one_step():
     assert (len(kept.steps), kept.merged) == (5, 0)
 
 
+def test_without_a_time_a_question_tried_again_stays_two_steps():
+    frame = pd.DataFrame(
+        {
+            "user": [1] * 7,
+            "item": ["x", "x", "y", "y", "y", "y", "y"],
+            "skill": ["a", "a", "a", "b", "a", "b", "b"],
+            "correct": [1, 1, 0, 0, 0, 0, 1],
+        }
+    )
+    mapped = KTSchema().map(frame)
+    assert mapped.merged == 2
+    assert shown(mapped.steps) == [("1", "x", 1)] * 2 + [("1", "y", 0)] * 2 + [("1", "y", 1)]
+
+
 def test_moments_in_words_and_empty_answers():
     frame = pd.DataFrame(
         {

@@ -21,13 +21,14 @@ HOUR = 3_600_000
 
 @dataclass(frozen=True)
 class World:
-    """Skills with prerequisites, and questions."""
+    """Skills with prerequisites, and questions: `of_skill[s, :per_skill[s]]` are those of a skill."""
 
     parents: list[np.ndarray]
     tags: list[np.ndarray]
     matrix: np.ndarray
     difficulty: np.ndarray
-    of_skill: list[np.ndarray]
+    of_skill: np.ndarray
+    per_skill: np.ndarray
 
 
 def simulate(config: Simulated, random: np.random.Generator) -> tuple[Steps, np.ndarray]:
@@ -49,7 +50,7 @@ def simulate(config: Simulated, random: np.random.Generator) -> tuple[Steps, np.
         pause = random.random(total) < 0.08
         clock += np.where(pause, random.exponential(48, total), random.exponential(0.02, total))
         topic = _next_topic(topic, pause, config, random)
-        item = np.array([random.choice(world.of_skill[skill]) for skill in topic])
+        item = world.of_skill[topic, random.integers(0, world.per_skill[topic])]
         mine = world.matrix[item]
         faded = floor + (strength - floor) * np.exp(-config.forgetting * (clock[:, None] - last))
         weakest = np.where(mine, faded, np.inf).min(axis=1)
@@ -84,8 +85,10 @@ def _world(config: Simulated, random: np.random.Generator) -> World:
     matrix = np.zeros((config.questions, skills), bool)
     for question, own in enumerate(tags):
         matrix[question, own] = True
-    of_skill = [np.flatnonzero(np.array([own[0] == skill for own in tags])) for skill in range(skills)]
-    return World(parents, tags, matrix, random.normal(0, 0.8, config.questions), of_skill)
+    # question q is of skill q % skills
+    of_skill = np.arange(skills)[:, None] + skills * np.arange(-(-config.questions // skills))
+    per_skill = (of_skill < config.questions).sum(1)
+    return World(parents, tags, matrix, random.normal(0, 0.8, config.questions), of_skill, per_skill)
 
 
 def _start(world: World, config: Simulated, random: np.random.Generator) -> np.ndarray:

@@ -21,10 +21,17 @@ from pathlib import Path
 
 from assay.errors import InputError
 
-LARGEST_MEMBER = 64 << 20
-"""Bytes that one student's file may hold, unpacked. The largest of EdNet holds some 15 MB."""
+LARGEST_MEMBER = 24 << 20
+"""Bytes that one student's file may hold, unpacked, so that reading stays under 300 MB. EdNet's largest holds
+some 15 MB."""
 EXAMPLES = 10
-_USER = re.compile(r"u(\d{1,10})\.csv")
+HIGHEST_RATIO = 1032
+"""Bytes that one byte of a deflated member unpacks to, at most."""
+SMALL = 4 << 20
+"""Bytes that may be unpacked before they are compared with what was declared."""
+_USER = re.compile(r"u(\d{1,10})\.csv", re.ASCII)
+_HEAD = struct.Struct("<4s4xHHHHIIIHHHHHII")
+_LENGTHS = struct.Struct("<HH")
 
 
 @dataclass
@@ -68,10 +75,10 @@ class FolderMembers:
                         waiting.append(entry.path)
                     elif (user := user_of(entry.name)) is None:
                         skipped.add("not a student's file", entry.name)
-                    elif entry.is_symlink():
-                        skipped.add("link", entry.name)
-                    else:
+                    elif entry.is_file(follow_symlinks=False):
                         yield user, entry.name, entry
+                    else:
+                        skipped.add("link" if entry.is_symlink() else "no plain file", entry.name)
 
     def read(self, name: str, entry: os.DirEntry[str]) -> bytes:
         """Return the content of a file.
@@ -135,11 +142,13 @@ class ZipMembers:
         """Yield like iteration, and count what is passed over."""
         position, end = self._start, self._start + self._length
         for _ in range(self.members):
-            if position + 46 > end or self._map[position : position + 4] != b"PK\x01\x02":
+            if position + 46 > end:
                 raise _truncated(self.path)
-            head = struct.unpack_from("<4x4xHHHHIIIHHHHHII", self._map, position)
-            flags, method, _, _, checksum, packed, size, name_length, extra, comment = head[:10]
-            attributes, offset = head[12], head[13]
+            head = _HEAD.unpack_from(self._map, position)
+            mark, flags, method, _, _, checksum, packed, size, name_length, extra, comment = head[:11]
+            attributes, offset = head[13], head[14]
+            if mark != b"PK\x01\x02":
+                raise _truncated(self.path)
             start = position + 46
             name = self._map[start : start + name_length].decode(
                 "utf-8" if flags & 0x800 else "cp437", "replace"
@@ -171,7 +180,7 @@ class ZipMembers:
         head = entry.offset
         if head + 30 > self.size or self._map[head : head + 4] != b"PK\x03\x04":
             raise _damaged(self.path, name)
-        name_length, extra = struct.unpack_from("<HH", self._map, head + 26)
+        name_length, extra = _LENGTHS.unpack_from(self._map, head + 26)
         start = head + 30 + name_length + extra
         packed = self._map[start : start + entry.packed]
         if len(packed) < entry.packed:
@@ -183,9 +192,11 @@ class ZipMembers:
         return content
 
     def _inflate(self, packed: bytes, name: str, entry: Entry) -> bytes:
-        engine = zlib.decompressobj(-15)
         try:
-            content = engine.decompress(packed, entry.size + 1)  # no more than was declared
+            if len(packed) * HIGHEST_RATIO <= SMALL:
+                content = zlib.decompress(packed, -15, entry.size + 1)
+            else:
+                content = zlib.decompressobj(-15).decompress(packed, entry.size + 1)  # and no more
         except zlib.error:
             raise _damaged(self.path, name) from None
         if len(content) > entry.size:
@@ -253,8 +264,8 @@ def _reason(name: str, flags: int, method: int, attributes: int) -> str | None:
 def _zip64(extra: bytes, size: int, packed: int, offset: int, path: Path) -> tuple[int, int, int]:
     position = 0
     while position + 4 <= len(extra):
-        kind, length = struct.unpack_from("<HH", extra, position)
-        if kind == 1:
+        kind, length = _LENGTHS.unpack_from(extra, position)
+        if kind == 1 and position + 4 + length <= len(extra):
             wide = list(struct.unpack_from(f"<{length // 8}Q", extra, position + 4))
             values = [wide.pop(0) if one == 0xFFFFFFFF and wide else one for one in (size, packed, offset)]
             return values[0], values[1], values[2]

@@ -11,6 +11,7 @@ import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -150,20 +151,23 @@ class Tally:
             self.last = high if self.last is None else max(self.last, high)
 
 
-@dataclass(frozen=True)
-class Student:
-    """One student's file, without its header: `rows` lines of text."""
+class Student(NamedTuple):
+    """One student's file: lines of text in `body`, without the header and whole."""
 
     uid: int
     name: str
     header: bytes
     body: bytes
-    rows: int
     repairs: tuple[str, ...] = ()
+
+    def without_empty_lines(self) -> Student:
+        """Return the same file without lines that hold nothing."""
+        lines = [line for line in self.body.split(b"\n") if line.strip()]
+        return self._replace(body=b"".join(line + b"\n" for line in lines))
 
 
 def split_file(uid: int, name: str, content: bytes) -> Student:
-    """Take a file apart, without byte order mark, carriage returns, NUL bytes and empty lines."""
+    """Take a file apart, without byte order mark, carriage returns and NUL bytes."""
     repairs: tuple[str, ...] = ()
     if content[:3] == b"\xef\xbb\xbf":
         content = content[3:]
@@ -175,11 +179,9 @@ def split_file(uid: int, name: str, content: bytes) -> Student:
         content = content.replace(b"\0", b"")
         repairs += ("files with NUL bytes",)
     header, _, body = content.partition(b"\n")
-    if b"\n\n" in body or body[:1] == b"\n":
-        body = b"\n".join(line for line in body.split(b"\n") if line.strip())
     if body and body[-1:] != b"\n":
         body += b"\n"
-    return Student(uid, name, _trimmed(header), body, body.count(b"\n"), repairs)
+    return Student(uid, name, _trimmed(header), body, repairs)
 
 
 @functools.lru_cache(maxsize=64)
@@ -222,28 +224,37 @@ class Parser:
         assert columns is not None
         for student in students:
             self.tally.counts.update(student.repairs)
-        lengths = np.array([student.rows for student in students])
-        try:
-            read = self._read(students, columns)
-            if len(read) != lengths.sum() or read[columns["timestamp"]].null_count:
-                raise pa.ArrowInvalid("rows were lost")
-            return self._finish(read, columns, students, lengths)
-        except pa.ArrowInvalid:
+        lengths = _lines(students)
+        read = self._read(students, columns, lengths)
+        if read is None:
+            students = [student.without_empty_lines() for student in students]
+            lengths = _lines(students)
+            read = self._read(students, columns, lengths)
+        if read is None:
             parts = [self._read_carefully(student, columns) for student in students]
             lengths = np.array([len(part) for part in parts])
-            return self._finish(pa.concat_tables(parts), columns, students, lengths)
+            read = pa.concat_tables(parts)
+        return self._finish(read, columns, students, lengths), lengths
 
-    def _read(self, students: Sequence[Student], columns: dict[str, str]) -> pa.Table:
+    def _read(
+        self, students: Sequence[Student], columns: dict[str, str], lengths: np.ndarray
+    ) -> pa.Table | None:
+        """Read files together, or return `None` when a line is no row or a row has no time."""
         joined = b"".join([students[0].header, b"\n", *(student.body for student in students)])
         types = {theirs: _INTEGERS.get(ours, pa.string()) for ours, theirs in columns.items()}
-        return pacsv.read_csv(
-            pa.py_buffer(joined),
-            read_options=pacsv.ReadOptions(use_threads=False, block_size=max(len(joined), 1024)),
-            parse_options=pacsv.ParseOptions(quote_char='"' if b'"' in joined else False),
-            convert_options=pacsv.ConvertOptions(
-                column_types=types, include_columns=list(columns.values()), strings_can_be_null=True
-            ),
-        )
+        try:
+            read = pacsv.read_csv(
+                pa.py_buffer(joined),
+                read_options=pacsv.ReadOptions(use_threads=False, block_size=max(len(joined), 1024)),
+                parse_options=pacsv.ParseOptions(quote_char='"' if b'"' in joined else False),
+                convert_options=pacsv.ConvertOptions(
+                    column_types=types, include_columns=list(columns.values()), strings_can_be_null=True
+                ),
+            )
+        except pa.ArrowInvalid:
+            return None
+        whole = len(read) == lengths.sum() and not read[columns["timestamp"]].null_count
+        return read if whole else None
 
     def _read_carefully(self, student: Student, columns: dict[str, str]) -> pa.Table:
         """Read one file as text, and leave out the rows that have no time or the wrong number of fields."""
@@ -274,7 +285,7 @@ class Parser:
 
     def _finish(
         self, read: pa.Table, columns: dict[str, str], students: Sequence[Student], lengths: np.ndarray
-    ) -> tuple[pa.Table, np.ndarray]:
+    ) -> pa.Table:
         owner = np.repeat(np.arange(len(students)), lengths)
         uids = np.array([student.uid for student in students], np.int64)
         values: dict[str, np.ndarray | pa.ChunkedArray] = {"uid": uids[owner]}
@@ -297,7 +308,7 @@ class Parser:
         table = pa.table([values[name] for name in schema(self.level).names], schema=schema(self.level))
         table = self._in_order(table, owner)
         self._count(table, kinds)
-        return table, lengths
+        return table
 
     def _items(self, texts: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
         """Return the kind and the number of each item, -1 where there is none."""
@@ -307,9 +318,7 @@ class Parser:
         except pa.ArrowInvalid:
             numbers = _as_integers(digits, pa.int32())
         self.tally.add("rows without an item", numbers.null_count)
-        letters = pc.index_in(pc.utf8_slice_codeunits(texts, 0, 1), value_set=pa.array(KINDS, pa.string()))
-        kinds = pc.fill_null(letters, -1).to_numpy().astype(np.int8)
-        return kinds, pc.fill_null(numbers, -1).to_numpy().astype(np.int32)
+        return _first_letters(texts), pc.fill_null(numbers, -1).to_numpy()
 
     def _answers(self, texts: pa.ChunkedArray) -> np.ndarray:
         """Return a to d as 0 to 3, and -1 where nothing or nothing known was answered."""
@@ -338,26 +347,50 @@ class Parser:
     def _in_order(self, table: pa.Table, owner: np.ndarray) -> pa.Table:
         """Sort the rows of each student by time where they are not; equal times keep the file's order."""
         times = table["timestamp"].to_numpy()
-        back = (np.diff(times) < 0) & (np.diff(owner) == 0)
+        pause, own = np.diff(times), owner[1:] == owner[:-1]
+        back, same = (pause < 0) & own, (pause == 0) & own
         self.tally.add("files out of order", len(np.unique(owner[1:][back])))
-        same = (np.diff(times) == 0) & (np.diff(owner) == 0)
         self.tally.add("rows at the time of the row before", int(same.sum()))
         return table.take(np.lexsort((times, owner))) if back.any() else table
 
     def _count(self, table: pa.Table, kinds: np.ndarray) -> None:
         tally = self.tally
         tally.times(table["timestamp"].to_numpy())
-        for code, count in zip(*np.unique(kinds, return_counts=True), strict=True):
-            tally.kinds[KINDS[code] if code >= 0 else "?"] += int(count)
+        _count_codes(tally.kinds, KINDS, kinds)
         if self.level > 1:
-            names = self.vocabularies["action"].names
-            for code, count in zip(*np.unique(table["action"].to_numpy(), return_counts=True), strict=True):
-                tally.actions[names[code] if code >= 0 else "?"] += int(count)
+            _count_codes(tally.actions, self.vocabularies["action"].names, table["action"].to_numpy())
         else:
             tally.actions["answer"] += len(table)
             elapsed = table["elapsed_time"]
             tally.add("negative elapsed times", pc.sum(pc.less(elapsed, 0)).as_py() or 0)
             tally.add("elapsed times over 300 s", pc.sum(pc.greater(elapsed, LONGEST_ELAPSED)).as_py() or 0)
+
+
+def _lines(students: Sequence[Student]) -> np.ndarray:
+    return np.array([student.body.count(b"\n") for student in students])
+
+
+def _first_letters(items: pa.ChunkedArray) -> np.ndarray:
+    """Return the place of each item's first letter in `KINDS`: int8, -1 where there is none."""
+    codes = np.full(256, -1, np.int8)
+    codes[[ord(kind) for kind in KINDS]] = range(len(KINDS))
+    parts = [np.zeros(0, np.int8)]
+    for chunk in items.chunks:
+        _, offsets, letters = chunk.buffers()
+        ends = np.frombuffer(offsets, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+        filled = ends[:-1] < ends[1:]
+        first = np.full(len(chunk), -1, np.int8)
+        if filled.any():
+            first[filled] = codes[np.frombuffer(letters, np.uint8)[ends[:-1][filled]]]
+        parts.append(first)
+    return np.concatenate(parts)
+
+
+def _count_codes(counts: Counter[str], names: Sequence[str], codes: np.ndarray) -> None:
+    """Add to each name how often its code is there; -1 is `?`."""
+    for name, count in zip(("?", *names), np.bincount(codes + 1).tolist(), strict=False):
+        if count:
+            counts[name] += count
 
 
 def _as_integers(texts: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:

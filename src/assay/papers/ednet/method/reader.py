@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class EdNetReader:
     def iter_users(self) -> Iterator[tuple[int, pa.Table]]:
         """Yield each student and the rows of that student."""
         parser, skipped = Parser(self.level, self.contents), Skipped()
-        for batch in self._batches(parser, skipped, UserSet()):
+        for batch in _ahead(self._batches(parser, skipped, UserSet())):
             table, lengths = parser.parse(batch)
             start = 0
             for student, length in zip(batch, lengths.tolist(), strict=True):
@@ -81,11 +82,13 @@ class EdNetReader:
         students = sum(shard["students"] for shard in writer.shards)
         rows = sum(shard["rows"] for shard in writer.shards)
         try:
-            for batch in self._batches(parser, skipped, writer.done):
+            for batch in _ahead(self._batches(parser, skipped, writer.done)):
                 table, lengths = parser.parse(batch)
                 uids = table_uids(batch)
                 students, rows = students + len(batch), rows + len(table)
-                if writer.append(table, uids, lengths):
+                full = writer.append(table, uids, lengths)
+                del batch, table  # or the next batch would be read beside them
+                if full:
                     writer.close_shard(_state(parser))
                 if self.on_progress is not None:
                     self.on_progress(students, rows)
@@ -103,7 +106,7 @@ class EdNetReader:
 
     def _batches(self, parser: Parser, skipped: Skipped, done: UserSet) -> Iterator[list[Student]]:
         """Yield students' files with the same header, many at a time."""
-        earlier, seen = done, UserSet()
+        seen = UserSet()
         batch: list[Student] = []
         size = 0
         known: dict[bytes, bool] = {}
@@ -111,7 +114,7 @@ class EdNetReader:
             if not seen.add(uid):
                 skipped.add("student seen before", name)
                 continue
-            if not earlier.add(uid):
+            if uid in done:
                 continue  # in a shard of an interrupted run
             student = split_file(uid, name, self.members.read(name, entry))  # type: ignore[arg-type]
             if student.header not in known:
@@ -119,13 +122,15 @@ class EdNetReader:
             if not known[student.header]:
                 skipped.add(f"not of level {parser.level}" if student.header else "empty", name)
                 continue
-            if batch and (
-                student.header != batch[0].header or len(batch) >= BATCH_FILES or size >= BATCH_BYTES
-            ):
+            if batch and student.header != batch[0].header:
                 yield batch
                 batch, size = [], 0
             batch.append(student)
             size += len(student.body)
+            if len(batch) >= BATCH_FILES or size >= BATCH_BYTES:
+                yield batch
+                batch, size = [], 0
+                del student  # it may be large, and the next one is read now
         if batch:
             yield batch
 
@@ -176,6 +181,21 @@ class EdNetReader:
             "contents": dict(self.contents.hashes),
             "licence": LICENCE,
         }
+
+
+def _ahead(batches: Iterator[list[Student]]) -> Iterator[list[Student]]:
+    """Yield batches, each of which was read and unpacked while the one before was parsed and written.
+
+    Nothing is read ahead of an unusually large batch: memory would hold both.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        batch = next(batches, None)
+        while batch is not None:
+            small = sum(len(student.body) for student in batch) < 2 * BATCH_BYTES
+            coming = pool.submit(next, batches, None) if small else None
+            yield batch
+            del batch
+            batch = coming.result() if coming else next(batches, None)
 
 
 def table_uids(batch: list[Student]) -> Any:

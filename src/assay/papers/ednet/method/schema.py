@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -58,6 +58,7 @@ class KTSchema:
     or `skill` (and `time`). Several skills of a question stand in a list, in a text parted by `;`, or in
     rows of their own that repeat learner, time, item and answer: such rows become one step, because a model
     that sees them as several reads the answer off the first (`expanded="keep"` leaves them as they are).
+    Without a time, the skill of the first such row marks where the question was tried again.
 
         mapped = KTSchema(user="student", item="task", correct="right").map(frame)
     """
@@ -188,6 +189,8 @@ def _mapped(
     if merge and "item" in rows and "skill" in rows:
         codes, _ = _codes(pa.array(labels))
         first[1:] = ~_repeats(users, time, codes, correct)
+        if time is None:
+            first |= _tried_again(first, skills)
     items, book = _catalogued(labels, skills, catalogue)
     elapsed = None
     if "elapsed" in rows:
@@ -242,6 +245,14 @@ def _repeats(
     columns = [users, items, correct] if time is None else [users, time, items, correct]
     same: np.ndarray = np.logical_and.reduce([column[1:] == column[:-1] for column in columns])
     return same
+
+
+def _tried_again(first: np.ndarray, skills: Sequence[tuple[str, ...]]) -> np.ndarray:
+    """Whether each row has the skills of the first row of its run of repeats."""
+    known: dict[tuple[str, ...], int] = {}
+    codes = np.array([known.setdefault(own, len(known)) for own in skills])
+    again: np.ndarray = codes == codes[np.flatnonzero(first)[np.cumsum(first) - 1]]
+    return again
 
 
 def _answers(column: pa.Array, name: str) -> np.ndarray:

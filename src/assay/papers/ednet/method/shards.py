@@ -41,18 +41,20 @@ INDEX = pa.schema(
 
 
 class UserSet:
-    """A set of student numbers in a bit each, by pages."""
+    """A set of student numbers in a bit each, by pages of 1024: small also where numbers lie far apart."""
 
     def __init__(self) -> None:
-        self._pages: dict[int, bytearray] = {}
+        self._pages: dict[int, int] = {}
+
+    def __contains__(self, uid: int) -> bool:
+        return bool(self._pages.get(uid >> 10, 0) >> (uid & 1023) & 1)
 
     def add(self, uid: int) -> bool:
         """Add a number; return whether it is new."""
-        page = self._pages.setdefault(uid >> 16, bytearray(8192))
-        byte, bit = (uid & 0xFFFF) >> 3, 1 << (uid & 7)
-        if page[byte] & bit:
+        page, bit = self._pages.get(uid >> 10, 0), 1 << (uid & 1023)
+        if page & bit:
             return False
-        page[byte] |= bit
+        self._pages[uid >> 10] = page | bit
         return True
 
 

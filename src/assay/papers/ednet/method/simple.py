@@ -80,14 +80,12 @@ class IRT:
         size = len(steps.catalogue.names) + 1
         self.centre = float(-np.log(steps.correct.mean() / max(1 - steps.correct.mean(), 1e-9)))
         self.difficulty = np.full(size, self.centre)
-        owner = steps.owner
+        of_learner, of_item = _summing(steps.owner, len(steps.users)), _summing(steps.item, size)
         right = np.bincount(steps.item, weights=steps.correct, minlength=size)
         for _ in range(self.rounds):
-            evidence = np.zeros((len(steps.users), len(self.grid)))
-            np.add.at(evidence, owner, self._log_likelihood(steps.item, steps.correct))
+            evidence = of_learner @ self._log_likelihood(steps.item, steps.correct)
             weights = _normalised(evidence + self._prior)
-            expected = np.zeros((size, len(self.grid)))
-            np.add.at(expected, steps.item, weights[owner])
+            expected = of_item @ weights[steps.owner]
             chance = _logistic(self.grid - self.difficulty[:, None])
             slope = (expected * chance).sum(1) - right - (self.difficulty - self.centre) / self.spread**2
             curve = (expected * chance * (1 - chance)).sum(1) + 1 / self.spread**2
@@ -110,8 +108,9 @@ class IRT:
         return -(self.grid**2) / 2
 
     def _log_likelihood(self, item: np.ndarray, correct: np.ndarray) -> np.ndarray:
-        logits = self.grid - self.difficulty[item][:, None]
-        found: np.ndarray = -np.logaddexp(0, np.where(correct[:, None] == 1, -logits, logits))
+        logits = self.grid - self.difficulty[:, None]
+        either = -np.logaddexp(0, np.stack([logits, -logits], axis=1))  # of a wrong and of a right answer
+        found: np.ndarray = either[item, correct]
         return found
 
     def state(self) -> State:
@@ -122,6 +121,14 @@ class IRT:
         """Take what was learnt."""
         self.spread, self.difficulty = state["spread"], state["difficulty"]
         return self
+
+
+def _summing(group: np.ndarray, groups: int) -> Any:
+    """Return the sparse matrix that sums rows by their group: 1 where a row is of a group."""
+    from scipy import sparse
+
+    rows = np.arange(len(group))
+    return sparse.csr_matrix((np.ones(len(group)), (group, rows)), shape=(groups, len(group)))
 
 
 def _normalised(log_weights: np.ndarray) -> np.ndarray:

@@ -112,7 +112,7 @@ def train_network(
     """
     training = training or Training()
     batches = KTDataset(train, network.size.seq_len).batches(training.batch_size, generator)
-    optimizer = torch.optim.Adam(network.parameters(), training.learning_rate)
+    optimizer = torch.optim.Adam(network.parameters(), training.learning_rate, fused=True)
     trained = Trained()
     best: dict[str, Tensor] = {}
     since = 0
