@@ -229,6 +229,14 @@ def test_a_permutation_is_one_and_has_an_inverse(bits):
     assert (StatePermutation(bits, seed=4)(states) == permuted).all()
 
 
+def test_a_looked_up_permutation_is_the_computed_one():
+    states = np.random.default_rng(0).integers(2, size=(50, 10)).astype(np.int8)
+    looked_up, computed = (StatePermutation(10, seed=4) for _ in range(2))
+    computed._forward = computed._back = None
+    assert (looked_up(states) == computed(states)).all()
+    assert (looked_up.inverse(states) == computed.inverse(states)).all()
+
+
 def test_a_permutation_leaves_no_structure_between_bits():
     states = (np.arange(1024)[:, None] >> np.arange(10) & 1).astype(np.int8)
     permuted = StatePermutation(10, seed=1)(states)

@@ -136,6 +136,14 @@ def test_latents_are_one_hot_with_straight_through_gradients():
     assert torch.autograd.grad((drawn * torch.randn(6)).sum(), logits)[0].abs().sum() > 0
 
 
+def test_latents_are_drawn_by_their_probabilities():
+    model = CategoricalLatentModel(4, 3, (5,), latents=2, classes=3)
+    logits = torch.tensor([0.0, 1.0, -1.0, 2.0, 0.0, 0.0])
+    with torch.no_grad():
+        drawn = model.draw(logits.expand(40_000, 6)).mean(0)
+    torch.testing.assert_close(drawn, logits.view(2, 3).softmax(-1).flatten(), atol=0.01, rtol=0)
+
+
 def test_the_encoders_deviation_has_a_floor():
     model = zeroed(GaussianLatentModel(4, 3, (5,), latents=3))
     assert model.posterior(torch.zeros(1, 4))[0].tolist() == pytest.approx([0, 0, 0, 1.1, 1.1, 1.1])

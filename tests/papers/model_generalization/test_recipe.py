@@ -337,6 +337,14 @@ def test_no_pickle_is_read_from_an_npz_file(tmp_path):
         read_transitions(Table("parquet:absent.parquet"), Arrays(str(tmp_path / "rows.npz")))
 
 
+def test_a_table_of_a_task_that_never_ends_needs_a_discount(tmp_path):
+    data = as_parquet(tmp_path / "rows.parquet", rows())
+    given = {"data": data, "env.continuing": True, "source": "replay"}
+    assert fit(small(**given), Trial(1000)) == {"greedy_reward": None}
+    with pytest.raises(InputError, match="gamma < 1 in a continuing task"):
+        fit(small(**given, **{"q.gamma": 1.0}), Trial(1000))
+
+
 def test_a_table_smaller_than_a_batch_is_refused(tmp_path):
     data = as_parquet(tmp_path / "rows.parquet", rows(30))
     with pytest.raises(InputError, match="batch of 64 transitions cannot be drawn from a buffer of 23"):

@@ -1,5 +1,8 @@
 """The sets of the theorem."""
 
+import itertools
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -84,6 +87,75 @@ def test_a_factored_class_prunes_more_and_an_unstructured_one_does_not():
         ratios[name] = np.array(found)
     assert (ratios["none"] == 1).all()
     assert ratios["factored"].mean() > 1.05
+
+
+GAMMA = Fraction(9, 10)
+
+
+def exact_values(following, reward):
+    """Return Q* of one model in fractions: the best of all policies, each followed into its cycle."""
+    states, actions = range(len(following)), range(len(following[0]))
+    best = [Fraction(-(10**6))] * len(following)
+    for policy in itertools.product(actions, repeat=len(following)):
+        for start in states:
+            seen, rewards, at = {}, [], start
+            while at not in seen:
+                seen[at] = len(rewards)
+                rewards.append(reward[at][policy[at]])
+                at = following[at][policy[at]]
+            worth = [GAMMA**step * earned for step, earned in enumerate(rewards)]
+            again = 1 / (1 - GAMMA ** (len(rewards) - seen[at]))
+            best[start] = max(best[start], sum(worth[: seen[at]]) + again * sum(worth[seen[at] :]))
+    return tuple(tuple(reward[s][a] + GAMMA * best[following[s][a]] for a in actions) for s in states)
+
+
+@pytest.mark.parametrize(
+    ("next_state", "count"),
+    [(factored_transitions(2, 1), 16), (unstructured_transitions(4, 1), 88), (None, None)],
+)
+def test_both_sets_equal_those_of_a_brute_force_in_fractions(next_state, count):
+    random = np.random.default_rng(3)
+    if next_state is None:  # some models of 3 states and 2 actions, with rewards of their own
+        next_state = random.integers(3, size=(40, 3, 2))
+    own = count is None
+    shape = next_state.shape if own else next_state.shape[1:]
+    reward = random.integers(2, size=shape) if own else np.eye(4, dtype=int)[3][:, None]
+    models = FiniteClass(next_state, reward.astype(float))
+    each = [
+        exact_values(model.tolist(), models.rewards()[number].astype(int).tolist())
+        for number, model in enumerate(next_state)
+    ]
+    assert count is None or len(set(each)) == count
+    states, actions = next_state.shape[1:]
+    for _ in range(40):
+        true = random.integers(len(next_state))
+        pairs = np.stack(np.divmod(random.permutation(states * actions), actions), 1)
+        pairs = pairs[: random.integers(1, len(pairs) + 1)].tolist()
+        earned = models.rewards().astype(int)
+        by_models = {
+            values
+            for number, values in enumerate(each)
+            if all(
+                next_state[number, s, a] == next_state[true, s, a]
+                and earned[number, s, a] == earned[true, s, a]
+                for s, a in pairs
+            )
+        }
+        by_values = {
+            values
+            for values in each
+            if all(
+                values[s][a] == int(earned[true, s, a]) + GAMMA * max(values[next_state[true, s, a]])
+                for s, a in pairs
+            )
+        }
+        sets = consistent_value_sets(
+            models, observe(next_state[true], models.rewards()[true], pairs), float(GAMMA)
+        )
+        assert by_models <= by_values
+        for mask, expected in ((sets.model_consistent, by_models), (sets.bellman_consistent, by_values)):
+            found = {tuple(row) for row in sets.values[mask].reshape(-1, states * actions).round(5)}
+            assert found == {tuple(np.round(np.ravel(values).astype(float), 5)) for values in expected}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from gymnasium import spaces
 
 from assay.errors import InputError
 from assay.papers.model_generalization.method import (
+    BernoulliFactoredModel,
     DenseNet,
     DQNLearner,
     DynaTrainer,
@@ -221,6 +222,21 @@ def test_online_training_solves_a_small_task_from_every_source():
     assert list(found.columns) == ["seed", "source", "step", "score"]
     assert len(found) == 6
     assert (found.groupby("source").score.max() > 0.3).sum() >= 2
+
+
+class Counter(Countdown):
+    """Begins with zeros, which look like bits."""
+
+    def _seen(self):
+        return np.full((2, 2), 3 - self.left, dtype=np.float32)
+
+
+def test_numbers_that_look_like_bits_at_first_are_refused_when_they_come():
+    world = open_world(Counter)
+    model = BernoulliFactoredModel(4, 2, (4,))
+    trainer = DynaTrainer(DQNLearner(DenseNet(4, 2, (4,))), ReplayBuffer(50, 4), model)
+    with pytest.raises(InputError, match="these range from 2 to 2"):
+        trainer.run(world, 30, learning_starts=100, seed=0)
 
 
 def test_updates_begin_when_they_should_and_the_target_is_copied():

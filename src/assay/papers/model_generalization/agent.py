@@ -122,10 +122,14 @@ def hidden_of(net: DenseNet) -> list[int]:
 def described(model: TransitionModel) -> dict[str, Any]:
     """Return what it takes to build the model again."""
     kind = next(name for name, cls in KINDS.items() if type(model) is cls)
-    about: dict[str, Any] = {"kind": kind, "hidden": hidden_of(model.heads.nets)}  # type: ignore[union-attr,arg-type]
+    latent = isinstance(model, CategoricalLatentModel | GaussianLatentModel)
+    about: dict[str, Any] = {
+        "kind": kind,
+        "hidden": hidden_of(model.encoder if latent else model.heads.nets),  # type: ignore[arg-type,union-attr]
+    }
     if isinstance(model, BernoulliFactoredModel):
         about["next_obs_sampling"] = model.next_obs_sampling
-    if isinstance(model, CategoricalLatentModel | GaussianLatentModel):
+    if latent:
         about["binary"] = model.binary
     return about
 

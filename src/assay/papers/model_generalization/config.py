@@ -272,8 +272,8 @@ class Fit:
     """Options of `fit`."""
 
     data: Table = Table("parquet:transitions.parquet")
-    """Transitions: obs and next_obs (lists of numbers), action, reward, terminal and, if there are any,
-    truncated."""
+    """Transitions: obs and next_obs (lists of numbers), action, reward and terminal, which is true where the
+    episode ended, not where it was cut short."""
     arrays: Arrays = Arrays()
     """An npz file instead of a table."""
     env: Environment = Environment()

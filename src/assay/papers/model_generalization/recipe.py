@@ -196,7 +196,7 @@ def learn(config: Learn, trial: Trial) -> dict[str, Value]:
 def fit(config: Fit, trial: Trial) -> dict[str, Value]:
     """Learn Q from given transitions; keep the networks, the curve and the model's errors."""
     table = read_transitions(config.data, config.arrays)
-    world = TableWorld(table)
+    world = TableWorld(table, continuing=bool(config.env.continuing))
     judge = None
     if config.env.source:
         judge = world_of(config.env, config.judging.episodes)

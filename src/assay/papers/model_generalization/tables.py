@@ -23,9 +23,9 @@ class TableWorld:
     """What is known of an environment of which there are only transitions."""
 
     num_envs = 1
-    continuing = False
 
-    def __init__(self, table: Transitions) -> None:
+    def __init__(self, table: Transitions, continuing: bool = False) -> None:
+        self.continuing = continuing
         self.observation_size = table.obs.shape[-1]
         self.num_actions = int(table.action.max()) + 1
         bits = torch.cat([table.obs, table.next_obs])

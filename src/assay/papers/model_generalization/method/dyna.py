@@ -167,10 +167,11 @@ class DynaTrainer:
             seed: of the world.
         """
         obs = world.reset(seed)
-        if isinstance(self.source, BernoulliFactoredModel):
-            check_binary(obs)
+        bits_only = isinstance(self.source, BernoulliFactoredModel) and not world.binary
         losses: dict[str, float] = {}
         for number in range(1, steps + 1):
+            if bits_only:
+                check_binary(obs)
             action = self.act(obs)
             step = world.step(action)
             self.buffer.add(obs, action, step.reward, step.next_obs, step.terminated)

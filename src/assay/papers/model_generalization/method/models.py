@@ -267,7 +267,9 @@ class LatentModel(TransitionModel):
         self.binary = binary
         self.encoder = DenseNet(observation_size, parameters, hidden)
         self.decoder = DenseNet(feature_size, observation_size, hidden)
-        self.heads = Heads(feature_size + num_actions, (1, 1, parameters), hidden)
+        inputs = feature_size + num_actions
+        self.reward, self.continuation = DenseNet(inputs, 1, hidden), DenseNet(inputs, 1, hidden)
+        self.transition = DenseNet(inputs, parameters, hidden)
 
     def encode(self, obs: Float[Tensor, "n d"]) -> Float[Tensor, "n f"]:
         return self.draw(self.posterior(obs))
@@ -284,12 +286,19 @@ class LatentModel(TransitionModel):
     def step(
         self, features: Float[Tensor, "n f"], action: Int[Tensor, " n"]
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, "n f"]]:
-        mean, logit, prior = self.heads(self._joined(features, action))
+        mean, logit, prior = self.heads(features, action)
         return mean.squeeze(-1), logit.squeeze(-1).sigmoid(), self.draw(prior)
+
+    def heads(
+        self, features: Float[Tensor, "n f"], action: Int[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "n 1"], Float[Tensor, "n 1"], Float[Tensor, "n p"]]:
+        """Return the mean reward, the logit of continuation and the parameters of p(z'|z, a)."""
+        joined = self._joined(features, action)
+        return self.reward(joined), self.continuation(joined), self.transition(joined)
 
     def loss(self, batch: Transitions) -> dict[str, Float[Tensor, ""]]:
         features = self.encode(batch.obs)
-        mean, logit, prior = self.heads(self._joined(features, batch.action))
+        mean, logit, prior = self.heads(features, batch.action)
         predicted = self.decoder(features)
         if self.binary:
             errors = functional.binary_cross_entropy_with_logits(predicted, batch.obs, reduction="none")
@@ -342,11 +351,14 @@ class CategoricalLatentModel(LatentModel):
         return logits.log_softmax(-1)
 
     def draw(self, parameters: Float[Tensor, "n p"]) -> Float[Tensor, "n f"]:
-        logits = self._logits(parameters)
-        waiting = torch.empty(logits.shape).exponential_(generator=self.generator).to(logits.device)
-        drawn = functional.one_hot((logits - waiting.log()).argmax(-1), self.classes).to(logits)
-        probabilities = logits.exp()
-        return (drawn + probabilities - probabilities.detach()).flatten(-2)
+        logits = parameters.unflatten(-1, (self.latents, self.classes))
+        waiting = -self._uniform(logits).log()  # exponential: the draw is as in `SoftmaxPolicy`
+        chosen = (logits - waiting.log()).argmax(-1, keepdim=True)
+        drawn = torch.zeros_like(logits).scatter_(-1, chosen, 1.0)
+        if torch.is_grad_enabled():
+            probabilities = logits.softmax(-1)
+            drawn = drawn + (probabilities - probabilities.detach())
+        return drawn.flatten(-2)
 
     def divergence(self, first: Float[Tensor, "n p"], second: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
         mine, other = self._logits(first), self._logits(second)
@@ -380,7 +392,7 @@ class GaussianLatentModel(LatentModel):
     def step(
         self, features: Float[Tensor, "n f"], action: Int[Tensor, " n"]
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, "n f"]]:
-        mean, logit, prior = self.heads(self._joined(features, action))
+        mean, logit, prior = self.heads(features, action)
         drawn = self.draw(torch.cat(_deviations(prior), -1))
         return mean.squeeze(-1), logit.squeeze(-1).sigmoid(), drawn
 

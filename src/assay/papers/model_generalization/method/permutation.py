@@ -10,6 +10,8 @@ from jaxtyping import Int
 from assay.errors import InputError
 
 ROUNDS = 6
+SMALL = 12
+"""Bits up to which both directions are looked up in a table of all states."""
 
 
 class StatePermutation:
@@ -32,16 +34,24 @@ class StatePermutation:
             random.integers(np.iinfo(np.int64).max, size=(bits, 2), dtype=np.int64).astype(np.uint64)
             for _ in range(ROUNDS)
         ]
+        self._place = 1 << np.arange(bits)
+        self._forward = self._back = None
+        if bits <= SMALL:
+            every = (np.arange(2**bits)[:, None] & self._place > 0).astype(np.int8)
+            self._forward, self._back = self(every), self.inverse(every)
 
     def __call__(self, states: Int[np.ndarray, "n bits"]) -> Int[np.ndarray, "n bits"]:
         """Permute."""
-        return self._run(states, range(ROUNDS))
+        return self._run(states, range(ROUNDS), self._forward)
 
     def inverse(self, states: Int[np.ndarray, "n bits"]) -> Int[np.ndarray, "n bits"]:
         """Undo the permutation."""
-        return self._run(states, reversed(range(ROUNDS)))
+        return self._run(states, reversed(range(ROUNDS)), self._back)
 
-    def _run(self, states: np.ndarray, rounds: Iterable[int]) -> np.ndarray:
+    def _run(self, states: np.ndarray, rounds: Iterable[int], table: np.ndarray | None) -> np.ndarray:
+        if table is not None:
+            looked_up: np.ndarray = table[states @ self._place]
+            return looked_up
         left, right = (part.astype(np.int8) for part in np.split(np.asarray(states), [self._half], axis=1))
         for number in rounds:
             if number % 2:
