@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from assay.training.language import greedy_decode, next_token_loss, pad_rows
     from assay.training.loader import TensorBatches, batches
     from assay.training.loop import History, fit
+    from assay.training.schedules import warmup_cosine
 
 _HOME = {
     "History": "loop",
@@ -24,6 +25,7 @@ _HOME = {
     "next_token_loss": "language",
     "pad_rows": "language",
     "predict": "evaluation",
+    "warmup_cosine": "schedules",
 }
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "next_token_loss",
     "pad_rows",
     "predict",
+    "warmup_cosine",
 ]
 
 

@@ -26,7 +26,6 @@ from assay.papers.abmilx.learning import (
     learn,
     search_rates,
     start_of,
-    warm_cosine,
 )
 from assay.papers.abmilx.measures import area_under_curve, bootstrap, classification
 from assay.papers.abmilx.planning import split
@@ -376,15 +375,6 @@ def test_large_bags_are_encoded_piece_by_piece(kept, monkeypatch):
     pieces = evaluate(model, bags)
     torch.testing.assert_close(pieces.logits, whole.logits)
     assert [weights.shape for weights in pieces.attention] == [(4, 20), (4, 21)]
-
-
-def test_the_learning_rate_rises_and_falls():
-    factor = warm_cosine(Learning(epochs=10, warmup=2), 5)
-    values = [factor(step) for step in range(51)]
-    assert values[0] == pytest.approx(1 / 11)
-    assert values[10] == pytest.approx(1)
-    assert values[30] == pytest.approx(0.5)
-    assert values[50] == pytest.approx(0)
 
 
 def test_the_moving_average_follows_the_weights():

@@ -1,6 +1,5 @@
 """The recipes: the whole chain on files, published weights and layouts, and what is refused."""
 
-import itertools
 import json
 import re
 import tarfile
@@ -18,7 +17,7 @@ from assay.papers.instageo import PrithviEncoder, Segmenter
 from assay.papers.instageo.chipping import parts_of, refusals, scene_roles, sparse, unpack
 from assay.papers.instageo.config import Compress, Distil, Fidelity, Imagery
 from assay.papers.instageo.landcover import cut_tiles, make_landscape
-from assay.papers.instageo.learning import build_teacher, rate_share, score
+from assay.papers.instageo.learning import build_teacher, score
 from assay.papers.instageo.method import EncoderShape
 from assay.papers.instageo.rebuilding import Made, agreement, cut_for_training, ordered
 from assay.trial import Trial
@@ -139,12 +138,7 @@ def test_label_rasters_take_the_place_of_points(region, tmp_path):
         run("chips", tmp_path / "f", label_rasters="labels", **settings)
 
 
-def test_the_learning_rate_rises_then_falls():
-    shares = [rate_share(step, 20, 0.2) for step in range(20)]
-    assert shares[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
-    assert shares[12] == pytest.approx(0.5)
-    assert all(later < sooner for sooner, later in itertools.pairwise(shares[4:]))
-    assert rate_share(0, 20, 0.0) == 1.0
+def test_a_learning_rate_that_only_rises_is_refused():
     with pytest.raises(InputError, match=r"finetune.warmup must be from 0 to below 1, not 1"):
         options.resolve(Compress, {"finetune.warmup": 1.0})
 

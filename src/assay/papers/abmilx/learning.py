@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +24,7 @@ from assay.papers.abmilx.method import (
 )
 from assay.papers.abmilx.sources import Bag, BagSet, Instances, Task, draw_bags
 from assay.papers.abmilx.sources.bag import BagLoader, stack
-from assay.training import Compute, batches, fit
+from assay.training import Compute, batches, fit, warmup_cosine
 from assay.trial import derive_seed, random_state
 
 TOGETHER = 2048
@@ -109,7 +108,8 @@ def learn(
         weight_decay=plan.learning.weight_decay,
         fused=True,
     )
-    schedule = LambdaLR(optimizer, warm_cosine(plan.learning, len(loader)))
+    total, warmup = (epochs * len(loader) for epochs in (plan.learning.epochs, plan.learning.warmup))
+    schedule = LambdaLR(optimizer, warmup_cosine(total, warmup))
     average = None if plan.learning.ema is None else MovingAverage(trained, plan.learning.ema)
     history = fit(
         trained,
@@ -150,18 +150,6 @@ class MovingAverage:
         """Put the average in place of the model's weights."""
         assert self.average is not None
         self.model.load_state_dict(self.average.module.state_dict())
-
-
-def warm_cosine(learning: Learning, steps_an_epoch: int) -> Callable[[int], float]:
-    """Return the factor of the learning rate at each step: a linear rise, then a cosine to 0."""
-    total, warm = learning.epochs * steps_an_epoch, learning.warmup * steps_an_epoch
-
-    def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / (warm + 1)
-        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
-
-    return factor
 
 
 def encoded(model: EndToEndMIL, bags: BagSet, compute: Compute) -> BagSet:

@@ -30,7 +30,7 @@ from assay.papers.instageo.method import (
     count_parameters,
     load_prithvi,
 )
-from assay.training import Compute, batches
+from assay.training import Compute, batches, warmup_cosine
 from assay.training.evaluation import mode
 from assay.training.loader import TensorBatches
 from assay.trial import Trial
@@ -130,9 +130,7 @@ def train_with(
         loader,
         steps=steps,
         student=student,
-        scheduler=lambda optimizer: LambdaLR(
-            optimizer, lambda step: rate_share(step, steps, finetune.warmup)
-        ),
+        scheduler=lambda optimizer: LambdaLR(optimizer, warmup_cosine(steps, round(finetune.warmup * steps))),
         compute=Compute(accelerator=kind, precision=finetune.precision),  # type: ignore[arg-type]
         on_step=best,
     )
@@ -159,14 +157,6 @@ class Best:
         if not self.weights or found > self.quality:
             self.quality = found
             self.weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-
-
-def rate_share(step: int, steps: int, warmup: float) -> float:
-    """Return the share of the learning rate at a step from 0: a line up, then a cosine down."""
-    rising = round(warmup * steps)
-    if step < rising:
-        return (step + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, steps - rising))))
 
 
 def make_loss(plan: Plan, parts: Parts) -> nn.Module:
