@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pytest
 
 from assay import options
+from assay.bounds import NonNegativeInt, OpenShare, PositiveFloats, PositiveInt, PositiveShare, ShareBelowOne
 from assay.data import Table
 from assay.errors import InputError
 from assay.options import Option
@@ -212,3 +213,62 @@ class TestOptions:
             ("str | None", ""),
             ("Literal['a']", ""),
         ]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A part whose numbers have bounds."""
+
+    epochs: PositiveInt = 1
+    """Passes."""
+    dropped_units: ShareBelowOne | None = None
+    """Share of units."""
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """A config whose numbers have bounds."""
+
+    schedule: Schedule = Schedule()
+    """How long."""
+    rates: PositiveFloats = (0.1,)
+    """What to try."""
+    test: OpenShare = 0.5
+    """Share of rows."""
+    kept: PositiveShare = 1.0
+    """Share of pixels."""
+    warmup: NonNegativeInt = 0
+    """Steps."""
+
+    def __post_init__(self) -> None:
+        if self.warmup > self.schedule.epochs:
+            raise InputError("--warmup cannot be longer than --schedule.epochs.")
+
+
+class TestBounds:
+    def test_what_lies_within_is_taken(self) -> None:
+        found = options.resolve(Bounded, {"schedule.dropped_units": 0.0, "kept": 1.0, "rates": (1e-3, 1)})
+        assert (found.schedule.dropped_units, found.kept, found.rates) == (0.0, 1.0, (1e-3, 1.0))
+
+    @pytest.mark.parametrize(
+        ("option", "value", "message"),
+        [
+            ("schedule.epochs", 0, r"--schedule\.epochs: got 0; input should be greater than 0"),
+            ("schedule.dropped_units", 1.0, r"--schedule\.dropped-units: got 1\.0; .* less than 1"),
+            ("rates", (), r"--rates: got \(\); .* at least 1 item"),
+            ("rates", (0.1, -1.0), r"--rates: got -1\.0; .* greater than 0"),
+            ("rates", (math.nan,), r"--rates: got nan"),
+            ("test", 1, r"--test: got 1; .* less than 1"),
+            ("test", 0, r"--test: got 0; .* greater than 0"),
+            ("kept", 0.0, r"--kept: got 0\.0; .* greater than 0"),
+            ("warmup", -1, r"--warmup: got -1; .* greater than or equal to 0"),
+            ("warmup", 2, r"^--warmup cannot be longer"),
+        ],
+    )
+    def test_what_lies_outside_is_refused_by_its_option(self, option: str, value: Any, message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            options.resolve(Bounded, {option: value})
+
+    def test_the_type_is_shown_as_it_is_written(self) -> None:
+        shown = {option.name: option.type for option in options.options(Bounded())}
+        assert shown["schedule.dropped_units"] == "ShareBelowOne | None"

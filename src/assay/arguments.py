@@ -80,7 +80,8 @@ def parse(config: type, words: Sequence[str], program: str, default: Any = None)
 def _plain_error(shown: str) -> str:
     """Return the sentence inside the frame that tyro draws around an error."""
     parts = re.split(r"[-─]{5,}", re.sub(r"[│╭╮╰╯]", " ", shown))
-    return " ".join(parts[min(1, len(parts) - 1)].split())
+    sentence = " ".join(parts[min(1, len(parts) - 1)].split())
+    return re.sub(r"^Error parsing \w+: ", "", sentence)  # what a config itself refuses speaks of its options
 
 
 def overrides_of(entry: Entry, recipes: Sequence[str], given: Sequence[Given]) -> dict[str, Any]:

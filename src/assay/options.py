@@ -67,10 +67,12 @@ def _refused(config: type, problem: Any) -> InputError:
     names = option_names(config())
     # What follows the option is an element of a tuple or a member of a union.
     known = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
-    where = next((name for name in known if name in names), ".".join(parts) or config.__name__)
+    where = next((name for name in known if name in names), ".".join(parts) or config.__name__).replace(
+        "_", "-"
+    )
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, InputError):  # raised by the value itself, in words for the user
-        return InputError(f"--{where}: {cause}")
+        return InputError(f"--{where}: {cause}" if parts else str(cause))
     message = problem["msg"][:1].lower() + problem["msg"][1:]
     return InputError(f"--{where}: got {problem['input']!r}; {message}.")
 

@@ -244,23 +244,23 @@ def test_low_magnification_needs_two(feature_table, tmp_path, data):
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("drawn.size", 0, "size is 0: give at least 1"),
-        ("drawn.train_bags", -4, "train-bags is -4: give at least 1"),
-        ("drawn.search_share", 1.0, r"search-share is 1.0: give a share between 0 and 1"),
-        ("layers.embed_dim", 0, "embed-dim is 0"),
-        ("layers.dropout", 1.0, "from 0 to below 1"),
-        ("training.epochs", 0, "epochs is 0: give at least 1"),
-        ("training.batch_size", 0, "batch-size is 0"),
-        ("training.smallest_crop", 0.0, "above 0, at most 1"),
-        ("training.ema", 1.5, "give a decay"),
-        ("slides.most_patches", 0, "most-patches is 0"),
-        ("slides.downsamples", (1.0, 0.0), "numbers above 0"),
-        ("test", 1.0, "--test is 1.0: give a share between 0 and 1"),
-        ("learning_rates", (), r"--learning-rates are \(\): give one or more"),
-        ("learning_rates", (1e-3, float("nan")), "numbers above 0"),
-        ("instances", 0, "--instances is 0"),
+        ("drawn.size", 0, "--drawn.size: got 0; .* greater than 0"),
+        ("drawn.train_bags", -4, "--drawn.train-bags: got -4; .* greater than 0"),
+        ("drawn.search_share", 1.0, "--drawn.search-share: got 1.0; .* less than 1"),
+        ("layers.embed_dim", 0, "--layers.embed-dim: got 0"),
+        ("layers.dropout", 1.0, "--layers.dropout: got 1.0; .* less than 1"),
+        ("training.epochs", 0, "--training.epochs: got 0"),
+        ("training.batch_size", 0, "--training.batch-size: got 0"),
+        ("training.smallest_crop", 0.0, "--training.smallest-crop: got 0.0; .* greater than 0"),
+        ("training.ema", 1.5, "--training.ema: got 1.5; .* less than 1"),
+        ("slides.most_patches", 0, "--slides.most-patches: got 0"),
+        ("slides.downsamples", (1.0, 0.0), "--slides.downsamples: got 0.0; .* greater than 0"),
+        ("test", 1.0, "--test: got 1.0; .* less than 1"),
+        ("learning_rates", (), r"--learning-rates: got \(\); .* at least 1 item"),
+        ("learning_rates", (1e-3, float("nan")), "--learning-rates: got nan"),
+        ("instances", 0, "--instances: got 0"),
         ("low_share", 0.5, "--low-share is a share of --instances"),
-        ("heat_maps", -1, "--heat-maps is -1: give at least 0"),
+        ("heat_maps", -1, "--heat-maps: got -1; .* greater than or equal to 0"),
     ],
 )
 def test_numbers_with_which_nothing_can_be_learnt_are_refused(option, value, message):
@@ -272,7 +272,7 @@ def test_numbers_with_which_nothing_can_be_learnt_are_refused(option, value, mes
     ("config", "changes"), [(Needle, {"test": 0.0}), (Survival, {"bins": 0}), (Survival, {"chunk": 0})]
 )
 def test_the_other_recipes_refuse_them_too(config, changes):
-    with pytest.raises(InputError, match="give"):
+    with pytest.raises(InputError, match=": got 0"):
         options.resolve(config, changes)
 
 

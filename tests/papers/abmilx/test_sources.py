@@ -339,8 +339,6 @@ def test_slides_that_cannot_be_read_are_refused(slides, tmp_path):
     refused("no slide 'broken'", f"slides:{tmp_path}", labels)
     write_slide(tmp_path / "broken.tiff", np.full((128, 128, 3), 245, dtype=np.uint8))
     refused("no patch with 50% tissue", f"slides:{tmp_path}", labels)
-    with pytest.raises(InputError, match="patch is 0: give at least 1"):
-        Slides(patch=0)
 
 
 # --- the authors' files -------------------------------------------------------------------------

@@ -195,7 +195,7 @@ def test_test_rows_of_the_table_measure_the_accuracy(tmp_path):
     [
         ({"clients": 600}, "cannot be divided among 600 clients"),
         ({"k": 31}, "k is 31"),
-        ({"k": 0}, "k is 0"),
+        ({"k": 0}, "--k: got 0"),
         ({"participation": 0.0}, "participation"),
         ({"positive": "maligant"}, "Did you mean 'malignant'"),
         ({"rule": "rare", "compressor": "sign"}, "use one of"),

@@ -139,7 +139,7 @@ def test_label_rasters_take_the_place_of_points(region, tmp_path):
 
 
 def test_a_learning_rate_that_only_rises_is_refused():
-    with pytest.raises(InputError, match=r"finetune.warmup must be from 0 to below 1, not 1"):
+    with pytest.raises(InputError, match=r"--finetune.warmup: got 1.0; .* less than 1"):
         options.resolve(Compress, {"finetune.warmup": 1.0})
 
 

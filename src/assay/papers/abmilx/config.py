@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from assay.bounds import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    OpenShare,
+    PositiveFloats,
+    PositiveInt,
+    PositiveShare,
+    Share,
+    ShareBelowOne,
+)
 from assay.data import Table
 from assay.errors import InputError, unknown
 from assay.models import OwnModel
@@ -15,22 +23,6 @@ from assay.training import Compute
 
 BAG_KINDS = ("folder", "slides", "lmdb")
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
-
-
-def at_least(config: object, bounds: Mapping[str, int], dashes: str = "") -> None:
-    """Refuse options below their bound; None is no number."""
-    for name, bound in bounds.items():
-        value = getattr(config, name)
-        if value is not None and not value >= bound:
-            raise InputError(f"{dashes}{name.replace('_', '-')} is {value}: give at least {bound}.")
-
-
-def shares(config: object, names: Sequence[str], dashes: str = "") -> None:
-    """Refuse options that are no share between 0 and 1."""
-    for name in names:
-        value = getattr(config, name)
-        if not 0 < value < 1:
-            raise InputError(f"{dashes}{name.replace('_', '-')} is {value}: give a share between 0 and 1.")
 
 
 @dataclass(frozen=True)
@@ -83,20 +75,15 @@ class BagFiles:
 class Slides:
     """How patches are cut from whole slides."""
 
-    patch: int = 256
+    patch: PositiveInt = 256
     """Side of a patch in pixels, at each magnification."""
-    downsamples: tuple[float, ...] = (1.0, 2.0)
+    downsamples: PositiveFloats = (1.0, 2.0)
     """How many times smaller than the slide's finest level the patches are read; the first is also used for
     evaluation, the second for multi-scale sampling."""
-    least_tissue: float = 0.25
+    least_tissue: Share = 0.25
     """Least share of a patch that is tissue."""
-    most_patches: int | None = None
+    most_patches: PositiveInt | None = None
     """Patches of a slide that are kept, spread evenly over the tissue; all by default."""
-
-    def __post_init__(self) -> None:
-        at_least(self, {"patch": 1, "most_patches": 1})
-        if not self.downsamples or not min(self.downsamples) > 0:
-            raise InputError(f"downsamples are {self.downsamples}: give one or more numbers above 0.")
 
 
 @dataclass(frozen=True)
@@ -105,20 +92,16 @@ class Drawn:
 
     key: str = "8"
     """The class of instances that decides a bag's label, by its name."""
-    size: int = 32
+    size: PositiveInt = 32
     """Instances a bag."""
-    train_bags: int = 320
+    train_bags: PositiveInt = 320
     """Bags to learn from."""
-    test_bags: int = 400
+    test_bags: PositiveInt = 400
     """Bags that measure."""
-    search_share: float = 0.3
+    search_share: OpenShare = 0.3
     """Share of instances kept apart, in all seeds, to search learning rates and to pre-train encoders."""
-    repeats: int = 2
+    repeats: PositiveInt = 2
     """Trainings of each learning rate in the search, each with its own bags."""
-
-    def __post_init__(self) -> None:
-        at_least(self, dict.fromkeys(("size", "train_bags", "test_bags", "repeats"), 1))
-        shares(self, ["search_share"])
 
 
 @dataclass(frozen=True)
@@ -128,9 +111,9 @@ class Layers:
     network: Literal["auto", "none", "perceptron", "convolutional"] = "auto"
     """Encoder that is made here: auto is a perceptron on pictures of at most 16 pixels, convolutional on
     larger ones, and none on features."""
-    embed_dim: int = 64
+    embed_dim: PositiveInt = 64
     """Width of the aggregator's embeddings."""
-    num_heads: int = 4
+    num_heads: PositiveInt = 4
     """Heads of ABMILX; divides embed_dim."""
     norm: Literal["none", "layer", "batch"] = "layer"
     """Norm before and after the aggregator; joint training needs one."""
@@ -140,64 +123,40 @@ class Layers:
     """ABMILX: biases in the score perceptron."""
     bias: bool = False
     """Biases in the aggregator's other layers."""
-    dropout: float = 0.25
+    dropout: ShareBelowOne = 0.25
     """On the embeddings, while training."""
     alpha_init: float | None = None
     """ABMILX: where the weight of the global refinement starts; by default it is drawn from N(0, 1), as the
     authors do."""
-
-    def __post_init__(self) -> None:
-        at_least(self, {"embed_dim": 1, "num_heads": 1})
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout is {self.dropout}: give a share from 0 to below 1.")
 
 
 @dataclass(frozen=True)
 class Learning:
     """How encoder and aggregator learn."""
 
-    epochs: int = 30
+    epochs: PositiveInt = 30
     """Passes over the bags."""
-    batch_size: int = 16
+    batch_size: PositiveInt = 16
     """Bags a gradient step."""
-    weight_decay: float = 1e-2
+    weight_decay: NonNegativeFloat = 1e-2
     """Of AdamW."""
-    warmup: int = 0
+    warmup: NonNegativeInt = 0
     """Passes in which the learning rate rises from 0; then it falls as a cosine."""
-    smallest_crop: float = 1.0
+    smallest_crop: PositiveShare = 1.0
     """Least share of a picture that a random crop keeps; 1 crops nothing."""
     flips: bool = False
     """Flip pictures at random, left-right and up-down."""
-    ema: float | None = None
+    ema: ShareBelowOne | None = None
     """Decay of a moving average of the weights, which is then what is evaluated; none by default."""
-
-    def __post_init__(self) -> None:
-        at_least(self, {"epochs": 1, "batch_size": 1, "weight_decay": 0, "warmup": 0})
-        if not 0 < self.smallest_crop <= 1:
-            raise InputError(f"smallest-crop is {self.smallest_crop}: give a share above 0, at most 1.")
-        if self.ema is not None and not 0 <= self.ema < 1:
-            raise InputError(f"ema is {self.ema}: give a decay from 0 to below 1.")
 
 
 Aggregator = Literal["abmilx", "mhla", "abmil", "gated", "mean", "max"]
 
 
-def check_rates(config: Train | Needle | Survival) -> None:
-    """Refuse a share of test bags and learning rates with which nothing can be learnt."""
-    shares(config, ["test"], "--")
-    rates = config.learning_rates
-    if not rates or not all(0 < rate < math.inf for rate in rates):
-        raise InputError(f"--learning-rates are {rates}: give one or more numbers above 0.")
-
-
-def check_reading(config: Train | Survival) -> None:
-    """Refuse numbers with which bags cannot be read."""
-    counts = {"instances": 1, "chunk": 1, "patch_pixels": 1, "encoder_stages": 1, "readers": 0}
-    at_least(config, counts | {"heat_maps": 0}, "--")
+def check_magnifications(config: Train | Survival) -> None:
+    """Refuse a share of no number of instances."""
     if config.low_share and config.instances is None:
         raise InputError("--low-share is a share of --instances, which are all by default: give both.")
-    if not 0 <= config.low_share < 1:
-        raise InputError(f"--low-share is {config.low_share}: give a share from 0 to below 1.")
 
 
 @dataclass(frozen=True)
@@ -215,9 +174,9 @@ class Train:
     """How patches are cut from whole slides."""
     drawn: Drawn = Drawn()
     """How bags are drawn from labelled instances."""
-    test: float = 0.25
+    test: OpenShare = 0.25
     """Share of bags (of instances, where bags are drawn) that measures, unless there is a test split."""
-    validation: float = 0.2
+    validation: ShareBelowOne = 0.2
     """Share of bags that chooses among learning rates."""
     aggregator: Aggregator = "abmilx"
     """What makes logits of a bag's instances."""
@@ -228,34 +187,33 @@ class Train:
     drawn), or to tell the bag's label from single instances."""
     patch_encoder: OwnModel = OwnModel()
     """A vision model of transformers to start from, folder:DIR or hub:NAME. By default one is made."""
-    encoder_stages: int = 3
+    encoder_stages: PositiveInt = 3
     """Stages of such a model that are kept, where it has stages."""
-    patch_pixels: int | None = None
+    patch_pixels: PositiveInt | None = None
     """Pictures are resized to this many pixels squared; by default they keep the size of the first."""
     layers: Layers = Layers()
     """Encoder and aggregator."""
     training: Learning = Learning()
     """How they learn."""
-    learning_rates: tuple[float, ...] = RATES
+    learning_rates: PositiveFloats = RATES
     """Learning rates to choose from, the same for all arms."""
-    instances: int | None = None
+    instances: PositiveInt | None = None
     """Instances drawn from a bag at each step; all by default."""
-    low_share: float = 0.0
+    low_share: ShareBelowOne = 0.0
     """Share of them that is drawn from the second magnification."""
-    chunk: int | None = None
+    chunk: PositiveInt | None = None
     """Instances that go through the encoder at once; all by default."""
     checkpointing: bool = False
     """Compute the encoder's activations again for the gradient, to save memory."""
-    readers: int = 0
+    readers: NonNegativeInt = 0
     """Threads that read the bags of the next steps from files; with 0 each step reads its own."""
     compute: Compute = Compute(accelerator="cpu")
     """Where to train."""
-    heat_maps: int = 100
+    heat_maps: NonNegativeInt = 100
     """Bags whose attention is kept as a picture by `run`."""
 
     def __post_init__(self) -> None:
-        check_rates(self)
-        check_reading(self)
+        check_magnifications(self)
 
 
 @dataclass(frozen=True)
@@ -266,7 +224,7 @@ class Needle:
     """Labelled instances to draw bags from."""
     drawn: Drawn = Drawn()
     """How bags are drawn."""
-    test: float = 0.25
+    test: OpenShare = 0.25
     """Share of instances that test bags are drawn from."""
     aggregator: Aggregator = "abmilx"
     """What makes logits of a bag's instances."""
@@ -274,11 +232,8 @@ class Needle:
     """Encoder and aggregator."""
     training: Learning = Learning()
     """How they learn."""
-    learning_rates: tuple[float, ...] = RATES
+    learning_rates: PositiveFloats = RATES
     """Learning rates to choose from, the same for all arms."""
-
-    def __post_init__(self) -> None:
-        check_rates(self)
 
 
 @dataclass(frozen=True)
@@ -295,42 +250,40 @@ class Survival:
     """Column of --data with the time to death or to the last visit, one value a bag."""
     died: str = "died"
     """Column of --data that is 1 where the patient died, 0 where the follow-up ended."""
-    bins: int = 4
+    bins: PositiveInt = 4
     """Intervals of time, with about as many deaths each."""
     slides: Slides = Slides()
     """How patches are cut from whole slides."""
-    test: float = 0.25
+    test: OpenShare = 0.25
     """Share of bags that measures."""
     aggregator: Aggregator = "abmilx"
     """What makes logits of a bag's instances."""
     patch_encoder: OwnModel = OwnModel()
     """A vision model of transformers to start from, folder:DIR or hub:NAME. By default one is made."""
-    encoder_stages: int = 3
+    encoder_stages: PositiveInt = 3
     """Stages of such a model that are kept, where it has stages."""
-    patch_pixels: int | None = None
+    patch_pixels: PositiveInt | None = None
     """Pictures are resized to this many pixels squared; by default they keep the size of the first."""
     layers: Layers = Layers(attn_bias=True)
     """Encoder and aggregator."""
     training: Learning = Learning()
     """How they learn."""
-    learning_rates: tuple[float, ...] = (1e-3,)
+    learning_rates: PositiveFloats = (1e-3,)
     """Only the first is used: with few deaths there is nothing to search on."""
-    instances: int | None = None
+    instances: PositiveInt | None = None
     """Instances drawn from a bag at each step; all by default."""
-    low_share: float = 0.0
+    low_share: ShareBelowOne = 0.0
     """Share of them that is drawn from the second magnification."""
-    chunk: int | None = None
+    chunk: PositiveInt | None = None
     """Instances that go through the encoder at once; all by default."""
     checkpointing: bool = False
     """Compute the encoder's activations again for the gradient, to save memory."""
-    readers: int = 0
+    readers: NonNegativeInt = 0
     """Threads that read the bags of the next steps from files; with 0 each step reads its own."""
     compute: Compute = Compute(accelerator="cpu")
     """Where to train."""
-    heat_maps: int = 100
+    heat_maps: NonNegativeInt = 100
     """Bags whose attention is kept as a picture."""
 
     def __post_init__(self) -> None:
-        check_rates(self)
-        check_reading(self)
-        at_least(self, {"bins": 1}, "--")
+        check_magnifications(self)

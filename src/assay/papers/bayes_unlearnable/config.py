@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from assay.bounds import NonNegativeFloat, NonNegativeInt, OpenShare, PositiveFloat, PositiveInt, Share
 from assay.data import Table
-from assay.errors import InputError
 from assay.privacy.options import ErrorMinimising, Victim
 
 CLIMBED = Victim(epochs=8)
@@ -20,36 +20,24 @@ class Ascent:
 
     neighbours: Literal["network", "pixels"] = "network"
     """Where neighbours are sought: in the features of freshly trained networks, or among raw pixels."""
-    steps: int = 40
+    steps: PositiveInt = 40
     """Ascent steps."""
-    refresh_every: int = 1
+    refresh_every: NonNegativeInt = 1
     """Ascent steps on one network before a fresh one is trained; 0 trains one network only."""
     optimizer: Literal["adamw", "sign"] = "adamw"
     """AdamW on the pixels, or steps of the learning rate along the gradient's sign."""
-    learning_rate: float = 0.005
+    learning_rate: PositiveFloat = 0.005
     """Step size in pixel values from 0 to 1."""
-    weight_decay: float = 0.0
+    weight_decay: NonNegativeFloat = 0.0
     """Of AdamW on the pixels; the released code has 0.01, which darkens pictures."""
     kernel: Literal["rbf", "logistic"] = "rbf"
     """How two pictures' features make them neighbours."""
-    sigma: float = 0.3
+    sigma: PositiveFloat = 0.3
     """Width of the RBF kernel on features divided by their largest absolute value."""
-    chunk: int = 256
+    chunk: PositiveInt = 256
     """Rows of the kernel that are held at a time."""
     network: Victim = CLIMBED
     """The networks whose features are climbed."""
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.refresh_every < 0 or self.chunk < 1:
-            raise InputError(
-                "ascent.steps and ascent.chunk must be at least 1 and ascent.refresh_every at least 0, got"
-                f" {self.steps}, {self.chunk} and {self.refresh_every}"
-            )
-        if not (self.learning_rate > 0 and self.sigma > 0):
-            raise InputError(
-                "ascent.learning_rate and ascent.sigma must be above 0, got"
-                f" {self.learning_rate} and {self.sigma}"
-            )
 
 
 @dataclass(frozen=True)
@@ -58,17 +46,17 @@ class Protect:
 
     data: Table = Table("bundled:patches")
     """Pictures with a label: images:FOLDER, parquet:FILE or FOLDER, hub:NAME, bundled:patches or :digits."""
-    size: int | None = None
+    size: PositiveInt | None = None
     """Pixels of each side after scaling. By default pictures stay as they are and need one size."""
-    max_pictures: int | None = None
+    max_pictures: PositiveInt | None = None
     """Pictures dealt out to each seed, none twice before all are dealt. All by default."""
-    test: float = 0.25
+    test: OpenShare = 0.25
     """Share of pictures that measure, unless the table has a test split of its own."""
     protection: Literal["beo", "em", "random", "none"] = "beo"
     """What is done to the pictures: Bayes Error Optimisation, error-minimising noise, random signs."""
     training: Literal["all", "mix", "clean_part"] = "all"
     """What a victim learns from: all pictures protected, a mix, or the clean pictures of the mix alone."""
-    ratio: float = 0.5
+    ratio: Share = 0.5
     """Share of protected pictures in the mix."""
     mixing: Literal["per_index", "subset"] = "per_index"
     """The mix: each picture is protected by lot, or exactly that share of them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from assay.bounds import OpenShare, PositiveFloats, PositiveInt, Share
 from assay.data import Table
 from assay.errors import InputError
 from assay.models import OwnModel
@@ -15,11 +16,11 @@ from assay.training import Compute
 class Ideals:
     """Shuffle ideals: all languages "u is a subsequence of the word"; the trace is the visited states."""
 
-    alphabet: int = 4
+    alphabet: PositiveInt = 4
     """Symbols."""
-    pattern: int = 4
+    pattern: PositiveInt = 4
     """Symbols of u; there are alphabet^pattern hypotheses."""
-    length: int = 32
+    length: PositiveInt = 32
     """Symbols of a word."""
 
 
@@ -27,13 +28,13 @@ class Ideals:
 class RandomAutomata:
     """Automata with random transitions; the trace is the visited states."""
 
-    states: int = 5
+    states: PositiveInt = 5
     """States of each automaton."""
-    alphabet: int = 2
+    alphabet: PositiveInt = 2
     """Symbols."""
-    count: int = 256
+    count: PositiveInt = 256
     """Hypotheses."""
-    length: int = 16
+    length: PositiveInt = 16
     """Symbols of a word."""
 
 
@@ -41,9 +42,9 @@ class RandomAutomata:
 class Autoregressive:
     """Linear thresholds with weights -1, 0 or 1 on the last bits; the trace is what they write."""
 
-    window: int = 6
+    window: PositiveInt = 6
     """Bits that a threshold sees, and bits of an input; there are 3^window hypotheses."""
-    steps: int = 16
+    steps: PositiveInt = 16
     """Bits that are written; the last one is the answer."""
 
 
@@ -101,7 +102,7 @@ class Estimate:
     """Whether to go on where no candidate gives the reference's traces and answers on all inputs."""
     prompt: str = "{input} ="
     """What a checkpoint is given."""
-    max_new_tokens: int = 256
+    max_new_tokens: PositiveInt = 256
     """Most tokens of a checkpoint's reply."""
     class_name: Literal["ideals", "automata", "autoregressive"] = "ideals"
     """Class by name, where no examples are given."""
@@ -116,13 +117,13 @@ class Estimate:
     balance: bool = False
     """Whether words are drawn so that both answers of the reference are equally likely (not for
     autoregressive)."""
-    word_count: int = 4000
+    word_count: PositiveInt = 4000
     """Words drawn from the class's inputs."""
     exact: bool = False
     """Whether to compute a class by name exactly, by Markov chains or by enumeration, instead of drawing."""
     eps_grid: tuple[float, ...] = ()
     """Errors at which the curve is read, in [0, 1). By default all at which it steps."""
-    split: float = 0.5
+    split: OpenShare = 0.5
     """Share of the inputs that measures who is bad; the others measure agreement. 0 uses all for both."""
     confidence: float = 0.95
     """Of the limits, for the whole curve."""
@@ -152,24 +153,24 @@ class Learn:
     """Whether words are drawn so that both answers are equally likely."""
     supervision: Literal["cot", "e2e", "mixed"] = "cot"
     """Whether examples have traces: all, none, or a share."""
-    trace_share: float = 0.25
+    trace_share: Share = 0.25
     """Share of the examples with a trace, for mixed supervision."""
     labels: Literal["own", "constant", "independent", "wrong"] = "own"
     """Traces: the hypothesis's own, the same for all, from another class independent of the answer, or with
     a state that no hypothesis has."""
-    decoys: int = 4
+    decoys: PositiveInt = 4
     """Hypotheses that give the independent traces."""
-    references: int = 3
+    references: PositiveInt = 3
     """Programs h* drawn for a seed."""
-    repeats: int = 30
+    repeats: PositiveInt = 30
     """Samples drawn for each of them."""
-    most_examples: int = 1024
+    most_examples: PositiveInt = 1024
     """Examples of a sample."""
     eps: float = 0.02
     """End-to-end error (a fraction) that is to be reached."""
     delta: float = 0.05
     """Probability with which the bounds may fail."""
-    erm_examples: int = 64
+    erm_examples: PositiveInt = 64
     """Examples of empirical risk minimisation."""
 
 
@@ -177,11 +178,11 @@ class Learn:
 class Llama:
     """The transformer that is trained where no model is given: a Llama from scratch."""
 
-    hidden: int = 64
+    hidden: PositiveInt = 64
     """Width of the residual stream."""
-    layers: int = 2
+    layers: PositiveInt = 2
     """Blocks."""
-    heads: int = 4
+    heads: PositiveInt = 4
     """Of attention."""
 
 
@@ -199,19 +200,19 @@ class Finetune:
     """Whether the model learns to write the trace before the answer, or the answer alone."""
     labels: Literal["own", "filler", "independent"] = "own"
     """Traces: true ones, as many filler tokens, or those of another program on the same words."""
-    examples: int = 512
+    examples: PositiveInt = 512
     """Training examples; fewer are taken where there are fewer."""
-    test_examples: int = 400
+    test_examples: PositiveInt = 400
     """Examples that measure; of a table without a test split, a random half at most."""
     llama: Llama = Llama()
     """The transformer that is trained where no model is given."""
-    steps: int = 600
+    steps: PositiveInt = 600
     """Gradient steps, the same with and without traces."""
-    batch_size: int = 32
+    batch_size: PositiveInt = 32
     """Examples a gradient step."""
-    learning_rates: tuple[float, ...] = (1e-3, 3e-3)
+    learning_rates: PositiveFloats = (1e-3, 3e-3)
     """Candidates for AdamW's learning rate; the one with most right answers on held-out examples is used."""
-    max_new_tokens: int = 64
+    max_new_tokens: PositiveInt = 64
     """Most tokens of a reply."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of a given model."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from assay import files
+from assay.bounds import NonNegativeFloat, OpenShare, PositiveFloat, PositiveInt, Share
 from assay.data import Table
 from assay.errors import InputError
 from assay.models import ModelSource, OwnModel
@@ -61,21 +62,21 @@ class Small:
     It learns to solve journeys in made-up units, whose value only the demonstrations in its prompt reveal.
     """
 
-    queries: int = 800
+    queries: PositiveInt = 800
     """Prompts that it answers for each seed."""
-    demos: int = 120
+    demos: PositiveInt = 120
     """Solved examples in the pool."""
-    largest: int = 9
+    largest: PositiveInt = 9
     """Largest factor and value of a unit; below 9 every number in a question is that small too."""
-    width: int = 96
+    width: PositiveInt = 96
     """Numbers of a hidden state."""
-    layers: int = 3
+    layers: PositiveInt = 3
     """Transformer blocks."""
-    steps: int = 1000
+    steps: PositiveInt = 1000
     """Gradient steps."""
-    learning_rate: float = 3e-3
+    learning_rate: PositiveFloat = 3e-3
     """Of AdamW, falling to a twentieth."""
-    rows: int = 10
+    rows: PositiveInt = 10
     """Prompts in a batch, and a third as many rows of bare equations."""
 
 
@@ -109,17 +110,17 @@ class Calibrate:
     """Numbers of demonstrations among which each prompt is dealt one."""
     choices: tuple[Literal["flux", "reverse", "random", "diverse"], ...] = ("flux", "random", "reverse")
     """Ways to choose demonstrations among which each prompt is dealt one."""
-    direct: float = 0.3
+    direct: Share = 0.3
     """Share of prompts without a chain of thought."""
-    max_queries: int | None = None
+    max_queries: PositiveInt | None = None
     """Problems dealt out to each seed from a larger table. All by default."""
-    max_new_tokens: int = 1200
+    max_new_tokens: PositiveInt = 1200
     """Tokens of a reply of the solver."""
-    temperature: float = 0.1
+    temperature: NonNegativeFloat = 0.1
     """Of the solver's sampling."""
     signed: bool = True
     """Count -5 as another answer than 5; the authors compare absolute values."""
-    test: float = 0.5
+    test: OpenShare = 0.5
     """Share of the items, or of their groups, that measure."""
     predictor: Literal["circuit", "logistic", "scaling"] = "circuit"
     """What predicts correctness: the circuit, a logistic regression, or the scaling law."""
@@ -131,11 +132,11 @@ class Calibrate:
     """Steps and load: of the gold solution, none, or estimated from the question's text."""
     outcomes: Literal["measured", "permuted"] = "measured"
     """Whether items keep their own outcomes."""
-    candidates: int = 10
+    candidates: PositiveInt = 10
     """Random starts of the circuit's fit, and settings of a regression that cross-validation chooses from."""
-    bin_width: float = 30.0
+    bin_width: PositiveFloat = 30.0
     """Watts of a bin of power."""
-    power_limit: float = 2000.0
+    power_limit: PositiveFloat = 2000.0
     """Watts above which an item is in no bin."""
-    bin_items: int = 10
+    bin_items: PositiveInt = 10
     """Items that a bin must have."""

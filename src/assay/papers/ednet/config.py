@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from assay import files
+from assay.bounds import OpenShare, PositiveInt, Share, ShareBelowOne
 from assay.data import Table
 from assay.errors import InputError
 
@@ -74,19 +75,19 @@ class Columns:
 class Simulated:
     """Simulated learners, with prerequisites and forgetting."""
 
-    learners: int = 1000
+    learners: PositiveInt = 1000
     """How many."""
-    skills: int = 16
+    skills: PositiveInt = 16
     """Skills; each but the first builds on one or two earlier ones."""
     questions: int = 160
     """Questions."""
-    second_skill: float = 0.4
+    second_skill: Share = 0.4
     """Chance that a question also needs a given prerequisite of its skill."""
-    most_skills: int = 3
+    most_skills: PositiveInt = 3
     """Skills of a question, at most."""
-    shortest: int = 20
+    shortest: PositiveInt = 20
     """Answers of a learner, at least."""
-    longest: int = 60
+    longest: PositiveInt = 60
     """Answers of a learner, at most."""
     learning: float = 0.25
     """Strength that an answer adds, in logits before prerequisites and saturation."""
@@ -94,9 +95,9 @@ class Simulated:
     """Share of the strength gained that is lost in an hour without practice."""
     ability: float = 0.5
     """Standard deviation of what a learner brings to all skills, in logits."""
-    guess: float = 0.15
+    guess: Share = 0.15
     """Chance to be right without knowing."""
-    slip: float = 0.05
+    slip: Share = 0.05
     """Chance to be wrong in spite of knowing."""
     explanation: float = 0.0
     """Strength that reading an explanation adds at once, in logits; 0: none are read."""
@@ -106,15 +107,15 @@ class Simulated:
 class Architecture:
     """Size of a network."""
 
-    width: int = 32
+    width: PositiveInt = 32
     """Numbers of an embedding and a state."""
-    layers: int = 1
+    layers: PositiveInt = 1
     """Attention blocks of SAKT, and of SAINT's encoder and decoder each."""
-    heads: int = 4
+    heads: PositiveInt = 4
     """Attention heads of SAKT and SAINT."""
-    slots: int = 20
+    slots: PositiveInt = 20
     """Slots of DKVMN's memory."""
-    seq_len: int = 100
+    seq_len: PositiveInt = 100
     """Steps that a network sees at once; longer histories go through overlapping windows."""
     times: bool = False
     """SAINT also sees elapsed and lag times (SAINT+)."""
@@ -124,11 +125,11 @@ class Architecture:
 class Optimisation:
     """How a network is trained."""
 
-    epochs: int = 30
+    epochs: PositiveInt = 30
     """Passes over the training learners, at most."""
-    patience: int = 3
+    patience: PositiveInt = 3
     """Passes without a better validation AUC before training stops."""
-    batch_size: int = 32
+    batch_size: PositiveInt = 32
     """Windows a gradient step."""
 
 
@@ -154,15 +155,15 @@ class Train:
     """Hide all answers from the network, which then knows which questions came and no more."""
     shares: tuple[float, ...] = (1.0,)
     """Shares of the training learners, each trained on by itself; `run` trains on the last alone."""
-    test: float = 0.2
+    test: OpenShare = 0.2
     """Share of the learners that measure, unless the data has a test split of its own."""
-    validation: float = 0.1
+    validation: ShareBelowOne = 0.1
     """Share of the learners that choose candidates and end training."""
-    max_learners: int | None = None
+    max_learners: PositiveInt | None = None
     """Learners dealt out to each seed from a larger table. All by default."""
-    min_steps: int = 3
+    min_steps: PositiveInt = 3
     """Learners with fewer answers are left out."""
-    candidates: int = 3
+    candidates: PositiveInt = 3
     """Settings tried for each model and each share, the best on validation learners."""
     architecture: Architecture = Architecture()
     """Size of a network."""
@@ -182,13 +183,13 @@ class Actions:
     """The learners that are simulated."""
     reading: Literal["seen", "dropped", "shuffled"] = "seen"
     """What the network is given of explanations and lectures."""
-    test: float = 0.25
+    test: OpenShare = 0.25
     """Share of the learners that measure."""
-    validation: float = 0.1
+    validation: ShareBelowOne = 0.1
     """Share of the learners that choose candidates and end training."""
-    max_learners: int | None = None
+    max_learners: PositiveInt | None = None
     """Learners dealt out to each seed from a larger log. All by default."""
-    candidates: int = 2
+    candidates: PositiveInt = 2
     """Settings tried, the best on validation learners."""
     architecture: Architecture = Architecture()
     """Size of the network."""
@@ -204,11 +205,11 @@ class Leak:
     """The learners that are simulated; most questions have several skills."""
     form: Literal["questions", "expanded", "masked"] = "questions"
     """One step a question; one step a skill; or one step a skill, predicted before the question began."""
-    test: float = 0.25
+    test: OpenShare = 0.25
     """Share of the learners that measure."""
-    validation: float = 0.1
+    validation: ShareBelowOne = 0.1
     """Share of the learners that choose candidates and end training."""
-    candidates: int = 2
+    candidates: PositiveInt = 2
     """Settings tried, the best on validation learners."""
     architecture: Architecture = Architecture()
     """Size of the network."""
@@ -220,9 +221,9 @@ class Leak:
 class Roundtrip:
     """Options of `roundtrip`."""
 
-    students: int = 2000
+    students: PositiveInt = 2000
     """Students of the small EdNet whose files are read and projected."""
-    more_students: int = 6000
+    more_students: PositiveInt = 6000
     """Students of the second, larger log on which memory is measured again."""
     reader: Literal["streaming", "pandas"] = "streaming"
     """What reads the files: this reader, or pandas file by file."""
@@ -240,9 +241,9 @@ class Ingest:
     """Folder of the contents tables: questions.csv and, where there are, lectures.csv and others."""
     level: int | None = None
     """1 to 4. Unless given, read off the columns."""
-    shard_rows: int = 5_000_000
+    shard_rows: PositiveInt = 5_000_000
     """Rows of a Parquet file, about."""
-    largest_member: int = 24_000_000
+    largest_member: PositiveInt = 24_000_000
     """Bytes that one student's file may hold, unpacked."""
     resume_in: Place = Place()
     """Folder that keeps finished shards, so that the same command goes on after an interruption."""

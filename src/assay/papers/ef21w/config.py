@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
+from assay.bounds import NonNegativeFloat, NonNegativeInt, PositiveInt, ShareBelowOne
 from assay.data import Table
-from assay.errors import InputError
 
 
 @dataclass(frozen=True)
 class Words:
     """How a table with text but without numbers becomes features: counts of words."""
 
-    min_documents: int = 30
+    min_documents: PositiveInt = 30
     """Leave out words that fewer texts have."""
     max_share: float = 0.01
     """Leave out words that a larger share of the texts has."""
@@ -34,10 +33,10 @@ class Train:
     standardize: bool = True
     """Whether to bring every feature to mean 0 and deviation 1 over the training rows. Without it, tables
     with mostly zeros are computed with as sparse ones."""
-    test_fraction: float = 0.1
+    test_fraction: ShareBelowOne = 0.1
     """Share of the rows held out for the accuracy, drawn anew for each seed. 0 trains on all rows, as does a
     table that brings test rows."""
-    clients: int = 20
+    clients: PositiveInt = 20
     """Number of clients; each gets the same number of rows, the last rows left over are dropped."""
     partition: Literal["sorted", "max-variance", "random"] = "sorted"
     """Which rows a client gets: neighbours by norm, those that make the variance of the smoothness constants
@@ -46,7 +45,7 @@ class Train:
     """Whether to deal the rows evenly by norm instead, so that all clients are alike."""
     penalty: Literal["nonconvex", "l2"] = "nonconvex"
     """Regulariser: strength times the sum of x^2/(1+x^2), or strength/2 times the sum of x^2."""
-    strength: float = 1e-3
+    strength: NonNegativeFloat = 1e-3
     """Strength of the regulariser. Features only count as rare at 0."""
     algorithm: Literal["ef21w", "ef21", "gd"] = "ef21w"
     """EF21-W (clients weighted by smoothness), EF21 (all alike), or gradient descent without compression."""
@@ -58,37 +57,23 @@ class Train:
     compressor: Literal["top-k", "rand-k", "sign", "quantizer", "threshold", "fixed-grid"] = "top-k"
     """What a client sends: the k largest coordinates, k random ones, signs, a random rounding to levels, what
     is above a threshold, or a rounding to a fixed grid of 4 bits."""
-    k: int = 1
+    k: PositiveInt = 1
     """Coordinates that top-k and rand-k send."""
-    levels: int = 4
+    levels: PositiveInt = 4
     """Levels of the quantizer."""
     spacing: float = 0.05
     """Distance of the fixed grid's points; also the threshold."""
     participation: float = 1.0
     """Probability with which a client takes part in a round."""
-    minibatch: int = 0
+    minibatch: NonNegativeInt = 0
     """Rows that a client draws for each gradient; 0 is all of them."""
-    start: float = 0.01
+    start: NonNegativeFloat = 0.01
     """Standard deviation of the first iterate's coordinates; 0 starts at zero."""
-    rounds: int = 20_000
+    rounds: PositiveInt = 20_000
     """Rounds at most."""
-    tolerance: float = 1e-2
+    tolerance: ShareBelowOne = 1e-2
     """Stop when the squared norm of the gradient is this share of its start; 0 runs all rounds."""
-    log_every: int = 10
+    log_every: PositiveInt = 10
     """Rounds from one logged point to the next."""
-    compared_rounds: int = 200
+    compared_rounds: NonNegativeInt = 200
     """Rounds in which the other weighting runs beside at the same step, to see whether weights matter."""
-
-    def __post_init__(self) -> None:
-        fractions = {"test_fraction": self.test_fraction, "tolerance": self.tolerance}
-        for name, value in fractions.items():
-            if not 0 <= value < 1:
-                raise InputError(f"--{name.replace('_', '-')} is {value}: give a share from 0 to below 1.")
-        for name in ("clients", "rounds", "log_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}: give at least 1.")
-        for name in ("minibatch", "compared_rounds"):
-            if getattr(self, name) < 0:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}: give 0 or more.")
-        if not (math.isfinite(self.start) and self.start >= 0):
-            raise InputError(f"--start is {self.start}: give a standard deviation from 0 up.")

@@ -8,6 +8,15 @@ from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from assay import files
+from assay.bounds import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    OpenShare,
+    PositiveFloat,
+    PositiveFloats,
+    PositiveInt,
+    Share,
+)
 from assay.data import Rows, Table
 from assay.errors import InputError
 from assay.models import ModelSource, OwnModel
@@ -75,7 +84,7 @@ class FactTable:
     source: str | None = None
     """csv:FILE, json:FILE, parquet:FILE or hub:NAME with a text (the name) and a label (its class, in few
     words). None: the cities of zoneinfo and their regions."""
-    number: int | None = 160
+    number: PositiveInt | None = 160
     """Facts dealt to each seed; None for all."""
 
     def table(self) -> Table | None:
@@ -92,32 +101,32 @@ class FactTable:
 class Family:
     """The small and the large Llama that are trained where no models are given."""
 
-    vocabulary: int = 512
+    vocabulary: PositiveInt = 512
     """Tokens of their byte-pair encoding."""
-    context: int = 64
+    context: PositiveInt = 64
     """The most tokens of a text."""
-    small_width: int = 32
+    small_width: PositiveInt = 32
     """Numbers in a hidden state of the small model."""
-    large_width: int = 96
+    large_width: PositiveInt = 96
     """Numbers in a hidden state of the large model."""
-    layers: int = 2
+    layers: PositiveInt = 2
     """Blocks of either."""
-    heads: int = 4
+    heads: PositiveInt = 4
     """Attention heads of either."""
-    steps: int = 750
+    steps: PositiveInt = 750
     """Gradient steps of pre-training, for either size on the same rows in the same order."""
-    batch_size: int = 16
+    batch_size: PositiveInt = 16
     """Rows a gradient step."""
-    learning_rate: float = 4e-3
+    learning_rate: PositiveFloat = 4e-3
     """Of AdamW in pre-training, at the peak of a one-cycle schedule."""
-    fact_share: float = 0.5
+    fact_share: Share = 0.5
     """Share of the pre-training rows that tell facts; the others are texts."""
-    tuning_steps: int = 120
+    tuning_steps: PositiveInt = 120
     """Gradient steps of fine-tuning with each learning rate, for either size. Of all that is looked at on the
     way, what tells validation rows best is kept."""
-    tuning_learning_rates: tuple[float, ...] = (5e-4, 2e-3)
+    tuning_learning_rates: PositiveFloats = (5e-4, 2e-3)
     """Candidates for AdamW in fine-tuning, at the start of a linear decay; alike for either size."""
-    looks: int = 10
+    looks: PositiveInt = 10
     """How often validation rows are looked at with each learning rate."""
 
 
@@ -135,7 +144,7 @@ class Emulate:
     """The large fine-tuned model, if you have it: the most that can be recovered. Used with --judge."""
     prompts: PromptFile = PromptFile()
     """What to reply to: a file with one prompt a line, JSON lines, or a table."""
-    max_prompts: int | None = None
+    max_prompts: PositiveInt | None = None
     """The most prompts that are taken, from the start. All by default."""
     weights: tuple[float, ...] = (1.0,)
     """How much of each tuned model's behaviour is taken; 1 is the paper's rule."""
@@ -145,17 +154,17 @@ class Emulate:
     """Take that only for the likeliest tokens of the small tuned model with this probability, as 0.95."""
     reference_floor: float | None = None
     """No log-probability of a reference counts as lower than this (nats). No floor by default."""
-    temperature: float = 1.0
+    temperature: NonNegativeFloat = 1.0
     """0 takes the likeliest token."""
-    top_k: int = 0
+    top_k: NonNegativeInt = 0
     """Draw among so many likeliest tokens; 0 for all."""
     top_p: float = 1.0
     """Draw among the likeliest tokens that together have this probability."""
-    max_new_tokens: int = 64
+    max_new_tokens: PositiveInt = 64
     """The most tokens of a reply."""
-    block_size: int = 4
+    block_size: NonNegativeInt = 4
     """Tokens that the small tuned model drafts before the large one reads them all; 0 for none."""
-    batch_size: int = 8
+    batch_size: PositiveInt = 8
     """Prompts that go through the models at once."""
     base_template: str = "{prompt}"
     """What the base and the references are given; `chat` for the tokenizer's chat template."""
@@ -177,7 +186,7 @@ class Emulate:
     data: Table = Table("bundled:docstrings")
     """Texts with a class for each, for the models that are trained where none are given: the last class is
     what the tuned models are tuned to."""
-    max_texts: int | None = 700
+    max_texts: PositiveInt | None = 700
     """Texts of that class that are used."""
     fact_table: FactTable = FactTable()
     """Facts that the models trained here are told, beside the texts."""
@@ -203,11 +212,11 @@ class Adapt:
     """The large fine-tuned model, the most that can be recovered."""
     dtype: Literal["float32", "bfloat16", "auto"] = "auto"
     """Number format of given models; auto: as stored on a GPU, float32 on the CPU."""
-    max_tokens: int = 1024
+    max_tokens: PositiveInt = 1024
     """Tokens of a text of your own; what comes after is left out."""
-    max_texts: int | None = 700
+    max_texts: PositiveInt | None = 700
     """Texts of the domain dealt out to each seed, none twice before all are dealt."""
-    test: float = 0.3
+    test: OpenShare = 0.3
     """Share of the texts that measure; texts of one group stay together."""
     fact_table: FactTable = FactTable()
     """Facts that the base models are told in pre-training, beside the texts."""
@@ -233,9 +242,9 @@ class Interpolate:
     data: Table = Table("bundled:docstrings")
     """Texts with a class for each: the last and the last but one are the two domains, the others are what
     the base models are trained on."""
-    max_texts: int | None = 700
+    max_texts: PositiveInt | None = 700
     """Texts of each domain dealt out to each seed."""
-    test: float = 0.3
+    test: OpenShare = 0.3
     """Share of the texts that measure; texts of one group stay together."""
     fact_table: FactTable = FactTable()
     """Facts that the base models are told in pre-training, beside the texts."""
@@ -264,7 +273,7 @@ class Facts:
     delta_from: Literal["pair", "other-reference"] = "pair"
     """Where the delta comes from: the pair, or the tuned model and a small model that is not what it was
     tuned from."""
-    tuned_share: float = 0.3
+    tuned_share: OpenShare = 0.3
     """Share of the facts that fine-tuning asks for; the others test."""
     family: Family = Family()
     """The models."""
@@ -276,23 +285,23 @@ class Draft:
 
     data: Table = Table("bundled:docstrings")
     """Texts with a class for each, as for `adapt`: the beginnings of test texts are continued."""
-    max_texts: int | None = 700
+    max_texts: PositiveInt | None = 700
     """Texts of the domain dealt out to each seed."""
-    test: float = 0.3
+    test: OpenShare = 0.3
     """Share of the texts whose beginnings are continued; texts of one group stay together."""
     fact_table: FactTable = FactTable()
     """Facts that the base models are told in pre-training, beside the texts."""
     decoding: Literal["speculative", "plain", "always-accept"] = "speculative"
     """Draft and verify; no drafts; or drafts that are all accepted."""
-    block_size: int = 4
+    block_size: PositiveInt = 4
     """Tokens of a draft."""
-    prompt_tokens: int = 6
+    prompt_tokens: PositiveInt = 6
     """Tokens of a beginning."""
-    max_new_tokens: int = 32
+    max_new_tokens: PositiveInt = 32
     """Tokens of a continuation."""
-    continued: int = 64
+    continued: PositiveInt = 64
     """The most beginnings that are continued."""
-    law_draws: int = 4000
+    law_draws: PositiveInt = 4000
     """Continuations of one beginning from which the law of the second token is read."""
     family: Family = Family()
     """The models."""

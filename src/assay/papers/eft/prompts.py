@@ -39,11 +39,8 @@ def read_prompts(source: PromptFile, limit: int | None = None) -> list[PromptRow
     | prompt, text, question or title | that | answer, if there is such a column |
 
     Raises:
-        InputError: there is no such file, a prompt is empty, or no column is a prompt; names the row. Or
-            the limit is below 1.
+        InputError: there is no such file, a prompt is empty, or no column is a prompt; names the row.
     """
-    if limit is not None and limit < 1:
-        raise InputError(f"--max-prompts must be at least 1, got {limit}.")
     named = str(source.source)
     if source.table() is None and not files.user_path(named).name.lower().endswith(
         (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".json.gz", ".csv", ".tsv", ".parquet")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from assay.bounds import NonNegativeInt, OpenShare, PositiveFloat, PositiveInt
 from assay.data import Table
 from assay.models import ModelSource, OwnModel
 
@@ -27,21 +28,21 @@ class Pair:
     """Hidden units of each layer of Swift on features: a perceptron."""
     super_hidden: tuple[int, ...] = (256, 256)
     """Hidden units of each layer of Super on features: a perceptron."""
-    image_size: int = 28
+    image_size: PositiveInt = 28
     """Pictures are read as this many grey pixels squared."""
-    word_buckets: int = 4096
+    word_buckets: PositiveInt = 4096
     """Word ids of Swift on text: a bag of hashed words."""
-    word_width: int = 16
+    word_width: PositiveInt = 16
     """Numbers a word embedding of Swift on text."""
     head_hidden: tuple[int, ...] = ()
     """Hidden units of Super on text: a classifier on frozen sentence embeddings, by default linear."""
     encoder: ModelSource = ModelSource("bundled:minilm")
     """Sentence encoder of Super on text."""
-    epochs: int = 30
+    epochs: PositiveInt = 30
     """Passes over the training rows, for Swift and for Super."""
-    batch_size: int = 32
+    batch_size: PositiveInt = 32
     """Rows a gradient step."""
-    learning_rate: float = 3e-3
+    learning_rate: PositiveFloat = 3e-3
     """Of AdamW, for Swift and for Super."""
 
 
@@ -49,11 +50,11 @@ class Pair:
 class Finetuning:
     """Further training of given sequence classifiers on the training rows."""
 
-    epochs: int = 0
+    epochs: NonNegativeInt = 0
     """Passes over the training rows; 0 uses the models as they are."""
-    learning_rate: float = 3e-5
+    learning_rate: PositiveFloat = 3e-5
     """Of AdamW."""
-    batch_size: int = 32
+    batch_size: PositiveInt = 32
     """Texts a gradient step."""
 
 
@@ -69,15 +70,15 @@ class Route:
     """The accurate model: folder:DIR or hub:NAME. By default one is trained."""
     prompt: str = "{text}"
     """What a text model is given; any column of the table in braces."""
-    max_new_tokens: int = 8
+    max_new_tokens: PositiveInt = 8
     """Tokens of an encoder-decoder's reply, which should be the name of the class."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of given models."""
-    max_texts: int | None = None
+    max_texts: PositiveInt | None = None
     """Texts dealt out to each seed from a larger table, none twice before all are dealt. All by default."""
-    test: float = 0.3
+    test: OpenShare = 0.3
     """Share of rows that measure, unless the table has a test split of its own."""
-    calibration: float = 0.2
+    calibration: OpenShare = 0.2
     """Share of rows that choose the threshold; all but the test rows where nothing is trained."""
     pair: Pair = Pair()
     """The pair that is trained where no models are given."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from assay.bounds import NonNegativeInt, OpenShare, PositiveFloat, PositiveInt, ShareBelowOne
 from assay.data import Table
 from assay.models import OwnModel
 
@@ -13,15 +14,15 @@ from assay.models import OwnModel
 class Spoken:
     """Speech that is made of texts with espeak-ng, where the data has no sound."""
 
-    vocabulary: int = 80
+    vocabulary: PositiveInt = 80
     """Frequent words of the texts of which phrases consist."""
-    least_words: int = 4
+    least_words: PositiveInt = 4
     """Words of the shortest phrase."""
-    most_words: int = 7
+    most_words: PositiveInt = 7
     """Words of the longest phrase."""
-    training_utterances: int = 240
+    training_utterances: PositiveInt = 240
     """Utterances of each set to train on."""
-    test_utterances: int = 60
+    test_utterances: PositiveInt = 60
     """Utterances of each set that measure."""
 
 
@@ -29,13 +30,13 @@ class Spoken:
 class Training:
     """How the small recogniser is trained."""
 
-    steps: int = 960
+    steps: PositiveInt = 960
     """Gradient steps of the one system; those for one set each share as many."""
-    batch_size: int = 4
+    batch_size: PositiveInt = 4
     """Utterances a gradient step."""
-    learning_rate: float = 4e-3
+    learning_rate: PositiveFloat = 4e-3
     """Highest of AdamW's one-cycle schedule."""
-    width: int = 144
+    width: PositiveInt = 144
     """Channels of the convolutions, and units of the GRU in each direction."""
 
 
@@ -45,17 +46,17 @@ class Finetuning:
 
     encoder: OwnModel = OwnModel()
     """folder:DIR or hub:NAME of a wav2vec2, HuBERT or the like. By default the small one is trained."""
-    steps: int = 50_000
+    steps: PositiveInt = 50_000
     """Gradient steps of the one system; those tuned to one set share as many."""
-    batch_size: int = 8
+    batch_size: PositiveInt = 8
     """Utterances a gradient step."""
-    learning_rate: float = 3e-4
+    learning_rate: PositiveFloat = 3e-4
     """Highest of AdamW's, which falls linearly after the warm-up."""
-    warmup: int = 5_000
+    warmup: NonNegativeInt = 5_000
     """Gradient steps in which the learning rate rises."""
-    dropout: float = 0.2
+    dropout: ShareBelowOne = 0.2
     """Of activations, attention and hidden states."""
-    longest: float = 20.0
+    longest: PositiveFloat = 20.0
     """Seconds; longer utterances are left out of the training."""
 
 
@@ -71,7 +72,7 @@ class Domains:
     """Training sets for the sets, of the same names."""
     spoken: Spoken = Spoken()
     """Speech that is made of texts."""
-    test: float = 0.25
+    test: OpenShare = 0.25
     """Share of recorded utterances that measure, unless there is a test split."""
     small_ctc: Training = Training()
     """The small recogniser."""
@@ -79,9 +80,9 @@ class Domains:
     """A pretrained encoder in its place."""
     frozen: str = "pocketsphinx"
     """A recogniser that is used as it is: pocketsphinx, folder:DIR or hub:NAME, or module:attribute."""
-    frozen_utterances: int | None = None
+    frozen_utterances: PositiveInt | None = None
     """Utterances of each set that the frozen recogniser transcribes. All by default."""
-    batch_seconds: float = 60.0
+    batch_seconds: PositiveFloat = 60.0
     """Seconds of sound in a batch."""
     recogniser: Literal["one", "tuned", "adapted", "exchanged", "frozen"] = "one"
     """One for all sets, one tuned to each set, one adapted to each from one for all, those tuned on the next
@@ -101,11 +102,11 @@ class Transcribe:
     hub:librispeech, or one of the spoken clean, punctuated, spontaneous, noisy."""
     spoken: Spoken = Spoken()
     """Speech that is made of texts."""
-    batch_seconds: float = 60.0
+    batch_seconds: PositiveFloat = 60.0
     """Seconds of sound in a batch."""
-    chunk_seconds: float = 30.0
+    chunk_seconds: PositiveFloat = 30.0
     """Longer sounds are cut at quiet places, transcribed in parts, and joined."""
-    rerun: int = 20
+    rerun: NonNegativeInt = 20
     """Utterances that are transcribed again in other batches, to see whether the texts change."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """Number format of a transformers model."""
@@ -131,5 +132,5 @@ class Compare:
     """Folder of the other system's run, on the same sets."""
     rendering: Literal["orthographic", "plain", "normalised"] = "orthographic"
     """Texts as they are, in lower case without punctuation, or normalised."""
-    draws: int = 2000
+    draws: PositiveInt = 2000
     """Draws of the paired bootstrap."""

@@ -7,6 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 from assay import files
+from assay.bounds import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    OpenShare,
+    PositiveFloat,
+    PositiveInt,
+    Share,
+    ShareBelowOne,
+)
 from assay.data import paths
 from assay.errors import InputError
 
@@ -110,7 +119,7 @@ class Chips:
     """Folder that `assay run instageo chips` wrote, or one in a published layout (pairs *_merged.tif and
     *.mask.tif, or *_S2Hand.tif and *_LabelHand.tif), or hub:NAME of such a data set. By default landscapes
     are made up."""
-    num_steps: int | None = None
+    num_steps: PositiveInt | None = None
     """Dates of a chip. By default as written with the chips, else 1."""
     label_shift: int | None = None
     """Added to labels: -1 where 0 means no label. By default 0."""
@@ -166,17 +175,17 @@ class Landscapes:
 
     scenes: int = 6
     """Scenes, each of its own: half train, a sixth validates, a third tests."""
-    side: int = 256
+    side: PositiveInt = 256
     """Pixels of a scene's side."""
-    chip_size: int = 64
+    chip_size: PositiveInt = 64
     """Pixels of a chip's side."""
     dates: int = 1
     """Dates of a chip: early summer alone, or up to three from late summer back to spring."""
-    parcel: float = 24.0
+    parcel: PositiveFloat = 24.0
     """Pixels of a parcel's side, on average."""
-    noise: float = 80.0
+    noise: NonNegativeFloat = 80.0
     """Deviation of the sensor's noise, reflectance / 10,000."""
-    cloud_share: float = 0.08
+    cloud_share: Share = 0.08
     """Of the area, on each date, on average."""
 
     def __post_init__(self) -> None:
@@ -190,11 +199,11 @@ class Landscapes:
 class SmallRegion:
     """The made-up raw data on disk: two tiles in two zones, three dates, points."""
 
-    side: int = 384
+    side: PositiveInt = 384
     """Pixels of a tile's side."""
-    parcel: float = 24.0
+    parcel: PositiveFloat = 24.0
     """Pixels of a parcel's side, on average."""
-    points: int = 2000
+    points: PositiveInt = 2000
     """Labelled points, some of them beside the scenes."""
 
 
@@ -202,15 +211,15 @@ class SmallRegion:
 class Vit:
     """The vision transformer that is trained where no backbone is given, and the head of any."""
 
-    dim: int = 64
+    dim: PositiveInt = 64
     """Width."""
-    depth: int = 8
+    depth: PositiveInt = 8
     """Blocks of the teacher."""
-    heads: int = 4
+    heads: PositiveInt = 4
     """Attention heads."""
-    patch_size: int = 8
+    patch_size: PositiveInt = 8
     """Pixels of a patch's side."""
-    dropout: float = 0.1
+    dropout: ShareBelowOne = 0.1
     """Of the head."""
     projection: bool = False
     """Bring several dates back to the width of one before the head. Not in the paper."""
@@ -220,38 +229,32 @@ class Vit:
 class Finetune:
     """Training of teachers and students alike (the paper's settings are those of the preset `paper`)."""
 
-    gradient_steps: int | None = 250
+    gradient_steps: PositiveInt | None = 250
     """Gradient steps of a student; `epochs` instead where it is none."""
-    teacher_steps: int | None = 460
+    teacher_steps: PositiveInt | None = 460
     """Gradient steps of a teacher; `epochs` instead where it is none."""
-    epochs: int = 100
+    epochs: PositiveInt = 100
     """Passes over the training chips, where no steps are given."""
-    batch_size: int = 4
+    batch_size: PositiveInt = 4
     """Chips a gradient step."""
-    learning_rate: float = 5e-3
+    learning_rate: PositiveFloat = 5e-3
     """Of AdamW, falling to 0 along a cosine."""
-    warmup: float = 0.15
+    warmup: ShareBelowOne = 0.15
     """Share of the steps in which the learning rate rises first."""
-    weight_decay: float = 0.01
+    weight_decay: NonNegativeFloat = 0.01
     """Of AdamW."""
     weigh_classes: bool = False
     """Weigh classes by N / (classes * their pixels)."""
     augment: Literal["none", "flips", "all"] = "none"
     """What happens to training chips at random: nothing, flips, or all of the paper's: flips, turns by up to
     10 degrees, brightness and contrast, blur and noise."""
-    crop: int | None = None
+    crop: PositiveInt | None = None
     """Pixels of the squares that are cut out of larger chips: side by side, or at random where they are
     augmented to be learnt."""
     select: Literal["last", "best"] = "last"
     """Keep the last weights, or those of the pass that did best on the validation chips."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Number format of training."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.warmup < 1:
-            raise InputError(f"finetune.warmup must be from 0 to below 1, not {self.warmup:g}.")
-        if self.crop is not None and self.crop < 1:
-            raise InputError(f"finetune.crop must be at least 1 pixel, not {self.crop}.")
 
 
 @dataclass(frozen=True)
@@ -266,15 +269,15 @@ class Cut:
     """Scenes."""
     region: SmallRegion = SmallRegion()
     """What is made up where no points are given."""
-    chip_size: int = 256
+    chip_size: PositiveInt = 256
     """Pixels of a chip's side."""
-    patch_size: int = 16
+    patch_size: PositiveInt = 16
     """Pixels of the patches of the model that will read the chips; must divide `chip_size`."""
-    num_steps: int = 3
+    num_steps: PositiveInt = 3
     """Dates of an observation, the newest first."""
-    temporal_step: int = 30
+    temporal_step: NonNegativeInt = 30
     """Days between two dates."""
-    temporal_tolerance: float = 5.0
+    temporal_tolerance: NonNegativeFloat = 5.0
     """Days that a scene may be off."""
     shift_to_month_start: bool = True
     """With several dates, count from the first of the observation's month."""
@@ -282,21 +285,21 @@ class Cut:
     """What is blanked, by the scenes' Fmask or SCL: cloud, near_cloud_or_shadow, cloud_shadow, water."""
     masking_strategy: Literal["each", "any"] = "each"
     """Blank the date that is masked, or all dates where any is."""
-    window_size: int = 0
+    window_size: NonNegativeInt = 0
     """Each point's label also fills so many pixels around its own."""
-    min_count: int = 100
+    min_count: PositiveInt = 100
     """Tiles of 100 km with fewer points (or labelled pixels of rasters) are left out."""
     cloud_coverage: float = 10.0
     """Scenes with more, in percent, are left out."""
     task: Literal["segmentation", "regression"] = "segmentation"
     """Whether labels are classes or values."""
-    scale: float = 1.0
+    scale: PositiveFloat = 1.0
     """Multiplied with what the files hold: 10000 for reflectance in [0, 1]."""
     radar: bool = False
     """Scenes are Sentinel-1's: chips hold the bands VV and VH as measured, and -1 where there is nothing."""
     resampling: Literal["nearest", "bilinear", "cubic"] = "nearest"
     """Of scenes on another grid than the newest one of their set."""
-    workers: int = 4
+    workers: PositiveInt = 4
     """Threads that read and write."""
     keep: Path | None = None
     """Folder in which chips are made, so that a stopped run goes on there; they are copied to --out."""
@@ -312,9 +315,9 @@ class Distil:
     """What is learnt where no chips are given."""
     labelled: float = 0.05
     """Share of the training pixels that keep their label, where landscapes are made up."""
-    test: float = 0.3
+    test: OpenShare = 0.3
     """Share of the chips that test, by groups of places; a published test part stays."""
-    validation: float = 0.2
+    validation: ShareBelowOne = 0.2
     """Share of the chips that choose the depth."""
     backbone: Backbone = Backbone()
     """Weights that the teacher starts from."""
@@ -326,15 +329,15 @@ class Distil:
     """Which of the teacher's blocks a student starts from."""
     tolerance: float = 0.015
     """What a student may lose against the teacher, a fraction: of mIoU, or of R^2 where labels are values."""
-    kd_weight: float = 1.0
+    kd_weight: NonNegativeFloat = 1.0
     """Weight of the divergence from the teacher; 0 is fine-tuning."""
-    ce_weight: float = 1.0
+    ce_weight: NonNegativeFloat = 1.0
     """Weight of the cross-entropy on labels."""
     everywhere: bool = False
     """Learn from the teacher on all pixels, not on labelled ones alone. Not in the paper."""
     finetune: Finetune = Finetune()
     """Training of teacher and students."""
-    grams_per_kwh: float | None = None
+    grams_per_kwh: NonNegativeFloat | None = None
     """Grams of CO2 of a kilowatt-hour where this runs; by default none are reported."""
 
 
@@ -350,9 +353,9 @@ class Compress:
     """Share of the labelled training pixels that keep their label in the arms that are not called full."""
     all_labels: bool = False
     """Keep all labels."""
-    test: float = 0.3
+    test: OpenShare = 0.3
     """Share of the chips that test, by groups of places; a published test part stays."""
-    validation: float = 0.0
+    validation: ShareBelowOne = 0.0
     """Share of the chips that choose the best weights, for `finetune.select best`."""
     backbone: Backbone = Backbone()
     """Weights that the teacher starts from."""
@@ -360,13 +363,13 @@ class Compress:
     """The teacher's sizes."""
     trained: Literal["student", "teacher"] = "student"
     """What is measured."""
-    depth: int = 1
+    depth: PositiveInt = 1
     """Blocks of the student."""
     start: Literal["teacher", "random"] = "teacher"
     """Whether the student starts from the teacher's first blocks."""
-    kd_weight: float = 1.0
+    kd_weight: NonNegativeFloat = 1.0
     """Weight of the divergence from the teacher."""
-    ce_weight: float = 1.0
+    ce_weight: NonNegativeFloat = 1.0
     """Weight of the cross-entropy on labels."""
     everywhere: bool = False
     """Learn from the teacher on all pixels, not on labelled ones alone. Not in the paper."""
@@ -380,7 +383,7 @@ class Fidelity:
 
     region: SmallRegion = SmallRegion()
     """The raw data."""
-    chip_size: int = 64
+    chip_size: PositiveInt = 64
     """Pixels of a chip's side."""
     dates: int = 3
     """Dates of a chip."""
@@ -407,5 +410,5 @@ class Map:
     """Chips to predict for."""
     title: str = "Predictions"
     """Heads the map."""
-    batch_size: int = 16
+    batch_size: PositiveInt = 16
     """Chips at a time."""

@@ -5,6 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from assay.bounds import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    OpenShare,
+    PositiveFloat,
+    PositiveInt,
+    Share,
+    ShareBelowOne,
+)
 from assay.data import Table
 from assay.models import ModelSource, OwnModel
 
@@ -31,23 +40,23 @@ Objective = Literal[
 class Teaching:
     """The teacher that is trained here."""
 
-    epochs: int = 0
+    epochs: NonNegativeInt = 0
     """Passes over the labelled rows that fine-tune a given teacher with a new head; 0 uses it as it is."""
     hidden: tuple[int, ...] = (512, 128)
     """Hidden units of each layer, on features and on sentence embeddings."""
-    dropout: float = 0.3
+    dropout: ShareBelowOne = 0.3
     """Probability of dropping a hidden unit."""
     encoder: ModelSource = ModelSource("bundled:minilm")
     """Frozen sentence encoder below the layers, on text."""
     network: Literal["conv", "resnet"] = "conv"
     """On pictures: a small convolutional network, or a CIFAR ResNet with bottlenecks."""
-    depth: int = 3
+    depth: PositiveInt = 3
     """Blocks of the convolutional network, or layers of the ResNet: 9 n + 2."""
-    steps: int = 400
+    steps: PositiveInt = 400
     """Gradient steps, unless a given teacher is fine-tuned."""
-    batch_size: int = 128
+    batch_size: PositiveInt = 128
     """Rows a gradient step."""
-    learning_rate: float = 1e-3
+    learning_rate: PositiveFloat = 1e-3
     """Of AdamW, falling to zero as a cosine."""
 
 
@@ -57,25 +66,25 @@ class Learning:
 
     hidden: tuple[int, ...] = (16,)
     """Hidden units of each layer, on features."""
-    word_buckets: int = 2048
+    word_buckets: PositiveInt = 2048
     """Word ids on text: a bag of hashed words."""
-    word_width: int = 32
+    word_width: PositiveInt = 32
     """Numbers a word embedding."""
-    word_hidden: int = 64
+    word_hidden: PositiveInt = 64
     """Hidden units above the mean word embedding."""
-    word_dropout: float = 0.5
+    word_dropout: ShareBelowOne = 0.5
     """Probability of leaving out a word while training."""
     network: Literal["conv", "resnet"] = "conv"
     """On pictures: a small convolutional network, or a CIFAR ResNet with bottlenecks."""
-    depth: int = 2
+    depth: PositiveInt = 2
     """Blocks of the convolutional network, or layers of the ResNet: 9 n + 2."""
-    steps: int = 600
+    steps: PositiveInt = 600
     """Gradient steps of each candidate."""
-    batch_size: int = 256
+    batch_size: PositiveInt = 256
     """Rows a gradient step."""
-    learning_rate: float = 1e-2
+    learning_rate: PositiveFloat = 1e-2
     """Of AdamW, falling to zero as a cosine."""
-    weight_decay: float = 0.0
+    weight_decay: NonNegativeFloat = 0.0
     """Of AdamW."""
 
 
@@ -110,15 +119,15 @@ class Distil:
     known subclasses."""
     labelled: float = 1.0
     """Share of training rows whose label the teacher and `labels` see; the others are unlabelled."""
-    max_train: int | None = 3000
+    max_train: PositiveInt | None = 3000
     """Training rows of a seed; further ones are left out."""
-    test: float = 0.25
+    test: OpenShare = 0.25
     """Share of rows that measure, unless the table has a test split of its own."""
-    validation: float = 0.15
+    validation: ShareBelowOne = 0.15
     """Share of rows that choose the candidate."""
     objective: Objective = "lelp"
     """What the student learns from; `none` measures the teacher."""
-    n_subclasses: int = 5
+    n_subclasses: PositiveInt = 5
     """S, subclasses a class; fewer where a class has too few rows."""
     null_space: bool = True
     """Remove what the teacher's logits express before directions are sought."""
@@ -128,13 +137,13 @@ class Distil:
     """Mix the directions of a class by a random rotation."""
     directions: Literal["principal", "random"] = "principal"
     """Directions in the teacher's embedding space."""
-    label_weight: float = 0.0
+    label_weight: Share = 0.0
     """alpha: share of the cross entropy with labels in the loss, where there are labels for all rows."""
     augment: bool = False
     """Crop and flip pictures at random; the teacher then sees each view."""
-    image_size: int = 32
+    image_size: PositiveInt = 32
     """Pictures are read as this many pixels squared."""
-    max_tokens: int = 128
+    max_tokens: PositiveInt = 128
     """Tokens of a text that transformers read."""
     grid: Grid = Grid()
     """What is tried on validation rows."""

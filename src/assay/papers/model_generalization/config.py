@@ -10,6 +10,15 @@ from pathlib import Path
 from typing import Literal
 
 from assay import files
+from assay.bounds import (
+    NonNegativeInt,
+    OpenShare,
+    PositiveFloat,
+    PositiveFloats,
+    PositiveInt,
+    Share,
+    ShareBelowOne,
+)
 from assay.data import Table
 from assay.errors import InputError
 
@@ -106,15 +115,15 @@ class QLearning:
 
     hidden: tuple[int, ...] = (64, 64)
     """Units of each hidden layer."""
-    gamma: float = 0.9
+    gamma: Share = 0.9
     """Discount; below 1 where the task never ends."""
     double: bool = True
     """Whether the online network chooses the action of the target (double DQN)."""
-    target_every: int = 100
+    target_every: PositiveInt = 100
     """Updates (offline) or environment steps (online) between copies of the target network."""
-    batch_size: int = 16
+    batch_size: PositiveInt = 16
     """Observations that rollouts start from; replay draws this times rollout_length transitions."""
-    rollout_length: int = 10
+    rollout_length: PositiveInt = 10
     """Steps of a rollout."""
 
 
@@ -129,13 +138,13 @@ class WorldModel:
     """Units of each hidden layer of each of its networks."""
     sampling: Literal["bernoulli", "threshold", "official_logit"] = "bernoulli"
     """How next bits are drawn: by their probability, the likelier value, or as the authors' code does."""
-    learning_rate: float = 2e-3
+    learning_rate: PositiveFloat = 2e-3
     """Of Adam."""
-    steps: int = 2500
+    steps: PositiveInt = 2500
     """Gradient steps on a fixed table. Online there is one for each update of the Q-network."""
-    batch_size: int = 64
+    batch_size: PositiveInt = 64
     """Transitions a step on a fixed table."""
-    held_out: float = 0.15
+    held_out: ShareBelowOne = 0.15
     """Share of a fixed table, its end, that chooses each network's weights among those of all its steps."""
 
 
@@ -143,11 +152,11 @@ class WorldModel:
 class Judging:
     """How the greedy policy is scored: reward per step, or the return of an episode."""
 
-    every: int = 150
+    every: PositiveInt = 150
     """Updates (offline) or environment steps (online) from one score to the next."""
-    episodes: int = 32
+    episodes: PositiveInt = 32
     """Copies of the environment that it acts in."""
-    steps: int = 100
+    steps: PositiveInt = 100
     """Steps that it acts for."""
 
 
@@ -155,11 +164,11 @@ class Judging:
 class Grid:
     """The search for a learning rate and a temperature, the same for every arm, on tables of its own."""
 
-    learning_rates: tuple[float, ...] = (5e-4, 2e-3)
+    learning_rates: PositiveFloats = (5e-4, 2e-3)
     """Of the Q-network's Adam."""
-    temperatures: tuple[float, ...] = (0.1, 0.4)
+    temperatures: PositiveFloats = (0.1, 0.4)
     """Of the softmax policy that acts and rolls out."""
-    tables: int = 2
+    tables: PositiveInt = 2
     """Tables (offline) or seeds (online) that each pair is tried on; no judged seed uses them."""
 
 
@@ -173,13 +182,13 @@ class Offline:
     """Where the learner's transitions come from; random is a policy that learns nothing."""
     scrambled: bool = False
     """Whether a fixed random permutation of all states hides their factors (for observations of bits)."""
-    collected: int = 400
+    collected: PositiveInt = 400
     """Transitions in the table, collected by a policy that acts uniformly at random."""
-    times: int = 1
+    times: PositiveInt = 1
     """Multiplies the table."""
-    updates: int = 3000
+    updates: PositiveInt = 3000
     """Gradient steps of the Q-network."""
-    ahead: int = 4
+    ahead: PositiveInt = 4
     """Updates whose rollouts are drawn at once, with the policy of the first of them."""
     q: QLearning = QLearning()
     """The Q-learner."""
@@ -191,8 +200,6 @@ class Offline:
     """How the greedy policy is scored."""
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "collected", "times", "updates", "ahead")
-        _check_parts(self.q, self.dynamics, self.judging, self.search)
         if self.updates < 2 * self.judging.every:
             raise InputError(
                 f"--updates {self.updates} gives less than two scores: raise it or lower --judging.every"
@@ -210,15 +217,15 @@ class Online:
     """Where the learner's transitions come from."""
     scrambled: bool = False
     """Whether a fixed random permutation of all states hides their factors (for observations of bits)."""
-    steps: int = 20_000
+    steps: PositiveInt = 20_000
     """Environment steps."""
-    updates_per_step: int = 1
+    updates_per_step: PositiveInt = 1
     """Updates a step: 1 is the paper's high-data regime, 10 its low-data regime."""
-    learning_starts: int = 1000
+    learning_starts: NonNegativeInt = 1000
     """Steps before the first update."""
     tuning: Literal["published", "search"] = "published"
     """Learning rate and temperature: those of the authors' code for this environment, or from the search."""
-    search_steps: int = 5000
+    search_steps: PositiveInt = 5000
     """Environment steps of each run of the search."""
     q: QLearning = QLearning(hidden=(200, 200, 200), double=False, batch_size=32)
     """The Q-learner."""
@@ -229,10 +236,6 @@ class Online:
     judging: Judging = Judging(every=500)
     """How the greedy policy is scored."""
 
-    def __post_init__(self) -> None:
-        _at_least_one(self, "steps", "updates_per_step", "search_steps")
-        _check_parts(self.q, self.dynamics, self.judging, self.search)
-
 
 @dataclass(frozen=True)
 class Learn:
@@ -242,17 +245,17 @@ class Learn:
     """The environment. By default PanFlute with 4 pipes."""
     source: Source = "model"
     """Where the learner's transitions come from."""
-    steps: int = 10_000
+    steps: PositiveInt = 10_000
     """Environment steps."""
-    updates_per_step: int = 1
+    updates_per_step: PositiveInt = 1
     """Updates a step."""
-    learning_starts: int = 1000
+    learning_starts: NonNegativeInt = 1000
     """Steps before the first update."""
-    learning_rate: float = 1e-3
+    learning_rate: PositiveFloat = 1e-3
     """Of the Q-network's Adam."""
-    temperature: float = 0.1
+    temperature: PositiveFloat = 0.1
     """Of the softmax policy that acts and rolls out."""
-    horizon: int = 10
+    horizon: PositiveInt = 10
     """Steps after which the model's errors are measured, and all before."""
     q: QLearning = QLearning(batch_size=32)
     """The Q-learner."""
@@ -260,11 +263,6 @@ class Learn:
     """The learned model."""
     judging: Judging = Judging(every=500)
     """How the greedy policy is scored."""
-
-    def __post_init__(self) -> None:
-        _at_least_one(self, "steps", "updates_per_step", "horizon")
-        _check_parts(self.q, self.dynamics, self.judging)
-        _check_learning(self.learning_rate, self.temperature)
 
 
 @dataclass(frozen=True)
@@ -280,15 +278,15 @@ class Fit:
     """The environment that the Q-network is scored in; by default it is not scored."""
     source: Literal["replay", "model"] = "model"
     """Where the learner's transitions come from: the table, or a model learned on it."""
-    held_out: float = 0.1
+    held_out: OpenShare = 0.1
     """Share of the table, its end, that the model is measured on and nothing learns from."""
-    updates: int = 4000
+    updates: PositiveInt = 4000
     """Gradient steps of the Q-network."""
-    learning_rate: float = 1e-3
+    learning_rate: PositiveFloat = 1e-3
     """Of the Q-network's Adam."""
-    temperature: float = 0.1
+    temperature: PositiveFloat = 0.1
     """Of the softmax policy that rolls out."""
-    horizon: int = 10
+    horizon: PositiveInt = 10
     """Steps after which the model's errors are measured, and all before."""
     q: QLearning = QLearning()
     """The Q-learner."""
@@ -296,13 +294,6 @@ class Fit:
     """The learned model."""
     judging: Judging = Judging(every=200)
     """How the greedy policy is scored."""
-
-    def __post_init__(self) -> None:
-        _at_least_one(self, "updates", "horizon")
-        _check_parts(self.q, self.dynamics, self.judging)
-        _check_learning(self.learning_rate, self.temperature)
-        if not 0 < self.held_out < 1:
-            raise InputError(f"--held-out is {self.held_out}: give a share above 0 and below 1.")
 
 
 @dataclass(frozen=True)
@@ -313,54 +304,11 @@ class Theorem:
     """The class of models: each next bit is a function of one bit and the action, or any next state."""
     keeps: Literal["models", "values"] = "models"
     """What the data must agree with: a model, or the Bellman equation of its optimal values."""
-    bits: int = 2
+    bits: PositiveInt = 2
     """Bits of a state."""
-    num_actions: int = 2
+    num_actions: PositiveInt = 2
     """Actions."""
-    gamma: float = 0.9
-    """Discount."""
-    draws: int = 30
+    gamma: ShareBelowOne = 0.9
+    """Discount. Below 1, since the tasks never end."""
+    draws: PositiveInt = 30
     """Data sets of each size, each from another model of the factored class."""
-
-    def __post_init__(self) -> None:
-        _at_least_one(self, "bits", "num_actions", "draws")
-        if not 0 <= self.gamma < 1:
-            raise InputError(f"--gamma is {self.gamma}: give 0 to below 1, since the tasks never end.")
-
-
-def _at_least_one(config: object, *names: str) -> None:
-    for name in names:
-        if getattr(config, name) < 1:
-            raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}: give at least 1.")
-
-
-def _check_parts(q: QLearning, dynamics: WorldModel, judging: Judging, search: Grid | None = None) -> None:
-    parts: list[tuple[str, float]] = [
-        ("q.target-every", q.target_every),
-        ("q.batch-size", q.batch_size),
-        ("q.rollout-length", q.rollout_length),
-        ("judging.every", judging.every),
-        ("judging.episodes", judging.episodes),
-        ("judging.steps", judging.steps),
-    ]
-    if search is not None:
-        parts.append(("search.tables", search.tables))
-        if not search.learning_rates or not search.temperatures:
-            raise InputError("--search needs at least one learning rate and one temperature.")
-        for rate in search.learning_rates:
-            for temperature in search.temperatures:
-                _check_learning(rate, temperature)
-    if not 0 <= dynamics.held_out < 1:
-        raise InputError(f"--dynamics.held-out is {dynamics.held_out}: give a share, 0 to below 1.")
-    for name, value in parts:
-        if value < 1:
-            raise InputError(f"--{name} is {value}: give at least 1.")
-    if not 0 <= q.gamma <= 1:
-        raise InputError(f"--q.gamma is {q.gamma}: give 0 to 1.")
-
-
-def _check_learning(learning_rate: float, temperature: float) -> None:
-    if not learning_rate > 0:
-        raise InputError(f"the learning rate is {learning_rate}: give a number above 0.")
-    if not temperature > 0:
-        raise InputError(f"the temperature is {temperature}: give a number above 0.")

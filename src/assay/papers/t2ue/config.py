@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from assay import files
+from assay.bounds import NonNegativeFloat, NonNegativeInt, OpenShare, PositiveFloat, PositiveInt, Share
 from assay.data import Table, paths
 from assay.errors import InputError
 from assay.models import ModelSource, OwnModel
@@ -23,11 +24,11 @@ class Pairs:
     caption), or JSON Lines with the same two fields."""
     images: str | None = None
     """Folder with the pictures that the captions name."""
-    image_size: int = 224
+    image_size: PositiveInt = 224
     """Pixels of each side: pictures are cropped to a square and resized."""
-    workers: int = 0
+    workers: NonNegativeInt = 0
     """Processes that read pictures while training."""
-    at_most: int | None = None
+    at_most: PositiveInt | None = None
     """Pictures that are used; all by default."""
 
     def fingerprint(self) -> str:
@@ -56,15 +57,15 @@ class Provider:
 class Towers:
     """The small surrogate that is trained where no model is given."""
 
-    width: int = 16
+    width: PositiveInt = 16
     """Channels of the first of three blocks of the picture tower."""
-    dimension: int = 32
+    dimension: PositiveInt = 32
     """Numbers in the embedding that both towers share."""
-    epochs: int = 5
+    epochs: PositiveInt = 5
     """Passes over the provider's pairs: few, so that a loss is left for the generator to minimise."""
-    batch_size: int = 128
+    batch_size: PositiveInt = 128
     """Pairs a gradient step."""
-    learning_rate: float = 1e-3
+    learning_rate: PositiveFloat = 1e-3
     """Of AdamW."""
 
 
@@ -72,21 +73,21 @@ class Towers:
 class Generating:
     """The noise generator and its training (the paper's settings are those of the preset `paper`)."""
 
-    z_dim: int = 100
+    z_dim: PositiveInt = 100
     """Numbers in the random vector."""
-    base_channels: int = 64
+    base_channels: PositiveInt = 64
     """Channels of the first block; they halve with each block, down to a sixteenth."""
-    blocks: int = 4
+    blocks: PositiveInt = 4
     """Blocks; as many as are needed double the size from 4 pixels, the last ones."""
     spatial_mask: bool = False
     """SSA-GAN's spatial mask in every normalisation, which the paper does not mention."""
-    epochs: int = 20
+    epochs: PositiveInt = 20
     """Passes over the provider's pairs."""
-    batch_size: int = 128
+    batch_size: PositiveInt = 128
     """Pairs a gradient step."""
-    learning_rate: float = 1e-3
+    learning_rate: PositiveFloat = 1e-3
     """Of AdamW, falling to 0 along a cosine."""
-    weight_decay: float = 1e-4
+    weight_decay: NonNegativeFloat = 1e-4
     """Of AdamW."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Number format of training."""
@@ -100,7 +101,7 @@ class Train:
     """Pictures with captions (a column text) or, without them, with labels."""
     pairs: Pairs = Pairs()
     """Pictures in a folder with captions in a file, in place of `data`."""
-    image_size: int = 16
+    image_size: PositiveInt = 16
     """Pixels of each side to which pictures of `data` are brought, and of the noise."""
     eps: float = 8 / 255
     """Largest size of the noise, in pixel units of [0, 1]."""
@@ -129,13 +130,13 @@ class Learn:
     """The provider's pairs; by default a share of `data`."""
     provider: Provider = Provider()
     """Folder that `assay run t2ue train` wrote, in place of training a generator for each seed."""
-    max_pictures: int | None = None
+    max_pictures: PositiveInt | None = None
     """Pictures of `data` dealt out to each seed, none twice before all are dealt. All by default."""
-    public: float = 0.5
+    public: OpenShare = 0.5
     """Share of the rows that are the provider's, where it has no pairs of its own; the rest is published."""
-    test: float = 0.25
+    test: OpenShare = 0.25
     """Share of rows that test the victim, unless the table has test rows of its own."""
-    image_size: int = 16
+    image_size: PositiveInt = 16
     """Pixels of each side to which pictures are brought."""
     eps: float = 8 / 255
     """Largest size of any noise, in pixel units of [0, 1]."""
@@ -156,7 +157,7 @@ class Learn:
     signs for each class or picture; or error-minimising noise, which needs the pictures."""
     em: ErrorMinimising = ErrorMinimising(class_wise=True)
     """Error-minimising noise."""
-    protected: float = 1.0
+    protected: Share = 1.0
     """Share of the published pictures that are protected."""
     drop_others: bool = False
     """Leave the protected share out, and train on the other pictures alone."""
@@ -206,15 +207,15 @@ class Retrieve:
     """Pictures and captions to learn from, protected or not, and to test on."""
     protection: str | None = None
     """Folder with noise for the pictures, as `assay run t2ue noise` writes it. By default they stay clean."""
-    test: float = 0.2
+    test: OpenShare = 0.2
     """Share of the pictures that test; they stay clean."""
     surrogate: OwnModel = OwnModel("hub:openai/clip-vit-base-patch32")
     """Whose sizes and tokenizer to use: folder:DIR or hub:NAME. The weights are new."""
-    epochs: int = 32
+    epochs: PositiveInt = 32
     """Passes over the training pairs."""
-    batch_size: int = 128
+    batch_size: PositiveInt = 128
     """Pairs a gradient step."""
-    learning_rate: float = 5e-4
+    learning_rate: PositiveFloat = 5e-4
     """Of AdamW, falling to 0 along a cosine."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Number format of training."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from assay import files
+from assay.bounds import PositiveFloat, PositiveInt
 from assay.data import Table
 from assay.errors import InputError
 from assay.models import OwnModel
@@ -68,31 +69,31 @@ class Facts:
 class World:
     """The small world in which models are trained where none are given."""
 
-    entities: int = 32
+    entities: PositiveInt = 32
     """Entities with one fact each."""
-    forgotten: int = 8
+    forgotten: PositiveInt = 8
     """How many of them are to be forgotten."""
-    values: int = 32
+    values: PositiveInt = 32
     """Different answers; chance is 1 over this."""
-    width: int = 64
+    width: PositiveInt = 64
     """Width of the small Llama of two layers."""
-    facts: int = 3
+    facts: PositiveInt = 3
     """Facts that a reading document states, and questions that it asks."""
-    first_steps: int = 500
+    first_steps: PositiveInt = 500
     """Gradient steps on documents of two facts."""
-    reader_steps: int = 1500
+    reader_steps: PositiveInt = 1500
     """Gradient steps on documents of `facts` facts."""
     reader_seed: int = 1
     """Of the reader, which all seeds of a check share: facts and further training are drawn per seed."""
-    learn_steps: int = 300
+    learn_steps: PositiveInt = 300
     """Gradient steps in which a reader learns facts, half of each batch being reading documents."""
-    unlearn_steps: int = 60
+    unlearn_steps: PositiveInt = 60
     """Gradient steps of an approximate unlearning."""
-    unlearn_rate: float = 1e-3
+    unlearn_rate: PositiveFloat = 1e-3
     """Learning rate of an approximate unlearning."""
-    learning_rate: float = 2e-3
+    learning_rate: PositiveFloat = 2e-3
     """Learning rate of AdamW elsewhere."""
-    batch_size: int = 128
+    batch_size: PositiveInt = 128
     """Documents a gradient step."""
 
 
@@ -114,7 +115,7 @@ class Audit:
     """What stands in the context; closed_book and irrelevant are always measured."""
     distractors: tuple[int, ...] = (2,)
     """Statements of other facts in a context; each number is measured."""
-    placements: int = 5
+    placements: PositiveInt = 5
     """Random contexts a fact, level and number of distractors."""
     scoring: Literal["auto", "greedy", "choices", "rouge"] = "auto"
     """What counts as an answer: greedy decoding begins with it, it is the likeliest of the choices, or the
@@ -123,7 +124,7 @@ class Audit:
     """Whether prompts go into the chat template; auto: where the tokenizer has one."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of given models."""
-    batch_size: int = 64
+    batch_size: PositiveInt = 64
     """Prompts that go through a model at once."""
     screen: Literal["exact", "words", "similarity", "none"] = "exact"
     """The filter: a forget fact stands in the text, eight words in a row of one do, or a line is similar to

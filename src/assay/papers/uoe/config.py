@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from assay.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveFloats, PositiveInt
 from assay.data import Rows
 from assay.models import OwnModel
 
@@ -13,35 +14,35 @@ from assay.models import OwnModel
 class SmallModel:
     """The Qwen2-MoE that is trained where no model is given, on made-up facts of several topics."""
 
-    topics: int = 4
+    topics: PositiveInt = 4
     """Topics, each with its own words; the first is to be forgotten."""
-    entities: int = 24
+    entities: PositiveInt = 24
     """Facts a topic, one an entity."""
-    answers: int = 12
+    answers: PositiveInt = 12
     """Different answers a topic; a guess is right once in so many."""
-    width: int = 64
+    width: PositiveInt = 64
     """Numbers in a hidden state."""
-    layers: int = 4
+    layers: PositiveInt = 4
     """Decoder layers, all sparse."""
-    heads: int = 4
+    heads: PositiveInt = 4
     """Attention heads."""
-    experts: int = 8
+    experts: PositiveInt = 8
     """Routed experts a layer."""
-    top_k: int = 2
+    top_k: PositiveInt = 2
     """Experts that a token runs through."""
-    expert_width: int = 64
+    expert_width: PositiveInt = 64
     """Hidden units of a routed expert."""
-    shared_width: int = 16
+    shared_width: NonNegativeInt = 16
     """Hidden units of the shared expert."""
-    router_spread: float = 0.2
+    router_spread: NonNegativeFloat = 0.2
     """Standard deviation of router weights before training; larger ones specialise sooner."""
-    router_loss: float = 0.01
+    router_loss: NonNegativeFloat = 0.01
     """Weight of the load-balancing loss in training."""
-    steps: int = 200
+    steps: PositiveInt = 200
     """Gradient steps of training."""
-    batch_size: int = 48
+    batch_size: PositiveInt = 48
     """Facts a gradient step."""
-    learning_rate: float = 5e-3
+    learning_rate: PositiveFloat = 5e-3
     """Of AdamW at the peak of a one-cycle schedule."""
 
 
@@ -60,9 +61,9 @@ class Unlearn:
     """What measures forgetting. By default the forget set."""
     retain_test: Rows = Rows()
     """What measures retaining. By default the part of the retain set that is not trained on."""
-    max_tokens: int = 1024
+    max_tokens: PositiveInt = 1024
     """Tokens of a document; longer texts are cut into several."""
-    max_documents: int | None = None
+    max_documents: PositiveInt | None = None
     """The most documents that are read of each set. All by default."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of a given model. Single experts are trained in float32 in any case."""
@@ -75,25 +76,25 @@ class Unlearn:
     """Whether the router of a trained expert's layer is trained too."""
     attribution: Literal["mean_prob", "topk_frequency"] = "mean_prob"
     """What ranks the experts: mean affinity, or how often they are chosen."""
-    attribution_tokens: int = 100_000
+    attribution_tokens: PositiveInt = 100_000
     """The most forget tokens that are read for the ranking."""
-    anchor_weight: float = 1.0
+    anchor_weight: NonNegativeFloat = 1.0
     """Weight of the loss that holds forget tokens at the trained expert."""
     anchor_reduction: Literal["mean", "sum"] = "mean"
     """Over experts: mean as in the released code, sum as in the paper."""
-    retain_weight: float = 1.0
+    retain_weight: NonNegativeFloat = 1.0
     """Weight of the retain term of gdiff, npo and rmu."""
-    npo_beta: float = 0.1
+    npo_beta: PositiveFloat = 0.1
     """Inverse temperature of npo."""
-    steering: float = 20.0
+    steering: NonNegativeFloat = 20.0
     """Length of the direction that rmu steers to."""
-    learning_rates: tuple[float, ...] = (2e-4,)
+    learning_rates: PositiveFloats = (2e-4,)
     """Candidates; the one that keeps most of the validation part at the forget level is used."""
-    unlearning_steps: int = 60
+    unlearning_steps: PositiveInt = 60
     """The most gradient steps of a candidate."""
-    forget_batch: int = 32
+    forget_batch: PositiveInt = 32
     """Documents of each kind a step."""
-    measure_every: int = 1
+    measure_every: PositiveInt = 1
     """Steps between two measurements, and so the finest step at which unlearning can stop."""
     forget_level: float | None = None
     """Accuracy on the forget set (a fraction) at which unlearning stops and arms are compared. By default
