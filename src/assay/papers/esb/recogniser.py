@@ -167,7 +167,9 @@ def train(
     network = SmallCTC(frames[0].shape[1], training.width, len(symbols))
     if start is not None:
         network.load_state_dict(start["weights"])
-    optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=1e-3)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=training.learning_rate, weight_decay=1e-3, foreach=True
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, training.learning_rate, total_steps=max(steps, 20), pct_start=0.1
     )
