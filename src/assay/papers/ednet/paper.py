@@ -72,6 +72,7 @@ PAPER = Paper(
     recipes={
         "train": Recipe(
             config="Train",
+            inputs=("data", "root"),
             summary="train and measure a knowledge tracer",
             across=True,
             arms=(
@@ -118,6 +119,7 @@ PAPER = Paper(
         ),
         "actions": Recipe(
             config="Actions",
+            inputs=("root",),
             summary="does it help to know who read an explanation?",
             arms=(
                 Arm("dkt-actions", role="method", settings={"reading": "seen"}),
@@ -132,7 +134,8 @@ PAPER = Paper(
             presets={
                 "tiny": Preset(settings=QUICK | FEW, cost="2 s, 1 core", seeds=2),
                 "laptop": Preset(
-                    differs=("simulated learners whom a read explanation lifts at once", SMALL),
+                    data_differs=("simulated learners whom a read explanation lifts at once",),
+                    differs=(SMALL,),
                     cost="2 min, 2 cores",
                     seeds=5,
                 ),

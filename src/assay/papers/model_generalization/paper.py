@@ -153,6 +153,7 @@ PAPER = Paper(
         ),
         "offline": Recipe(
             config="Offline",
+            inputs=("env",),
             summary="learn Q from a fixed table, from a model learned on it, or from the simulator",
             arms=(
                 Arm("replay", "baseline", {"source": "replay"}),
@@ -168,9 +169,11 @@ PAPER = Paper(
             presets={
                 "tiny": Preset(TINY_OFFLINE, cost="3 s, 1 core"),
                 "laptop": Preset(
-                    differs=(
+                    data_differs=(
                         "the details of the paper's example on fixed data could not be read: here 400"
                         " transitions of a uniformly random policy in PanFlute with 4 pipes",
+                    ),
+                    differs=(
                         "perceptrons of 64-64 units and 3000 updates, double DQN, 160 transitions an update",
                         "the model's weights are chosen on the last 15 % of the table",
                         "learning rate and temperature from 4 candidates, searched for each arm on two"
@@ -203,6 +206,7 @@ PAPER = Paper(
         ),
         "online": Recipe(
             config="Online",
+            inputs=("env",),
             summary="act and learn, with equally many updates whatever their transitions come from",
             arms=(
                 Arm("replay", "baseline", {"source": "replay"}),
