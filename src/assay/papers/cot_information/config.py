@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from assay.bounds import OpenShare, PositiveFloats, PositiveInt, Share
+from assay.bounds import OpenShare, PositiveFloats, PositiveInt, PositiveShare, ShareBelowOne
 from assay.data import Table
 from assay.errors import InputError
 from assay.models import OwnModel
@@ -123,7 +123,7 @@ class Estimate:
     """Whether to compute a class by name exactly, by Markov chains or by enumeration, instead of drawing."""
     eps_grid: tuple[float, ...] = ()
     """Errors at which the curve is read, in [0, 1). By default all at which it steps."""
-    split: OpenShare = 0.5
+    split: ShareBelowOne = 0.5
     """Share of the inputs that measures who is bad; the others measure agreement. 0 uses all for both."""
     confidence: float = 0.95
     """Of the limits, for the whole curve."""
@@ -153,7 +153,7 @@ class Learn:
     """Whether words are drawn so that both answers are equally likely."""
     supervision: Literal["cot", "e2e", "mixed"] = "cot"
     """Whether examples have traces: all, none, or a share."""
-    trace_share: Share = 0.25
+    trace_share: PositiveShare = 0.25
     """Share of the examples with a trace, for mixed supervision."""
     labels: Literal["own", "constant", "independent", "wrong"] = "own"
     """Traces: the hypothesis's own, the same for all, from another class independent of the answer, or with
@@ -166,9 +166,9 @@ class Learn:
     """Samples drawn for each of them."""
     most_examples: PositiveInt = 1024
     """Examples of a sample."""
-    eps: float = 0.02
+    eps: OpenShare = 0.02
     """End-to-end error (a fraction) that is to be reached."""
-    delta: float = 0.05
+    delta: OpenShare = 0.05
     """Probability with which the bounds may fail."""
     erm_examples: PositiveInt = 64
     """Examples of empirical risk minimisation."""

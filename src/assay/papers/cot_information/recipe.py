@@ -159,12 +159,6 @@ def check_learn(config: Learn) -> None:
         InputError: names the option and what it may be.
     """
     ranges: dict[str, tuple[float, bool, str]] = {
-        "eps": (config.eps, 0 < config.eps < 1, "between 0 and 1"),
-        "delta": (config.delta, 0 < config.delta < 1, "between 0 and 1"),
-        "trace-share": (config.trace_share, 0 < config.trace_share <= 1, "above 0 and at most 1"),
-        "references": (config.references, config.references >= 1, "1 or more"),
-        "repeats": (config.repeats, config.repeats >= 1, "1 or more"),
-        "decoys": (config.decoys, config.decoys >= 1, "1 or more"),
         "most-examples": (config.most_examples, 1 <= config.most_examples < 2**15 - 1, "1 to 32766"),
         "erm-examples": (
             config.erm_examples,
