@@ -387,7 +387,6 @@ class _Check:
             "differs": list(
                 dict.fromkeys(
                     line
-                    for group in self.groups
                     for recipe in recipes
                     for line in self._preset(recipe).differs_for(
                         bool(recipe.own_data(self.settings.overrides))

@@ -149,6 +149,7 @@ PAPER = Paper(
         ),
         "leak": Recipe(
             config="Leak",
+            inputs=(),
             summary="what one step a skill does to the AUC, and does the detector see it?",
             arms=(
                 Arm("questions", role="method", settings={"form": "questions"}),
@@ -177,6 +178,7 @@ PAPER = Paper(
         ),
         "roundtrip": Recipe(
             config="Roundtrip",
+            inputs=(),
             summary="is everything read, and does a lower level follow from a higher one?",
             arms=(
                 Arm("streaming", role="method", settings={"reader": "streaming", "last_counts": True}),

@@ -157,6 +157,7 @@ PAPER = Paper(
         ),
         "fidelity": Recipe(
             config="Fidelity",
+            inputs=(),
             summary="chips cut from files against chips cut by an independent oracle",
             arms=(
                 Arm("rebuilt", role="method", settings={"cut": "creator"}),

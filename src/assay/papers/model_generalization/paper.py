@@ -125,6 +125,7 @@ PAPER = Paper(
     recipes={
         "theorem": Recipe(
             config="Theorem",
+            inputs=(),
             summary="count what data leave of a finite class, by models and by Bellman equations",
             arms=(
                 Arm("bellman", "baseline", {"structure": "factored", "keeps": "values"}),
