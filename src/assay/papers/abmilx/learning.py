@@ -23,7 +23,7 @@ from assay.papers.abmilx.method import (
     discrete_hazard_nll,
 )
 from assay.papers.abmilx.sources import Bag, BagSet, Instances, Task, draw_bags
-from assay.papers.abmilx.sources.bag import BagLoader, stack
+from assay.papers.abmilx.sources.bag import BagLoader, InMemory, stack
 from assay.training import Compute, batches, fit, warmup_cosine
 from assay.trial import derive_seed, random_state
 
@@ -161,7 +161,7 @@ def encoded(model: EndToEndMIL, bags: BagSet, compute: Compute) -> BagSet:
     return dataclasses.replace(
         bags,
         bags=tuple(
-            dataclasses.replace(bag, readers=tuple(tensor.__getitem__ for tensor in tensors))
+            dataclasses.replace(bag, readers=tuple(map(InMemory, tensors)))
             for bag, tensors in zip(bags, found, strict=True)
         ),
     )

@@ -24,6 +24,16 @@ AHEAD = 2
 
 
 @dataclass(frozen=True)
+class InMemory:
+    """Reads instances that are in memory."""
+
+    instances: Tensor
+
+    def __call__(self, rows: Int[Tensor, " rows"]) -> Tensor:
+        return self.instances[rows]
+
+
+@dataclass(frozen=True)
 class Bag:
     """A bag with its label."""
 
@@ -59,9 +69,12 @@ class Bag:
 
     def read(self, rows: Int[Tensor, " rows"] | None = None, magnification: int = 0) -> Tensor:
         """Return some instances, or all."""
+        reader = self.readers[magnification]
         if rows is None:
+            if isinstance(reader, InMemory):
+                return reader.instances
             rows = torch.arange(self.sizes[magnification])
-        return self.readers[magnification](rows)
+        return reader(rows)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from assay.data import Table, require_classes
 from assay.errors import InputError, unknown
-from assay.papers.abmilx.sources.bag import Bag, BagSet
+from assay.papers.abmilx.sources.bag import Bag, BagSet, InMemory
 from assay.papers.abmilx.sources.tables import instance_tensor
 
 
@@ -95,7 +95,7 @@ def draw_bags(
         bags.append(
             Bag(
                 f"{name}-{number:04d}",
-                (chosen.__getitem__,),
+                (InMemory(chosen),),
                 (size,),
                 label,
                 keys=(instances.labels[mixed] == instances.key).numpy(),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from assay.data import LoadedTable, Table
 from assay.errors import InputError
-from assay.papers.abmilx.sources.bag import Bag, BagSet
+from assay.papers.abmilx.sources.bag import Bag, BagSet, InMemory
 
 BAG_LABEL = "bag_label"
 
@@ -116,7 +116,7 @@ def _bags(
         bags.append(
             Bag(
                 name,
-                (chosen.__getitem__,),
+                (InMemory(chosen),),
                 (len(where),),
                 part=part,
                 coords=None if coords is None else coords[where],
