@@ -26,7 +26,7 @@ import pytest
 import torch
 
 from assay import trial as trial_module
-from assay.errors import InputError
+from assay.errors import DivergedError, InputError
 from assay.running import load
 from assay.trial import Trial, at_level, derive_seed, random_state
 
@@ -406,6 +406,18 @@ class TestTune:
         tuned = Trial(0).tune([math.nan, 2.0, math.nan], fit=float, metric=float, better=better)
         assert tuned.candidate == 2.0
         assert len(tuned.scores) == 3
+
+    def test_one_that_diverges_never_wins(self) -> None:
+        def fit(rate: float) -> float:
+            if rate > 1:
+                raise DivergedError("The loss is nan at gradient step 3.")
+            return rate
+
+        trial = Trial(0)
+        assert trial.tune([3.0, 0.5, 2.0], fit=fit, metric=float).candidate == 0.5
+        assert trial.counters == {"candidates": 3}
+        with pytest.raises(InputError, match=r"none of 2 candidates has a score.*diverged"):
+            trial.tune([2.0, 3.0], fit=fit, metric=float)
 
     @pytest.mark.parametrize("candidates", [[], [math.nan, math.nan]])
     def test_without_any_score_there_is_no_winner(self, candidates: list[float]) -> None:

@@ -14,6 +14,10 @@ class InputError(AssayError, ValueError):
     """What the user gave cannot be used: says what was given, what was expected and what to do."""
 
 
+class DivergedError(AssayError, FloatingPointError):
+    """A training came to a loss that is no number: says at which step, and what often helps."""
+
+
 class StorageError(AssayError, OSError):
     """A file cannot be written or read: the disk is full, the folder is read-only, the file is damaged."""
 

@@ -18,7 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -30,7 +30,7 @@ import torch
 
 from assay import files
 from assay.artefact import Artefacts
-from assay.errors import InputError
+from assay.errors import DivergedError, InputError
 
 if TYPE_CHECKING:
     import datasets
@@ -281,26 +281,31 @@ class Trial:
 
         Args:
             candidates: what to try; the first wins a tie.
-            fit: makes something of a candidate.
+            fit: makes something of a candidate; one whose training diverges has the score NaN.
             metric: scores it, on validation data.
             better: `higher` or `lower`.
 
         Raises:
-            ValueError: there is no candidate, or every score is NaN.
+            InputError: there is no candidate, or every score is NaN.
         """
         sign = {"higher": 1.0, "lower": -1.0}[better]
         tried: list[tuple[Candidate, float]] = []
         best: tuple[Candidate, Fitted, float] | None = None
         for candidate in candidates:
-            with random_state(derive_seed(self.seed, "tune")):
-                fitted = fit(candidate)
-            score = float(metric(fitted))
+            score = math.nan
+            with suppress(DivergedError):
+                with random_state(derive_seed(self.seed, "tune")):
+                    fitted = fit(candidate)
+                score = float(metric(fitted))
             tried.append((candidate, score))
             self.count("candidates")
             if not math.isnan(score) and (best is None or sign * score > sign * best[2]):
                 best = (candidate, fitted, score)
         if best is None:
-            raise ValueError(f"none of {len(tried)} candidates has a score: {tried}")
+            raise InputError(
+                f"none of {len(tried)} candidates has a score: {tried}. Each diverged, or scored NaN on the"
+                " validation data; give others."
+            )
         return Tuned(*best, scores=tuple(score for _, score in tried))
 
     def timed(self, function: Callable[[], Any], repeats: int = 5) -> float:

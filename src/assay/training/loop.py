@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
+from assay.errors import DivergedError
 from assay.training.compute import Compute
 from assay.training.evaluation import mode
 from assay.training.loader import TensorBatches
@@ -89,7 +90,7 @@ def fit(
 
     Raises:
         ValueError: steps and epochs are both given or both missing, or there are no batches.
-        FloatingPointError: the loss is not finite; names the step.
+        DivergedError: the loss is not finite; names the step.
     """
     compute = compute or Compute()
     if (steps is None) == (epochs is None):
@@ -207,7 +208,7 @@ class _Losses:
     def _keep(self, value: float) -> None:
         self._fetched.append(value)
         if not math.isfinite(value):
-            raise FloatingPointError(
+            raise DivergedError(
                 f"The loss is {value} at gradient step {len(self._fetched)}. "
                 "A lower learning rate or clipping the gradient often helps."
             )

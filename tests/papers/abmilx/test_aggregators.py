@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from assay.errors import DivergedError
 from assay.papers.abmilx.method import (
     ABMIL,
     ABMILX,
@@ -102,7 +103,7 @@ def test_bad_bags_are_refused(aggregator):
 
 def test_weights_that_diverged_are_told_from_bad_features(aggregator):
     nn.init.constant_(aggregator.classifier.weight, math.nan)
-    with pytest.raises(ValueError, match="weights have diverged"):
+    with pytest.raises(DivergedError, match="weights have diverged"):
         aggregator(features())
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 
 import datasets
@@ -21,6 +22,7 @@ from assay.papers.abmilx.learning import (
     MovingAverage,
     Plan,
     Search,
+    best_rate,
     evaluate,
     fresh_encoder,
     learn,
@@ -309,6 +311,14 @@ def test_the_search_gives_each_rate_the_same_bags_and_start(kept):
     assert found["rates"] == [3e-3, 3e-3, 1e-2]
     again = small_search(kept, (1e-2, 3e-3))
     assert again["scores"] == found["scores"][:0:-1]
+
+
+def test_a_rate_that_diverges_is_never_chosen(kept):
+    found = small_search(kept, (1e30, 3e-3))
+    assert math.isnan(found["scores"][0])
+    assert best_rate(found) == 3e-3
+    with pytest.raises(InputError, match="Training diverged at each of --learning-rates"):
+        best_rate({"rates": [1e30], "scores": [math.nan]})
 
 
 def test_instances_of_drawn_bags_are_sampled_in_search_and_training(tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from assay.errors import DivergedError, InputError
 from assay.papers.abmilx.building import EncoderSpec, ModelSpec, PatchEncoder, build_model
 from assay.papers.abmilx.config import Drawn, Learning
 from assay.papers.abmilx.method import (
@@ -261,7 +264,7 @@ class Search:
 
 
 def search_rates(search: Search, values: Tensor, labels: Tensor, key: int) -> dict[str, list[float]]:
-    """Return the validation accuracy of each learning rate, the mean over repeats.
+    """Return the validation accuracy of each learning rate, the mean over repeats; NaN where one diverged.
 
     The pool is cut in two: bags to learn from come from two thirds of it, bags that measure from the rest.
     """
@@ -277,13 +280,27 @@ def search_rates(search: Search, values: Tensor, labels: Tensor, key: int) -> di
             start = start_of(search.plan.model.encoder, train, search.plan.learning, search.pretrained)
         found = []
         for rate in search.rates:
-            with random_state(derive_seed(repeat, "learn")):
-                generator = torch.Generator().manual_seed(repeat)
-                targets = torch.from_numpy(bags.labels)
-                learnt = learn(search.plan, start, bags, targets, rate, generator)
-            found.append(accuracy(evaluate(learnt.model, held_out.bags), held_out.labels))
+            found.append(math.nan)
+            with suppress(DivergedError):
+                with random_state(derive_seed(repeat, "learn")):
+                    generator = torch.Generator().manual_seed(repeat)
+                    targets = torch.from_numpy(bags.labels)
+                    learnt = learn(search.plan, start, bags, targets, rate, generator)
+                found[-1] = accuracy(evaluate(learnt.model, held_out.bags), held_out.labels)
         scores.append(found)
     return {"rates": list(search.rates), "scores": np.mean(scores, axis=0).tolist()}
+
+
+def best_rate(found: dict[str, list[float]]) -> float:
+    """Return the learning rate with the highest score; the first wins a tie.
+
+    Raises:
+        InputError: training diverged at each.
+    """
+    scores = np.array(found["scores"])
+    if np.isnan(scores).all():
+        raise InputError(f"Training diverged at each of --learning-rates {found['rates']}. Give lower ones.")
+    return found["rates"][int(np.nanargmax(scores))]
 
 
 def start_of(

@@ -15,6 +15,7 @@ from assay.papers.abmilx.config import Drawn, Needle, Survival, Train
 from assay.papers.abmilx.learning import (
     Search,
     accuracy,
+    best_rate,
     cut_instances,
     evaluate,
     learn,
@@ -91,7 +92,7 @@ def on_drawn_bags(config: Train, data: Table, task: Task, trial: Trial) -> dict[
     search = Search(plan, task, drawn, config.learning_rates, pretrained)
     found = trial.once("search", search_rates, search, pool.values, pool.labels, pool.key, seedless=True)
     trial.count("candidates", len(found["rates"]))
-    rate = found["rates"][int(np.argmax(found["scores"]))]
+    rate = best_rate(found)
 
     trial.progress("training")
     start = trial.once("start", start_of, plan.model.encoder, pool, plan.learning, pretrained)

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from assay.errors import DivergedError
 from assay.papers.abmilx.method.bags import check_mask, pad_bags
 
 Norm = Literal["layer", "batch"]
@@ -43,6 +44,7 @@ class Aggregator(nn.Module):
 
         Raises:
             ValueError: a bag is empty or fully masked, features have the wrong width or are not finite.
+            DivergedError: the logits are not finite although the features are.
         """
         return self.explain(x, mask).logits
 
@@ -51,6 +53,7 @@ class Aggregator(nn.Module):
 
         Raises:
             ValueError: a bag is empty or fully masked, features have the wrong width or are not finite.
+            DivergedError: the logits are not finite although the features are.
         """
         if not isinstance(x, Tensor):
             if mask is not None:
@@ -80,7 +83,10 @@ def _explain_infinite(x: Tensor) -> None:
             f"The features of bag {broken[0]} ({len(broken)} of {len(x)} bags) are NaN or infinite."
             " Remove such instances, or mask them."
         )
-    raise ValueError("The logits are not finite although the features are: the weights have diverged.")
+    raise DivergedError(
+        "The logits are not finite although the features are: the weights have diverged. A lower learning"
+        " rate often helps."
+    )
 
 
 # --- ABMILX -------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from assay.errors import DivergedError
 from assay.papers.abmilx.method.aggregators import Aggregated, Aggregator
 from assay.papers.abmilx.method.bags import check_mask, pad_bags
 
@@ -49,6 +50,7 @@ class EndToEndMIL(nn.Module):
 
         Raises:
             ValueError: a bag is empty or fully masked, values are not finite, or batch norm has one instance.
+            DivergedError: of finite instances the model makes what is not finite.
         """
         return self.explain(instances, mask).logits
 
@@ -59,13 +61,22 @@ class EndToEndMIL(nn.Module):
         if not isinstance(instances, Tensor):
             instances, mask = pad_bags(instances)
         check_mask(instances, mask)
+        given = instances.flatten(0, 1) if mask is None else instances[mask]
+        flat = self.encode(given)
         if mask is None:
-            features = self.encode(instances.flatten(0, 1)).unflatten(0, instances.shape[:2])
-            return self.aggregator.explain(features)
-        flat = self.encode(instances[mask])
-        features = flat.new_zeros(*mask.shape, flat.shape[-1])
-        features[mask] = flat
-        return self.aggregator.explain(features, mask)
+            features = flat.unflatten(0, instances.shape[:2])
+        else:
+            features = flat.new_zeros(*mask.shape, flat.shape[-1])
+            features[mask] = flat
+        try:
+            return self.aggregator.explain(features, mask)
+        except ValueError as error:
+            if flat.isfinite().all() or not given.isfinite().all():
+                raise
+            raise DivergedError(
+                "The encoder makes NaN or infinity of finite instances: its weights have diverged. A lower"
+                " learning rate often helps."
+            ) from error
 
     def encode(self, instances: Tensor) -> Tensor:
         """Return the vector of each instance [n, d]."""
