@@ -156,6 +156,18 @@ def test_a_pipeline_is_a_system(ctc):
     assert as_system(made)(audio) == loaded(audio)
 
 
+def test_with_five_beams_an_encoder_decoder_says_what_its_pipeline_says(whisper):
+    loaded = load_system(f"folder:{whisper}", beams=5)
+    made = pipeline(
+        "automatic-speech-recognition",
+        model=loaded.model,
+        tokenizer=loaded.processor.tokenizer,
+        feature_extractor=loaded.processor.feature_extractor,
+    )
+    audio = noise(0.2, 0.5)
+    assert as_system(made)(audio) == loaded(audio)
+
+
 def test_models_that_do_not_recognise_speech_are_refused(tmp_path):
     tokenizer = word_tokenizer(["a b"], 8)
     tiny_causal_lm(tokenizer, hidden=8, layers=1, heads=2).save_pretrained(tmp_path / "lm")

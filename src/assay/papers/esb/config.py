@@ -110,6 +110,9 @@ class Transcribe:
     """Utterances that are transcribed again in other batches, to see whether the texts change."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """Number format of a transformers model."""
+    beams: PositiveInt | None = None
+    """Beams of an encoder-decoder; by default what the model's own settings say, which is greedy decoding for
+    Whisper. transformers' pipeline takes 5."""
     against: str | None = None
     """Folder of another system's run on the same sets, to compare with by paired bootstrap."""
 

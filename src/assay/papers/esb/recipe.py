@@ -51,7 +51,7 @@ def domains(config: Domains, trial: Trial) -> dict[str, Value]:
 
 def transcribe(config: Transcribe, trial: Trial) -> dict[str, Value]:
     """Transcribe sets with a recogniser, score it, and compare it with another run where one is given."""
-    system = open_system(config.system, "--system", trial, config.dtype)
+    system = open_system(config.system, "--system", trial, config.dtype, config.beams)
     other = None if config.against is None else BenchmarkResult.load(config.against)
     benchmark = Benchmark(
         test_sets(config, trial), trial.seed, chunk_seconds=config.chunk_seconds, sample=config.rerun
@@ -184,7 +184,9 @@ def shared(steps: int, parts: int) -> list[int]:
     return [steps // parts + (row < steps % parts) for row in range(parts)]
 
 
-def open_system(named: str, option: str, trial: Trial, dtype: str | None = None) -> Recogniser:
+def open_system(
+    named: str, option: str, trial: Trial, dtype: str | None = None, beams: int | None = None
+) -> Recogniser:
     """Return the recogniser that the user named with an option.
 
     Raises:
@@ -192,7 +194,7 @@ def open_system(named: str, option: str, trial: Trial, dtype: str | None = None)
     """
     module, colon, attribute = named.partition(":")
     if named == "pocketsphinx" or not colon or module in ("folder", "hub", "http", "https", "bundled"):
-        return load_system(named, device=trial.device, dtype=dtype)
+        return load_system(named, device=trial.device, dtype=dtype, beams=beams)
     try:
         found: Recogniser = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:

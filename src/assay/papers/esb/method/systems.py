@@ -66,7 +66,8 @@ class HFSeq2Seq:
     Args:
         model: with `generate`.
         processor: features in, text out.
-        **generation: options of `generate`, the same for all sounds, such as `num_beams=5`.
+        **generation: options of `generate`, the same for all sounds, such as `num_beams=5`, which is what
+            transformers' pipeline takes; by default the model's own, which decode greedily in most cases.
     """
 
     def __init__(self, model: Any, processor: Any, **generation: Any) -> None:
@@ -157,7 +158,11 @@ def as_system(given: Any) -> Recogniser:
 
 
 def load_system(
-    source: str, *, device: str | torch.device = "cpu", dtype: str | None = None
+    source: str,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: str | None = None,
+    beams: int | None = None,
 ) -> HFCTC | HFSeq2Seq | PocketSphinx:
     """Load a recogniser by its source.
 
@@ -165,6 +170,7 @@ def load_system(
         source: `pocketsphinx`, or a transformers model as `folder:DIR` or `hub:NAME[@REVISION]`.
         device: where a transformers model runs.
         dtype: its number format; by default float32 on the CPU.
+        beams: of an encoder-decoder; by default what the model's own settings say.
 
     Raises:
         InputError: there is no such model, or it does not recognise speech.
@@ -177,10 +183,12 @@ def load_system(
     except InputError as error:
         raise InputError(f"{error} For speech there is also the built-in 'pocketsphinx'.") from None
     with needs_transformers():
-        return _load(model_source, device, dtype)
+        return _load(model_source, device, dtype, beams)
 
 
-def _load(source: ModelSource, device: str | torch.device, dtype: str | None) -> HFCTC | HFSeq2Seq:
+def _load(
+    source: ModelSource, device: str | torch.device, dtype: str | None, beams: int | None
+) -> HFCTC | HFSeq2Seq:
     """Load a transformers model and its processor; its type says which of the two kinds it is."""
     import transformers
     from transformers.models.auto import modeling_auto
@@ -197,7 +205,9 @@ def _load(source: ModelSource, device: str | torch.device, dtype: str | None) ->
     auto = transformers.AutoModelForCTC if ctc else transformers.AutoModelForSpeechSeq2Seq
     processor = _loaded(source, transformers.AutoProcessor)
     model = load_model(source, auto, device=device, dtype=dtype)
-    return HFCTC(model, processor) if ctc else HFSeq2Seq(model, processor)
+    if ctc:
+        return HFCTC(model, processor)
+    return HFSeq2Seq(model, processor, **({} if beams is None else {"num_beams": beams}))
 
 
 def _loaded(source: ModelSource, auto: Any) -> Any:
