@@ -521,6 +521,11 @@ def test_other_bad_input(emulated, trio):
         EmulatedFineTuning(llama(0).train(), Delta(tuned, reference))
 
 
+def test_end_tokens_that_cannot_be_drawn_are_warned_of(emulated):
+    with pytest.warns(UserWarning, match=r"No end token \[40\] is among the 13 tokens"):
+        emulated.generate([[1, 5]], max_new_tokens=2, eos=40)
+
+
 def test_masked_tokens_of_one_model_are_never_drawn(trio):
     base, tuned, _ = trio
     reference = llama(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -382,6 +383,12 @@ class EmulatedFineTuning:
         batch = prompts if isinstance(prompts, Batch) else self._batch(prompts)
         batch.check_room(self.members, max_new_tokens)
         ends = self._ends(eos)
+        if ends and min(ends) >= self.vocabulary:
+            warnings.warn(
+                f"No end token {ends} is among the {self.vocabulary} tokens that the models share, so every"
+                " text runs to max_new_tokens. Give eos= a token that all of them have.",
+                stacklevel=3,
+            )
         run = _Run(
             self,
             batch,
