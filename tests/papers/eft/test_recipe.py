@@ -498,16 +498,18 @@ def test_only_what_follows_the_prompt_is_labelled():
 def test_fine_tuning_keeps_what_validation_likes_best():
     torch.manual_seed(0)
     base = empty_model(FAMILY, "small").state_dict()
-    rows = [([], [4, 5, 6])] * 20
-    found = finetune(FAMILY, "small", base, rows, rows[:4], "cpu")
+    rows = labelled([([], [4, 5, 6])] * 20, 64)
+    few = labelled([([], [4, 5, 6])] * 4, 64)
+    found = finetune(FAMILY, "small", base, rows, few, "cpu")
     model = empty_model(FAMILY, "small")
     model.load_state_dict(base)
-    before = mean_loss(model, labelled(rows, 64))
+    before = mean_loss(model, rows)
     model.load_state_dict(found["weights"])
-    assert mean_loss(model, labelled(rows, 64)) == pytest.approx(found["train"], abs=1e-5)
+    assert mean_loss(model, rows) == pytest.approx(found["train"], abs=1e-5)
     assert found["validation"] < before
     assert found["steps"] == 4 * 2
-    worse = finetune(FAMILY, "small", found["weights"], rows, [([], [9, 9, 9])] * 4, "cpu")
+    other = labelled([([], [9, 9, 9])] * 4, 64)
+    worse = finetune(FAMILY, "small", found["weights"], rows, other, "cpu")
     assert all(torch.equal(worse["weights"][name], w) for name, w in found["weights"].items())
 
 

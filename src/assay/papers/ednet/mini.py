@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+
+import numpy as np
 
 HEADERS = {
     1: "timestamp,solving_id,question_id,user_answer,elapsed_time",
@@ -181,6 +184,13 @@ class _Student:
         self.now += random.randrange(2000, 60_000)
         if random.random() < 0.5:
             self.act(3, "quit", f"e{number}")
+
+
+def zipped(students: int, seed: int) -> np.ndarray:
+    """Return the zip of a small EdNet's level 4 as bytes, uint8: a stage that arms share."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = make_mini(students, seed).write_zip(Path(scratch) / "log.zip", 4)
+        return np.fromfile(path, np.uint8)
 
 
 def write_files(folder: Path, students: int, seed: int, level: int, archive: bool) -> tuple[Path, Path, int]:

@@ -33,7 +33,7 @@ from assay.papers.ednet.method.leakage import (
 )
 from assay.papers.ednet.method.tracer import BASELINES, NeuralTracer, auc
 from assay.papers.ednet.method.windows import KTDataset
-from assay.papers.ednet.mini import MiniEdNet, make_mini
+from assay.papers.ednet.mini import MiniEdNet, make_mini, zipped
 from assay.papers.ednet.simulation import shuffle_actions, simulate
 from assay.papers.ednet.truth import wrong_rows
 from assay.trial import Split, Trial
@@ -248,8 +248,9 @@ def roundtrip(config: Roundtrip, trial: Trial) -> dict[str, Value]:
         first = read_apart(root, contents, folder / "few", level=4, reader=config.reader)
         metrics: dict[str, Value] = {"rows_lost": written - first.rows}
         if config.last_counts:
-            larger = make_mini(config.more_students, seed + 1).write_zip(folder / "more.zip", 4)
-            second = read_apart(larger, contents, folder / "more", level=4, reader=config.reader)
+            larger = trial.once("larger log", zipped, config.more_students, seed + 1)
+            larger.tofile(folder / "more.zip")
+            second = read_apart(folder / "more.zip", contents, folder / "more", level=4, reader=config.reader)
             growth = second.peak_memory - first.peak_memory
             metrics |= {"peak_memory": second.peak_memory, "memory_growth": growth}
         if config.reader == "streaming":

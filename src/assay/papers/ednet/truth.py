@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from assay.papers.ednet.method import EdNetLog
-from assay.papers.ednet.method.parsing import KINDS
+from assay.papers.ednet.method.parsing import COLUMNS, KINDS
 from assay.papers.ednet.mini import MiniEdNet
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = tuple[object, ...]
 
@@ -16,13 +20,11 @@ def wrong_rows(mini: MiniEdNet, log: EdNetLog, level: int) -> int:
     wrong = 0
     found: set[int] = set()
     for table, uids, lengths in log.shards():
-        columns = {name: table[name].to_pylist() for name in table.column_names}
-        start = 0
+        shown, start = _shown(table, log, level), 0
         for uid, length in zip(uids.tolist(), lengths.tolist(), strict=True):
-            rows = [{name: values[start + n] for name, values in columns.items()} for n in range(length)]
+            wrong += _differences(shown[start : start + length], list(_true(mini, uid, level)))
             start += length
             found.add(uid)
-            wrong += _differences(_shown(rows, log, level), list(_true(mini, uid, level)))
     missing = (list(_true(mini, uid, level)) for uid in mini.streams if uid not in found)
     return wrong + sum(map(len, missing))
 
@@ -50,32 +52,15 @@ def _true(mini: MiniEdNet, uid: int, level: int) -> Iterable[Row]:
             yield time, action, item, *shown, source, answer, platform, marked
 
 
-def _shown(rows: Sequence[dict[str, int]], log: EdNetLog, level: int) -> list[Row]:
+def _shown(table: pa.Table, log: EdNetLog, level: int) -> list[Row]:
     """Return rows of a log in the words of the files."""
-    letters = ("a", "b", "c", "d", "")
-    if level == 1:
-        return [
-            (
-                r["timestamp"],
-                r["solving_id"],
-                r["item"],
-                letters[r["answer"]],
-                r["elapsed_time"],
-                r["correct"],
-            )
-            for r in rows
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    names = {"answer": ["a", "b", "c", "d", ""]}
+    if level > 1:
+        names |= {column: [*log.names(column), ""] for column in ("action", "source", "platform")}
+        columns["item"] = [
+            f"{KINDS[kind]}{item}" for kind, item in zip(columns["kind"], columns["item"], strict=True)
         ]
-    actions, sources, platforms = ([*log.names(column), ""] for column in ("action", "source", "platform"))
-    return [
-        (
-            r["timestamp"],
-            actions[r["action"]],
-            f"{KINDS[r['kind']]}{r['item']}",
-            *((r["cursor_time"],) if level == 4 else ()),
-            sources[r["source"]],
-            letters[r["answer"]],
-            platforms[r["platform"]],
-            r["correct"],
-        )
-        for r in rows
-    ]
+    for column, words in names.items():
+        columns[column] = [words[code] for code in columns[column]]
+    return list(zip(*(columns[name] for name in (*COLUMNS[level], "correct")), strict=True))

@@ -20,6 +20,8 @@ PAD, START, END = 0, 1, 2
 Weights = dict[str, Tensor]
 Prompted = tuple[list[int], list[int]]
 """Token ids of a prompt and of what is to be learnt after it."""
+Rows = tuple[Int[Tensor, "_ _"], Int[Tensor, "_ _"]]
+"""Input ids and labels, both [rows, tokens]."""
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int) -> str:
@@ -139,16 +141,24 @@ def finetune(
     family: Family,
     size: str,
     base: Weights,
-    train: Sequence[Prompted],
-    validation: Sequence[Prompted],
+    train: Rows,
+    validation: Rows,
     device: str,
 ) -> dict[str, Any]:
     """Fine-tune a base model with each learning rate; keep what tells validation rows best on the way.
 
+    Args:
+        family: the settings.
+        size: `small` or `large`.
+        base: the weights to start from.
+        train: from `labelled`; as tensors, since naming a stage by lists takes longer than scoring them.
+        validation: likewise.
+        device: where to train.
+
     Returns:
         The weights, the losses a token on what was learnt and on validation rows, and the steps in all.
     """
-    learnt, held = (labelled(rows, family.context, device) for rows in (train, validation))
+    learnt, held = ((ids.to(device), labels.to(device)) for ids, labels in (train, validation))
     best: dict[str, Any] = {
         "weights": base,
         "validation": mean_loss(model_of(family, size, base, device), held),
@@ -186,9 +196,7 @@ def _keep_best(
     return look
 
 
-def labelled(
-    rows: Sequence[Prompted], context: int, device: str = "cpu"
-) -> tuple[Int[Tensor, "n t"], Int[Tensor, "n t"]]:
+def labelled(rows: Sequence[Prompted], context: int, device: str = "cpu") -> Rows:
     """Return input ids and labels of rows, a start token before the prompt and an end token at the end."""
     whole = [[START, *prompt, *text, END][:context] for prompt, text in rows]
     hidden = [len(prompt) + 1 for prompt, _ in rows]

@@ -21,6 +21,7 @@ from assay.papers.eft.lab import (
     Prompted,
     Weights,
     finetune,
+    labelled,
     model_of,
     packed,
     tokenizer_of,
@@ -95,9 +96,10 @@ class World:
     ) -> dict[str, Any]:
         """Return the base of a size fine-tuned on rows, with its losses."""
         self.trial.progress(f"fine-tuning the {size} model: {name}")
-        device = str(self.trial.device)
+        device, base = str(self.trial.device), self.base(size)
+        rows = [labelled(part, self.family.context) for part in (train, validation)]
         found: dict[str, Any] = self.trial.once(
-            f"tuned {name} {size}", finetune, self.family, size, self.base(size), train, validation, device
+            f"tuned {name} {size}", finetune, self.family, size, base, *rows, device
         )
         self._count("tuning_steps", f"{name} {size}", found["steps"])
         return found

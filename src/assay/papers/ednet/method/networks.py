@@ -65,13 +65,17 @@ class ContentEmbedding(nn.Module):
     """
 
     tags: Tensor
+    share: Tensor
+    """Of each skill in the mean, 0 for padding [contents, most tags]."""
 
     def __init__(
         self, tags: Int[Tensor, "contents most"], skills: int, width: int, variants: int = 1
     ) -> None:
         super().__init__()
         self.contents, self.skills = len(tags), max(skills, 1)
-        self.register_buffer("tags", tags, persistent=False)
+        there = tags >= 0
+        self.register_buffer("tags", tags.clamp(min=0), persistent=False)
+        self.register_buffer("share", there / there.sum(1, keepdim=True).clamp(min=1), persistent=False)
         self.own = nn.Embedding(self.contents * variants, width)
         self.skill = nn.Embedding(self.skills * variants, width)
         for table in (self.own, self.skill):
@@ -81,12 +85,12 @@ class ContentEmbedding(nn.Module):
         self, item: Int[Tensor, "batch steps"], variant: Int[Tensor, "batch steps"] | int = 0
     ) -> Float[Tensor, "batch steps width"]:
         """Return a vector for each content."""
-        tags = self.tags[item]
-        there = (tags >= 0).unsqueeze(-1)
         shift = variant if isinstance(variant, int) else variant.unsqueeze(-1)
-        skills = self.skill(tags.clamp(min=0) + self.skills * shift)
-        mean = (skills * there).sum(2) / there.sum(2).clamp(min=1)
-        found: Tensor = self.own(item + self.contents * variant) + mean
+        tags, share = self.tags[item] + self.skills * shift, self.share[item]
+        mean = nn.functional.embedding_bag(  # half the time of embedding each skill and adding up
+            tags.flatten(0, 1), self.skill.weight, mode="sum", per_sample_weights=share.flatten(0, 1)
+        )
+        found: Tensor = self.own(item + self.contents * variant) + mean.view(*item.shape, -1)
         return found
 
 
