@@ -32,7 +32,10 @@ def pytest_runtest_setup() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file of an entry's tests in one process, where several run: its tests share what was trained."""
+    """Keep a file of an entry's tests in one process, where several run: its tests share what was trained.
+
+    So do the tests of the report, which share a site and a browser.
+    """
     for item in items:
-        if "papers" in item.path.parts:
+        if {"papers", "report"} & set(item.path.parts):
             item.add_marker(pytest.mark.xdist_group(str(item.path)))

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from assay import catalogue, checking
 from assay.checking import Cluster, check
 from assay.errors import InputError, StorageError
+from assay.executors import run_all
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def lines(trace: Path) -> list[str]:
     return sorted(trace.read_text().splitlines())
 
 
-def test_a_check_gives_verdicts_and_keeps_every_trial(store: Path, tmp_path: Path) -> None:
+def test_a_check_gives_verdicts_and_keeps_every_trial(store: Path, tmp_path: Path, here: Executor) -> None:
     trace = tmp_path / "trace"
     checked = check("toy", store=store, workers=2, overrides={"trace": str(trace)})
     by_name = {claim.name: claim for claim in checked.claims}
@@ -52,7 +54,7 @@ def test_a_check_gives_verdicts_and_keeps_every_trial(store: Path, tmp_path: Pat
     assert lines(trace) == sorted(f"{seed} {arm}" for seed in range(6) for arm in ("low", "high", "none"))
     json.dumps(checked.to_json(), allow_nan=False)
 
-    again = check("toy", store=store, workers=1, overrides={"trace": str(trace)})
+    again = check("toy", store=store, executor=here, overrides={"trace": str(trace)})
     assert metrics(again) == metrics(checked)
     assert len(lines(trace)) == 18, "a finished trial was run again"
 
@@ -67,9 +69,23 @@ def test_units_whose_time_counts_run_one_by_one(
     assert sorted(map("".join, zip(*[iter(seeds)] * 3, strict=True))) == ["000", "111", "222", "333"]
 
 
-def test_the_last_seed_is_shared_by_arms_and_nothing_changes(store: Path, tmp_path: Path) -> None:
-    settings = {"preset": "tiny", "seeds": 3}
-    one, two = (check("abmilx", store=tmp_path / str(n), workers=n, **settings) for n in (1, 2))
+def test_the_last_seed_is_shared_by_arms_and_nothing_changes(
+    here: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = catalogue.entry("toy")
+    alone = replace(entry.paper.recipes["draw"], across=False)  # else the arms of a seed stay together
+    paper = replace(entry.paper, recipes={"draw": alone}, claims=entry.paper.claims[:1])
+    monkeypatch.setattr(catalogue, "entry", lambda slug: replace(entry, paper=paper))
+    sizes = []
+
+    def seen(executor: Executor, function: Any, units: list[checking.Unit]) -> Any:
+        sizes.append([len(unit.configs) for unit in units])
+        return run_all(executor, function, units)
+
+    monkeypatch.setattr(checking, "run_all", seen)
+    one = check("toy", store=tmp_path / "one", executor=here, seeds=3)
+    two = check("toy", store=tmp_path / "two", workers=2, seeds=3)
+    assert sizes == [[3, 3, 3], [3, 3, 1, 1, 1]]
     assert not two.errors
     assert metrics(two) == metrics(one)
     assert two.provenance["seeds"] == one.provenance["seeds"]
@@ -86,8 +102,8 @@ def test_more_seeds_run_only_what_is_missing(here: Executor, store: Path, tmp_pa
     assert len(lines(trace)) == 24
 
 
-def test_workers_do_not_change_results(tmp_path: Path) -> None:
-    one = check("toy", store=tmp_path / "one", workers=1)
+def test_workers_do_not_change_results(here: Executor, tmp_path: Path) -> None:
+    one = check("toy", store=tmp_path / "one", executor=here)
     two = check("toy", store=tmp_path / "two", workers=2)
     assert metrics(one) == metrics(two)
 
@@ -123,7 +139,7 @@ def test_unequal_counters_are_an_error_and_no_verdict(here: Executor, store: Pat
 
 
 def test_a_worker_that_dies_loses_only_its_own_seed(store: Path) -> None:
-    checked = check("toy", store=store, workers=1, seeds=3, overrides={"fault": "die"})
+    checked = check("toy", preset="tiny", store=store, workers=1, seeds=2, overrides={"fault": "die"})
     assert checked.exit_status == 3
     assert any("died" in error for error in checked.errors)
 
@@ -219,10 +235,10 @@ def heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def start(store: Path, *options: str) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "assay", "check", "toy", "--store", str(store), "--workers", "2", *options]
+def start(store: Path, *options: str, workers: int = 2) -> subprocess.Popen[str]:
+    words = ["check", "toy", "--store", str(store), "--workers", str(workers), *options]
     return subprocess.Popen(
-        words,
+        [sys.executable, "-m", "assay", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -272,14 +288,14 @@ def test_ctrl_c_stops_at_once_and_says_how_to_go_on(store: Path) -> None:
 
 
 def test_two_checks_at_once_on_one_store_both_finish(store: Path) -> None:
-    first, second = start(store, "--json"), start(store, "--json")
+    first, second = (start(store, "--json", workers=1) for _ in range(2))
     results = [json.loads(process.communicate(timeout=180)[0]) for process in (first, second)]
     assert first.returncode == second.returncode == 0
     assert results[0]["arms"]["high"]["values"] == results[1]["arms"]["high"]["values"]
 
 
 @pytest.mark.ray
-def test_a_ray_cluster_gives_the_same_results(tmp_path: Path) -> None:
-    local = check("toy", store=tmp_path / "local", workers=1, seeds=3)
+def test_a_ray_cluster_gives_the_same_results(tmp_path: Path, here: Executor) -> None:
+    local = check("toy", store=tmp_path / "local", executor=here, seeds=3)
     ray = check("toy", store=tmp_path / "ray", ray=Cluster(), seeds=3)
     assert metrics(ray) == metrics(local)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from assay import cli
+from assay import catalogue, cli
 from assay.executors import ProcessExecutor
 
 
@@ -180,8 +180,12 @@ def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"assay {command}" in out
 
 
-def test_report_writes_a_page_with_the_verdicts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_report_writes_a_page_with_the_verdicts(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store, out = tmp_path / "store", tmp_path / "page"
+    toy = catalogue.entry("toy")
+    monkeypatch.setattr(catalogue, "entries", lambda: [toy])
     call(capsys, "check", "toy", "--store", str(store), "--seeds", "3", "--workers", "1")
     status, printed, _ = call(capsys, "report", "--store", str(store), "--out", str(out))
     assert status == 0

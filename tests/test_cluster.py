@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def cluster() -> Iterator[Any]:
 @pytest.mark.ray
 def test_a_machine_that_dies_loses_no_trial_and_counts_none_twice(cluster: Any, tmp_path: Path) -> None:
     second = cluster.add_node(num_cpus=1, resources={"trial": 1}, **SMALL)
-    options = {"seconds": 0.4, "trace": str(tmp_path / "trace")}
+    options = {"seconds": 0.2, "trace": str(tmp_path / "trace")}
     store = tmp_path / "cluster"
 
     def kill_the_second() -> None:
@@ -46,7 +47,8 @@ def test_a_machine_that_dies_loses_no_trial_and_counts_none_twice(cluster: Any, 
         found = check("toy", store=store, seeds=6, overrides=options, executor=executor)
     killer.join()
 
-    here = check("toy", store=tmp_path / "here", seeds=6, overrides={"seconds": 0.0}, workers=2)
+    with ThreadPoolExecutor(1) as executor:
+        here = check("toy", store=tmp_path / "here", seeds=6, overrides={"seconds": 0.0}, executor=executor)
     assert not found.errors
     assert [claim.verdict for claim in found.claims] == [claim.verdict for claim in here.claims]
     assert {name: arm["values"] for name, arm in found.arms.items()} == {

@@ -33,6 +33,11 @@ RECIPES = [
     pytest.param(entry, name, id=f"{entry.slug}-{name}") for entry in ENTRIES for name in entry.paper.recipes
 ]
 by_slug = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.slug)
+by_slug_together = pytest.mark.parametrize(
+    "entry",
+    [pytest.param(entry, id=entry.slug, marks=pytest.mark.xdist_group(entry.slug)) for entry in ENTRIES],
+)
+"""Tests of an entry stay in one process, where several run: they share the smallest check."""
 own_by_slug = pytest.mark.parametrize("entry", OWN, ids=lambda entry: entry.slug)
 
 
@@ -110,13 +115,20 @@ def test_every_option_is_documented_and_round_trips(entry: Entry, recipe: str) -
     config = entry.config(recipe)
     assert dataclasses.is_dataclass(config)
     assert config.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    for option in options.options(config()):
+    known = list(options.options(config()))
+    for option in known:
         assert option.meaning, f"{option.name} has no text under it"
+    names = [option.name for option in known]
     described = entry.recipe(recipe)
+    read: set[tuple[str, str]] = set()
     for resolved in resolved_configs(config, described):
         plain = options.to_plain(resolved)
         assert options.from_plain(config, json.loads(json.dumps(plain))) == resolved
-        assert options.from_plain(config, through_the_command_line(entry, recipe, resolved)) == resolved
+        values = {name: value_at(plain, name) for name in names}
+        written = {(name, repr(value)) for name, value in values.items()}
+        if not written <= read:  # else each of its values has come through the command line
+            assert options.from_plain(config, through_the_command_line(entry, recipe, values)) == resolved
+            read |= written
 
 
 def resolved_configs(config: type, recipe: Recipe) -> Iterator[Any]:
@@ -126,19 +138,20 @@ def resolved_configs(config: type, recipe: Recipe) -> Iterator[Any]:
             yield options.resolve(config, preset.settings_for(), arm.settings)
 
 
-def through_the_command_line(entry: Entry, recipe: str, config: Any) -> dict[str, Any]:
-    """Write a config as flags, read them back, and return plain values."""
-    plain = options.to_plain(config)
+def value_at(plain: Any, name: str) -> Any:
+    """Return the value of a dotted option, or its source where it is an input."""
+    for part in name.split("."):
+        plain = plain[part]
+    return plain[options.shorthand(plain)] if isinstance(plain, dict) else plain
+
+
+def through_the_command_line(entry: Entry, recipe: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Write the values of all options as flags, read them back, and return plain values."""
     words = []
-    for option in options.options(config):
-        value: Any = plain
-        for part in option.name.split("."):
-            value = value[part]
-        if isinstance(value, dict):
-            value = value[options.shorthand(value)]
-        flag = f"--{option.name.replace('_', '-')}"
+    for name, value in values.items():
+        flag = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
-            words.append(flag if value else off(option.name))
+            words.append(flag if value else off(name))
         else:
             words += [flag, *(map(str, value) if isinstance(value, list) else [str(value)])]
     given = arguments.separate(cli.Run, ["slug", *words])[1]
@@ -175,7 +188,7 @@ def run_tiny(slug: str) -> checking.Checked:
         return checking.check(slug, preset="tiny", seeds=1, store=Path(folder), executor=executor)
 
 
-@by_slug
+@by_slug_together
 def test_the_smallest_check_runs_and_gives_no_verdict(entry: Entry) -> None:
     checked = tiny(entry.slug)
     assert not checked.errors
@@ -183,7 +196,7 @@ def test_the_smallest_check_runs_and_gives_no_verdict(entry: Entry) -> None:
     json.dumps(checked.to_json(), allow_nan=False)
 
 
-@by_slug
+@by_slug_together
 def test_the_order_of_arms_does_not_change_metrics(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
     first = tiny(entry.slug)
     shuffled = shuffle_arms(entry)
@@ -205,7 +218,7 @@ def shuffle_arms(entry: Entry) -> Entry:
     return Entry(entry.package, dataclasses.replace(entry.paper, recipes=recipes))
 
 
-@by_slug
+@by_slug_together
 def test_a_run_writes_an_artefact_that_loads_again(entry: Entry, tmp_path: Path) -> None:
     assert entry.paper.apply in entry.paper.recipes
     ran = running.run(entry.slug, out=tmp_path / "out", preset="tiny")

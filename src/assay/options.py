@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import copy
 import dataclasses
+import functools
 import inspect
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -144,6 +145,7 @@ def _assign(config: type, values: dict[str, Any], name: str, value: Any) -> None
         target[last] = copy.deepcopy(value)  # a later layer may reach into it
 
 
+@functools.cache  # parsing takes tens of milliseconds, and a check asks for each arm
 def _meanings(config: type) -> dict[str, str]:
     """Read the string literal under each field of a dataclass."""
     try:

@@ -162,7 +162,7 @@ def test_the_paper_preset_reads_the_hubs_format(tmp_path: Path) -> None:
     features = datasets.Features(
         {"img": datasets.Image(), "label": datasets.ClassLabel(names=["airplane", "automobile"])}
     )
-    for split, count in (("train", 16), ("test", 8)):
+    for split, count in (("train", 4), ("test", 2)):
         rows = {
             "img": [draw(number, number % 2 == 0, size=32) for number in range(count)],
             "label": [number % 2 for number in range(count)],
@@ -181,7 +181,7 @@ def test_the_paper_preset_reads_the_hubs_format(tmp_path: Path) -> None:
     assert asked.ascent.network.network == asked.victim.network == "resnet18"
     metrics = protect(asked, Trial(seed=1000))
     assert metrics["largest_change"] == 0  # a step of 0.001 is below half a level
-    assert metrics["accuracy"] in {0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1}
+    assert metrics["accuracy"] in {0, 0.5, 1}
 
 
 # --- bad input ------------------------------------------------------------------------------------

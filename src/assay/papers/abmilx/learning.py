@@ -197,7 +197,7 @@ def pretrained_encoder(
         generator=torch.Generator().manual_seed(torch.initial_seed()),
         drop_last=True,
     )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=learning.weight_decay)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=learning.weight_decay, fused=True)
     fit(
         model,
         loader,

@@ -103,7 +103,7 @@ def train_base(
     rows = _mixture(family, texts, facts, order)
     model: Any = empty_model(family, size)
     model.to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), family.learning_rate, weight_decay=0.01, foreach=True)
+    optimizer = torch.optim.AdamW(model.parameters(), family.learning_rate, weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, family.learning_rate, total_steps=family.steps, pct_start=0.1
     )
@@ -166,7 +166,7 @@ def finetune(
     seed = int(torch.randint(2**40, ()).item())
     for learning_rate in family.tuning_learning_rates:
         model = model_of(family, size, base, device).requires_grad_(True)
-        optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=0.01, foreach=True)
+        optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=0.01, fused=True)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, total_iters=family.tuning_steps)
         fit(
             model,

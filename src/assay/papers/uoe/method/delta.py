@@ -52,7 +52,7 @@ class ExpertDelta:
         whole = parameters[match["name"]].data
         return whole if match["expert"] is None else whole[int(match["expert"])]
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write `delta.safetensors`."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         save_file(
@@ -61,7 +61,7 @@ class ExpertDelta:
         )
 
     @classmethod
-    def load(cls, folder: Path) -> ExpertDelta:
+    def load(cls, folder: str | Path) -> ExpertDelta:
         """Read what `save` wrote.
 
         Raises:
