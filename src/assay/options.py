@@ -103,7 +103,7 @@ def option_names(config: Any) -> list[str]:
 
 def options(config: Any) -> Iterator[Option]:
     """Yield every option of a config instance, in the order in which it is written."""
-    meanings = _meanings(type(config))
+    meanings = _meanings(config.__class__)
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
