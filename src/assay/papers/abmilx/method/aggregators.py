@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from assay.errors import DivergedError
 from assay.papers.abmilx.method.bags import check_mask, pad_bags
+from assay.papers.abmilx.method.column_attention import attend_column
 
 Norm = Literal["layer", "batch"]
 Bags = Tensor | Sequence[Tensor]
@@ -137,8 +138,7 @@ class GlobalAttentionRefinement(nn.Module):
         G(A)^j = A^j + softmax(q^j k^jT / sqrt(h)) (alpha A^j)
 
     with queries and keys from one linear layer on the normalised embeddings, shared by the heads. The N x N
-    matrix is never in memory: PyTorch's fused attention does the product. On a CPU it fuses only where values
-    are as wide as keys, so the scores, one number an instance, are padded with zeros to that width.
+    matrix is never in memory: see `attend_column`.
 
     Args:
         head_dim: h, the width of a head.
@@ -166,18 +166,8 @@ class GlobalAttentionRefinement(nn.Module):
     ) -> Float[Tensor, "bags heads instances"]:
         """Return the refined scores."""
         queries, keys = self.qk(self.norm_x(x)).chunk(2, dim=-1)
-        values = (self.alpha * scores)[..., None].to(queries.dtype)
-        return scores + _attend(queries, keys, values, mask).to(scores.dtype)
-
-
-def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """Return softmax(q k^T / sqrt(h)) v for values of one column, without the matrix in memory."""
-    filler = values.new_zeros(()).expand(*values.shape[:-1], queries.shape[-1] - 1)
-    allowed = None if mask is None else mask[:, None, None, :]
-    wide = functional.scaled_dot_product_attention(
-        queries, keys, torch.cat([values, filler], dim=-1), attn_mask=allowed
-    )
-    return wide[..., 0]
+        values = (self.alpha * scores).to(queries.dtype)
+        return scores + attend_column(queries, keys, values, mask).to(scores.dtype)
 
 
 class ABMILX(Aggregator):
