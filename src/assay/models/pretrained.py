@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging
 
 from assay.errors import InputError
 from assay.models.source import ModelSource
+
+if TYPE_CHECKING:  # which takes seconds to import
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 DTYPES = ("auto", "bfloat16", "float16", "float32", "float64")
 
@@ -65,6 +66,8 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     Raises:
         InputError: there is no such tokenizer, or it needs code of its own.
     """
+    from transformers import AutoTokenizer
+
     place = source.weights()
     with _quiet(), _explained(source):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, **_rules(source))
@@ -101,6 +104,8 @@ def _explained(source: ModelSource) -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep progress bars and load reports off the screen; what matters in them is checked above."""
+    from transformers.utils import logging
+
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
