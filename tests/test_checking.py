@@ -108,8 +108,11 @@ def test_workers_do_not_change_results(here: Executor, tmp_path: Path) -> None:
     assert metrics(one) == metrics(two)
 
 
-def test_a_crashing_arm_is_kept_with_its_error_and_loses_no_other(here: Executor, store: Path) -> None:
-    checked = check("toy", store=store, executor=here, overrides={"fault": "crash"})
+@pytest.mark.parametrize("fault", ["crash", "diverge"])
+def test_a_failing_arm_is_kept_with_its_error_and_loses_no_other(
+    here: Executor, store: Path, fault: str
+) -> None:
+    checked = check("toy", store=store, executor=here, overrides={"fault": fault})
     assert checked.exit_status == 3
     assert any("this arm fails" in error for error in checked.errors)
     by_name = {claim.name: claim for claim in checked.claims}

@@ -15,7 +15,7 @@ class InputError(AssayError, ValueError):
 
 
 class DivergedError(AssayError, FloatingPointError):
-    """A training came to a loss that is no number: says at which step, and what often helps."""
+    """A training diverged: says where, and what often helps. In a check only its arm and seed fail."""
 
 
 class StorageError(AssayError, OSError):

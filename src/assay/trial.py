@@ -286,7 +286,8 @@ class Trial:
             better: `higher` or `lower`.
 
         Raises:
-            InputError: there is no candidate, or every score is NaN.
+            ValueError: there is no candidate.
+            DivergedError: every score is NaN.
         """
         sign = {"higher": 1.0, "lower": -1.0}[better]
         tried: list[tuple[Candidate, float]] = []
@@ -301,8 +302,10 @@ class Trial:
             self.count("candidates")
             if not math.isnan(score) and (best is None or sign * score > sign * best[2]):
                 best = (candidate, fitted, score)
+        if not tried:
+            raise ValueError("there is no candidate to fit.")
         if best is None:
-            raise InputError(
+            raise DivergedError(
                 f"none of {len(tried)} candidates has a score: {tried}. Each diverged, or scored NaN on the"
                 " validation data; give others."
             )

@@ -14,7 +14,7 @@ import torch
 
 from assay import options
 from assay.catalogue import Entry
-from assay.errors import AssayError, StorageError
+from assay.errors import AssayError, DivergedError, StorageError
 from assay.paper import ALL_ARMS, Items, Paper, Rate, Value
 from assay.store import Store, TrialRecord
 from assay.trial import Trial, derive_seed, random_state
@@ -53,6 +53,8 @@ def run_arm(entry: Entry, unit: Unit, arm: str, store: Store) -> TrialRecord:
         metrics, cost = metered(entry, unit.recipe, config, trial)
     except StorageError:
         raise
+    except DivergedError as error:
+        return TrialRecord(**known, error=str(error))
     except AssayError as error:
         return TrialRecord(**known, error=str(error), refused=True)
     except Exception:

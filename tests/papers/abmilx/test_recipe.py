@@ -15,7 +15,7 @@ from transformers import ResNetConfig, ResNetForImageClassification
 
 import assay
 from assay import catalogue, options, running
-from assay.errors import InputError, StorageError
+from assay.errors import DivergedError, InputError, StorageError
 from assay.papers.abmilx.building import EncoderSpec, ModelSpec, PatchEncoder, build_model
 from assay.papers.abmilx.config import Drawn, Layers, Learning, Needle, Survival, Train
 from assay.papers.abmilx.learning import (
@@ -317,7 +317,7 @@ def test_a_rate_that_diverges_is_never_chosen(kept):
     found = small_search(kept, (1e30, 3e-3))
     assert math.isnan(found["scores"][0])
     assert best_rate(found) == 3e-3
-    with pytest.raises(InputError, match="Training diverged at each of --learning-rates"):
+    with pytest.raises(DivergedError, match="Training diverged at each of --learning-rates"):
         best_rate({"rates": [1e30], "scores": [math.nan]})
 
 

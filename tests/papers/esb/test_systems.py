@@ -144,28 +144,24 @@ def test_an_encoder_decoder_generates(whisper):
     assert not Benchmark([dataset]).run(system).violations
 
 
-def test_a_pipeline_is_a_system(ctc):
-    loaded = load_system(f"folder:{ctc}")
-    made = pipeline(
+def pipeline_of(loaded):
+    """Return transformers' own pipeline of the same model."""
+    return pipeline(
         "automatic-speech-recognition",
         model=loaded.model,
         tokenizer=loaded.processor.tokenizer,
         feature_extractor=loaded.processor.feature_extractor,
     )
-    audio = noise(0.2, 0.3)
-    assert as_system(made)(audio) == loaded(audio)
+
+
+def test_a_pipeline_is_a_system(ctc):
+    loaded, audio = load_system(f"folder:{ctc}"), noise(0.2, 0.3)
+    assert as_system(pipeline_of(loaded))(audio) == loaded(audio)
 
 
 def test_with_five_beams_an_encoder_decoder_says_what_its_pipeline_says(whisper):
-    loaded = load_system(f"folder:{whisper}", beams=5)
-    made = pipeline(
-        "automatic-speech-recognition",
-        model=loaded.model,
-        tokenizer=loaded.processor.tokenizer,
-        feature_extractor=loaded.processor.feature_extractor,
-    )
-    audio = noise(0.2, 0.5)
-    assert as_system(made)(audio) == loaded(audio)
+    loaded, audio = load_system(f"folder:{whisper}", beams=5), noise(0.2, 0.5)
+    assert as_system(pipeline_of(loaded))(audio) == loaded(audio)
 
 
 def test_models_that_do_not_recognise_speech_are_refused(tmp_path):

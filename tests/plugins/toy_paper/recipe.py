@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from assay.errors import InputError
+from assay.errors import DivergedError, InputError
 from assay.trial import Trial
 from toy_paper.config import Draw
 
@@ -38,6 +38,8 @@ def go_wrong(fault: str) -> None:
     """Fail in the way that was asked for."""
     if fault == "crash":
         raise RuntimeError("this arm fails")
+    if fault == "diverge":
+        raise DivergedError("this arm fails at gradient step 3")
     if fault == "refuse":
         raise InputError("the toy was given 1, expected 2; give 2.")
     if fault == "die":

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from assay.errors import DivergedError, InputError
+from assay.errors import DivergedError
 from assay.papers.abmilx.building import EncoderSpec, ModelSpec, PatchEncoder, build_model
 from assay.papers.abmilx.config import Drawn, Learning
 from assay.papers.abmilx.method import (
@@ -295,11 +295,13 @@ def best_rate(found: dict[str, list[float]]) -> float:
     """Return the learning rate with the highest score; the first wins a tie.
 
     Raises:
-        InputError: training diverged at each.
+        DivergedError: training diverged at each.
     """
     scores = np.array(found["scores"])
     if np.isnan(scores).all():
-        raise InputError(f"Training diverged at each of --learning-rates {found['rates']}. Give lower ones.")
+        raise DivergedError(
+            f"Training diverged at each of --learning-rates {found['rates']}. Give lower ones."
+        )
     return found["rates"][int(np.nanargmax(scores))]
 
 

@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-SMALL = 2**22
+SMALL = 2**20
 """Pairs up to which PyTorch's fused attention is as fast."""
 AT_ONCE = 2**20
-"""Pairs in memory at once: 4 MiB, which stay in a core's cache."""
+"""Pairs computed at once, of 4 MiB."""
 
 
 def attend_column(
