@@ -34,7 +34,7 @@ bench: $(STAMP)
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 cards: $(STAMP)
-	$(BIN)/python -m assay.cards
+	$(BIN)/python -m assay.cli.cards
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from assay.papers.abmilx.method import GlobalAttentionRefinement
+from assay.papers.vision.abmilx.method import GlobalAttentionRefinement
 from timing import interleaved
 
 INSTANCES, HEADS, HEAD_DIM = 16_384, 1, 64

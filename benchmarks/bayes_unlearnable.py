@@ -17,7 +17,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from assay.papers.bayes_unlearnable.method import BayesErrorEstimator
+from assay.papers.privacy.bayes_unlearnable.method import BayesErrorEstimator
 
 POINTS, FEATURES, CLASSES = 5_000, 256, 10
 BROADCAST_ROWS = 32

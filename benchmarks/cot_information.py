@@ -26,7 +26,7 @@ def curve() -> tuple[float, int]:
     """Return the seconds of the whole curve, and how many hypotheses it is for."""
     import numpy as np
 
-    from assay.papers.cot_information.method import ShuffleIdeals, cot_information, uniform_words
+    from assay.papers.theory.cot_information.method import ShuffleIdeals, cot_information, uniform_words
 
     words = uniform_words(WORDS, LENGTH, ALPHABET, np.random.default_rng(0))
     start = time.perf_counter()
@@ -38,7 +38,7 @@ def naive() -> tuple[float, int]:
     """Return the seconds of keeping and comparing all traces of a part of the class, and the part's size."""
     import numpy as np
 
-    from assay.papers.cot_information.method import ShuffleIdeals, uniform_words
+    from assay.papers.theory.cot_information.method import ShuffleIdeals, uniform_words
 
     words = uniform_words(WORDS, LENGTH, ALPHABET, np.random.default_rng(0))
     patterns = ShuffleIdeals(ALPHABET, PATTERN).patterns

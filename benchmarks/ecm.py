@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from assay.papers.ecm.method import flux, random_subsets, summed_cosine
+from assay.papers.theory.ecm.method import flux, random_subsets, summed_cosine
 
 POOL, WIDTH, QUERIES, TOP = 100_000, 384, 16, 5
 SUBSETS, SIZE = 10_000, 5

@@ -16,8 +16,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from assay.papers.ednet.apart import Took, read_apart
-from assay.papers.ednet.mini import make_mini
+from assay.papers.education.ednet.apart import Took, read_apart
+from assay.papers.education.ednet.mini import make_mini
 
 SESSIONS = 60
 """Bundles of a student, on average: some 110 answers."""

@@ -21,7 +21,7 @@ from scipy import sparse
 from sklearn.datasets import load_breast_cancer
 from torch import Tensor
 
-from assay.papers.ef21w.method import (
+from assay.papers.optimization.ef21w.method import (
     EF21,
     L2Penalty,
     LinearModel,

@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
-from assay.papers.eft.config import Draft, Family
-from assay.papers.eft.lab import START, empty_model
-from assay.papers.eft.method import Delta, EmulatedFineTuning
-from assay.papers.eft.world import World
+from assay.papers.language.eft.config import Draft, Family
+from assay.papers.language.eft.lab import START, empty_model
+from assay.papers.language.eft.method import Delta, EmulatedFineTuning
+from assay.papers.language.eft.world import World
 from assay.trial import Trial
 from timing import interleaved
 

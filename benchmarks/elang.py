@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from assay.papers.elang.method import Costs, EnergyRouter, Observations, RoutingPolicy, calibrate
+from assay.papers.language.elang.method import Costs, EnergyRouter, Observations, RoutingPolicy, calibrate
 from timing import interleaved
 
 ROWS = 1_000_000

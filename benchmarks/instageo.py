@@ -20,7 +20,7 @@ import torch
 from rasterio.warp import transform
 from rasterio.windows import Window
 
-from assay.papers.instageo.method import (
+from assay.papers.vision.instageo.method import (
     ChipCreator,
     EncoderShape,
     RocHistogram,
@@ -32,7 +32,7 @@ from assay.papers.instageo.method import (
     read_points,
     write_raster,
 )
-from assay.papers.instageo.region import make_region, write_region
+from assay.papers.vision.instageo.region import make_region, write_region
 from timing import interleaved
 
 CHIP = 128

@@ -50,7 +50,7 @@ def prepare_ours(folder: Path, subclasses: int) -> Callable[[], object]:
     """Return a function that streams the file through SubspaceProjector."""
     import torch
 
-    from assay.papers.lelp.method import SubspaceProjector
+    from assay.papers.distillation.lelp.method import SubspaceProjector
 
     embeddings = np.load(folder / "embeddings.npy", mmap_mode="c")
     labels = torch.from_numpy(np.load(folder / "labels.npy"))

@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from assay.papers.model_generalization.method import (
+from assay.papers.agents.model_generalization.method import (
     BernoulliFactoredModel,
     DenseNet,
     DQNLearner,

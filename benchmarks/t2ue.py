@@ -15,15 +15,15 @@ import torch
 from torch import nn
 
 from assay.models import ModelSource, SentenceEncoder
-from assay.papers.t2ue.method import (
+from assay.papers.privacy.noise import error_minimising_noise
+from assay.papers.privacy.options import ErrorMinimising, Victim
+from assay.papers.privacy.t2ue.method import (
     CaptionBank,
     MinMinLoss,
     TextConditionedNoiseGenerator,
     TwoTowers,
     make_noise,
 )
-from assay.privacy.noise import error_minimising_noise
-from assay.privacy.options import ErrorMinimising, Victim
 from timing import interleaved
 
 ROWS, SIZE, BATCH, REPEATS = 128, 32, 64, 2

@@ -14,10 +14,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 from assay.models import LocalTextModel, tiny_causal_lm
-from assay.papers.ununlearning.config import World
-from assay.papers.ununlearning.method import ContextBuilder
-from assay.papers.ununlearning.world import FORM, Words, invented
-from assay.privacy.knowledge import score_answers
+from assay.papers.privacy.knowledge import score_answers
+from assay.papers.privacy.ununlearning.config import World
+from assay.papers.privacy.ununlearning.method import ContextBuilder
+from assay.papers.privacy.ununlearning.world import FORM, Words, invented
 from timing import interleaved
 
 REPEATS = 5

@@ -16,10 +16,10 @@ import time
 
 import torch
 
-from assay.papers.uoe.config import SmallModel
-from assay.papers.uoe.method import SelectedExpertUnlearner, Sequences, Unlearning, attribute_experts
-from assay.papers.uoe.texts import of_facts
-from assay.papers.uoe.topics import empty_model, invent_topics, tokenizer_of, train_small
+from assay.papers.privacy.uoe.config import SmallModel
+from assay.papers.privacy.uoe.method import SelectedExpertUnlearner, Sequences, Unlearning, attribute_experts
+from assay.papers.privacy.uoe.texts import of_facts
+from assay.papers.privacy.uoe.topics import empty_model, invent_topics, tokenizer_of, train_small
 
 DOCUMENTS, FACTS = 64, 6
 STEPS, REPEATS = 10, 7

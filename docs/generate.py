@@ -15,8 +15,8 @@ API = {
     "assay.data": ("data.source", "data.table"),
     "assay.models": ("models.source", "models.text", "models.networks", "models.encoders"),
     "assay.training": ("training.compute", "training.loop", "training.loader", "training.language"),
-    "assay.statistics": ("statistics",),
-    "assay.executors": ("executors",),
+    "assay.checking.statistics": ("statistics",),
+    "assay.checking.executors": ("executors",),
 }
 
 

@@ -16,7 +16,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
-install_import_hook(["assay.papers", "assay.models", "assay.privacy", "assay.training"], "beartype.beartype")
+install_import_hook(["assay.papers", "assay.models", "assay.training"], "beartype.beartype")
 
 import torch  # noqa: E402
 

@@ -196,7 +196,12 @@ class TestCodeFingerprint:
 
     @pytest.mark.parametrize(
         ("module", "counts"),
-        [("assay.trial", True), ("assay.files", True), ("assay.cli", False), ("assay.judging", False)],
+        [
+            ("assay.trial", True),
+            ("assay.files", True),
+            ("assay.cli", False),
+            ("assay.checking.judging", False),
+        ],
     )
     def test_it_changes_with_the_parts_of_assay_that_a_recipe_reaches(
         self, module: str, counts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -18,8 +18,9 @@ from typing import Any, get_type_hints
 import pytest
 
 import assay
-from assay import arguments, cards, catalogue, checking, cli, options, running
+from assay import catalogue, checking, cli, options
 from assay.catalogue import Entry
+from assay.cli import arguments, cards, running
 from assay.paper import Recipe
 
 ENTRIES = catalogue.entries()

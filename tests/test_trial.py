@@ -26,8 +26,8 @@ import pytest
 import torch
 
 from assay import trial as trial_module
+from assay.cli.running import load
 from assay.errors import DivergedError, InputError
-from assay.running import load
 from assay.trial import Trial, at_level, derive_seed, random_state
 
 CALLS: list[Any] = []

@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from toy_paper.paper import PAPER
 
 from assay import catalogue, checking, cli, report
+from assay.checking.store import Store
 from assay.data import Table
 from assay.errors import AssayError
 from assay.report.schema import why_not
-from assay.store import Store
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 JSON = st.recursive(

@@ -8,14 +8,15 @@
 Nothing heavy is imported before it is used.
 """
 
-import lazy_loader
+from typing import TYPE_CHECKING
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "catalogue": ["list_papers"],
-        "checking": ["check"],
-        "running": ["load", "run"],
-    },
-)
+from assay import lazy
+
+if TYPE_CHECKING:
+    from assay.artefact import load as load
+    from assay.catalogue import list_papers as list_papers
+    from assay.checking import check as check
+    from assay.cli.running import run as run
+else:
+    __getattr__, __dir__, __all__ = lazy.attach(__name__)
 __version__ = "0.1.0"

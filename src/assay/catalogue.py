@@ -1,4 +1,4 @@
-"""Finds the entries: a folder `papers/<slug>/` with a `paper.py` is one, and so is each entry point.
+"""Finds the entries: a folder `papers/<family>/<slug>/` with a `paper.py` is one, and so is each entry point.
 
 A package from elsewhere brings an entry by an entry point of the group `assay.papers` that names the
 package with its `paper.py`. Listing reads only `paper.py`; a recipe and its method are imported when run.
@@ -133,8 +133,8 @@ def entry(slug: str) -> Entry:
 def packages() -> dict[str, str]:
     """Return the package of every entry by its slug; an entry of assay's own wins over one from elsewhere."""
     found = {point.name: point.value for point in importlib.metadata.entry_points(group=PAPERS)}
-    own = (path.parent.name for path in _folder(PAPERS).glob("*/paper.py"))
-    return found | {slug: f"{PAPERS}.{slug}" for slug in own}
+    own = (path.parent for path in _folder(PAPERS).glob("*/*/paper.py"))
+    return found | {folder.name: f"{PAPERS}.{folder.parent.name}.{folder.name}" for folder in own}
 
 
 def entries(family: str | None = None) -> list[Entry]:
@@ -182,10 +182,6 @@ def _imports(module: str) -> Iterator[str]:
     path = _source(module)
     assert path is not None
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    is_lazy = path.name == "__init__.py" and "." in module  # its names come from its siblings when used
-    siblings = [*path.parent.glob("*.py"), *path.parent.glob("*/__init__.py")] if is_lazy else []
-    names = (file.parent.name if file.parent != path.parent else file.stem for file in siblings)
-    yield from (f"{module}.{name}" for name in names if name != "paper")
     for level, base, found in _read(path, path.stat().st_mtime_ns).imports:
         if level:
             outer = package.rsplit(".", level - 1)[0] if level > 1 else package

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
 
@@ -44,3 +45,14 @@ def unknown(kind: str, name: str, names: Iterable[str]) -> InputError:
     known = sorted(names)
     listing = ", ".join(known) or "none"
     return InputError(f"There is no {kind} {name!r}.{nearest(name, known)} Known: {listing}.")
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Turn what a method refuses (a `ValueError`, a missing file) into what a user sees as one line."""
+    try:
+        yield
+    except AssayError:
+        raise
+    except (ValueError, FileNotFoundError) as error:
+        raise InputError(str(error)) from None

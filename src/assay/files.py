@@ -1,8 +1,4 @@
-"""Files on disk: written whole or not at all, and never with pickle.
-
-`save_tree` keeps any nesting of dicts, lists and tuples over tensors, arrays, tables and plain values as
-safetensors, Parquet and JSON; `digest` identifies such a value by its content.
-"""
+"""Files on disk: written whole or not at all; and `digest`, which identifies a value by its content."""
 
 from __future__ import annotations
 
@@ -17,13 +13,9 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from assay.errors import InputError, StorageError
-
-if TYPE_CHECKING:
-    import datasets
-
 
 # --- atomic writes ------------------------------------------------------------------------------
 
@@ -151,139 +143,6 @@ def refuse_full(folder: Path, overwrite: bool) -> None:
         )
 
 
-# --- trees of tensors, arrays, tables and plain values ------------------------------------------
-
-STORED_DTYPES = frozenset(
-    ["bool", "float16", "float32", "float64", "complex64"]
-    + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
-)
-"""The types of numpy arrays that safetensors holds."""
-
-
-def save_tree(folder: Path, value: Any) -> None:
-    """Save nested dicts, lists and tuples over tensors, numpy arrays, tables and plain values."""
-    import safetensors.numpy
-    import safetensors.torch
-
-    tensors: dict[str, Any] = {}
-    arrays: dict[str, Any] = {}
-    tables: dict[str, datasets.Dataset] = {}
-    skeleton = _take_apart(value, tensors, arrays, tables)
-    try:
-        if tensors:
-            safetensors.torch.save_file(tensors, folder / "tensors.safetensors")
-        if arrays:
-            safetensors.numpy.save_file(arrays, folder / "arrays.safetensors")
-    except safetensors.SafetensorError as error:  # how it says that the disk is full
-        raise OSError(str(error)) from error
-    for name, table in tables.items():
-        _write_table(table, folder / f"{name}.parquet")
-    write_json(folder / "tree.json", skeleton)
-
-
-def load_tree(folder: Path) -> Any:
-    """Load what `save_tree` wrote.
-
-    Raises:
-        FileNotFoundError: `save_tree` has not written to this folder.
-        StorageError: a file is damaged.
-    """
-    import pyarrow
-    import safetensors.numpy
-    import safetensors.torch
-
-    skeleton = read_json(folder / "tree.json")
-    tensor_file, array_file = folder / "tensors.safetensors", folder / "arrays.safetensors"
-    try:
-        tensors = safetensors.torch.load_file(tensor_file) if tensor_file.exists() else {}
-        arrays = safetensors.numpy.load_file(array_file) if array_file.exists() else {}
-        return _put_together(skeleton, folder, tensors, arrays)
-    except (safetensors.SafetensorError, pyarrow.ArrowInvalid) as error:
-        raise StorageError(f"{folder} is damaged ({error}).") from error
-
-
-def read_table(path: Path) -> datasets.Dataset:
-    """Read a Parquet file as a `datasets.Dataset` with the features that it was saved with."""
-    import datasets
-    import pyarrow.parquet
-
-    return datasets.Dataset(pyarrow.parquet.read_table(path))
-
-
-def _write_table(table: datasets.Dataset, path: Path) -> None:
-    import datasets
-
-    hidden = datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        table.to_parquet(path)
-    finally:
-        if not hidden:
-            datasets.enable_progress_bars()
-
-
-def _take_apart(
-    value: Any, tensors: dict[str, Any], arrays: dict[str, Any], tables: dict[str, datasets.Dataset]
-) -> Any:
-    import numpy as np
-    import torch
-
-    if isinstance(value, torch.Tensor) and value.layout == torch.strided:
-        name = f"t{len(tensors)}"
-        tensors[name] = value.detach().cpu().contiguous().clone()
-        return {"$tensor": name}
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, np.ndarray) and value.dtype.name in STORED_DTYPES:
-        name = f"a{len(arrays)}"
-        arrays[name] = np.ascontiguousarray(value).reshape(value.shape)
-        return {"$array": name}
-    if _is_table(value):
-        name = f"d{len(tables)}"
-        tables[name] = value.with_format(None)
-        return {"$table": name}
-    if isinstance(value, dict):
-        return {
-            "$dict": [[_take_apart(part, tensors, arrays, tables) for part in pair] for pair in value.items()]
-        }
-    if isinstance(value, list | tuple):
-        items = [_take_apart(item, tensors, arrays, tables) for item in value]
-        return items if isinstance(value, list) else {"$tuple": items}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    kind = f" of {value.dtype}" if isinstance(value, np.ndarray) else ""
-    raise TypeError(
-        f"cannot save a {type(value).__name__}{kind}: return dense tensors, arrays of numbers, tables and"
-        " plain values (for a module, its state_dict())"
-    )
-
-
-def _is_table(value: Any) -> bool:
-    """Whether a value is a `datasets.Dataset`, without importing that package: who has one, has it."""
-    package = sys.modules.get("datasets")
-    return package is not None and isinstance(value, package.Dataset)
-
-
-def _put_together(skeleton: Any, folder: Path, tensors: dict[str, Any], arrays: dict[str, Any]) -> Any:
-    def build(item: Any) -> Any:
-        if isinstance(item, list):
-            return [build(part) for part in item]
-        if not isinstance(item, dict):
-            return item
-        ((kind, content),) = item.items()
-        if kind == "$tensor":
-            return tensors[content]
-        if kind == "$array":
-            return arrays[content]
-        if kind == "$table":
-            return read_table(inside(folder, f"{content}.parquet"))
-        if kind == "$tuple":
-            return tuple(build(part) for part in content)
-        return {build(key): build(part) for key, part in content}
-
-    return build(skeleton)
-
-
 # --- content hashes -----------------------------------------------------------------------------
 
 
@@ -333,7 +192,7 @@ def _feed_array(state: Any, value: Any) -> None:
         state.update(np.ascontiguousarray(value).tobytes())
     elif isinstance(value, np.generic):
         _feed(state, value.item())
-    elif _is_table(value):
+    elif is_table(value):
         import pyarrow
 
         # Two tables of equal rows may differ in the library's own metadata and in the bits beyond a slice.
@@ -348,3 +207,9 @@ def _feed_array(state: Any, value: Any) -> None:
             f"cannot identify a {type(value).__name__} by its content: pass plain values, dataclasses,"
             " arrays, tensors or tables"
         )
+
+
+def is_table(value: Any) -> bool:
+    """Whether a value is a `datasets.Dataset`, without importing that package: who has one, has it."""
+    package = sys.modules.get("datasets")
+    return package is not None and isinstance(value, package.Dataset)

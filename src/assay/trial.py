@@ -28,9 +28,10 @@ import numpy as np
 import PIL.Image
 import torch
 
-from assay import files
+from assay import files, records
 from assay.artefact import Artefacts
 from assay.errors import DivergedError, InputError
+from assay.training.compute import Compute, Precision
 
 if TYPE_CHECKING:
     import datasets
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 LARGEST_PICTURE = 200_000
 """Bytes of a picture for the report."""
 
+Stage = TypeVar("Stage")
 Rows = TypeVar("Rows")
 Fitted = TypeVar("Fitted")
 Candidate = TypeVar("Candidate")
@@ -70,6 +72,7 @@ class Trial:
         seed: the seed that all arms of this trial's pair share.
         arm: the name of the arm.
         device: where the recipe should put its tensors.
+        precision: the number format in which models train.
         out: a folder for artefacts, or `None` when nothing is to be kept.
         stages: a folder for stages that arms share, or `None` to share nothing.
         code: a fingerprint of the code that `once` may run; part of a stage's key.
@@ -79,6 +82,7 @@ class Trial:
     seed: int
     arm: str = ""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: Precision = "32-true"
     out: Path | None = None
     stages: Path | None = None
     code: str = ""
@@ -92,6 +96,12 @@ class Trial:
         self._curve: list[dict[str, float]] = []
         self._booked: set[str] = set()
         self.artefacts = Artefacts(self.out) if self.out is not None else None
+
+    @property
+    def compute(self) -> Compute:
+        """Where and how models train: one device and a precision, as plain values, so that stages take it."""
+        kind = self.device.type
+        return Compute(accelerator=kind, precision=self.precision)  # type: ignore[arg-type]  # it is checked
 
     # --- randomness -----------------------------------------------------------------------------
 
@@ -165,7 +175,9 @@ class Trial:
 
     # --- stages that arms share -----------------------------------------------------------------
 
-    def once(self, name: str, function: Callable[..., Any], *arguments: Any, seedless: bool = False) -> Any:
+    def once(
+        self, name: str, function: Callable[..., Stage], *arguments: Any, seedless: bool = False
+    ) -> Stage:
         """Compute a stage that the arms of this seed share, or load it if one of them has computed it.
 
         The stage runs under its own random stream and leaves the caller's untouched. Its result always
@@ -180,8 +192,8 @@ class Trial:
                 encoder, say, or one model for all.
 
         Returns:
-            Nested dicts, lists and tuples of tensors, arrays, tables and plain values, as `function` made
-            them. For a module, return and load its `state_dict()`.
+            What `function` returned: a record, see `assay.records`, such as a dataclass over tensors. For a
+            module, return and load its `state_dict()`.
         """
         if not _is_at_module_level(function):
             raise TypeError(
@@ -194,17 +206,17 @@ class Trial:
         if self.stages is None:
             with tempfile.TemporaryDirectory() as folder:
                 self._compute(Path(folder) / key, name, seed, function, arguments)
-                return files.load_tree(Path(folder) / key)
+                return self._load(Path(folder) / key, function)
         stage = self.stages / key
-        if not (stage / "tree.json").exists():
+        if not (stage / records.RECORD).exists():
             with self._alone(stage):
-                if not (stage / "tree.json").exists():
+                if not (stage / records.RECORD).exists():
                     self._compute(stage, name, seed, function, arguments)
                     self._booked.add(key)
         if key not in self._booked:
             self.shared_seconds += float(files.read_json(stage / "cost.json")["seconds"])
             self._booked.add(key)
-        return files.load_tree(stage)
+        return self._load(stage, function)
 
     def _alone(self, stage: Path) -> AbstractContextManager[Any]:
         """Let one process compute a stage while others wait for it; without locks there, each computes."""
@@ -220,12 +232,17 @@ class Trial:
     def _compute(
         self, stage: Path, name: str, seed: int | None, function: Callable[..., Any], arguments: Any
     ) -> None:
-        with files.atomic_folder(stage, marker="tree.json") as folder:
+        with files.atomic_folder(stage, marker=records.RECORD) as folder:
             start = time.perf_counter()
             with random_state(derive_seed(seed or 0, f"stage/{name}")):
                 result = function(*arguments)
-            files.save_tree(folder, result)
+            records.save(folder, result)
             files.write_json(folder / "cost.json", {"seconds": time.perf_counter() - start, "stage": name})
+
+    @staticmethod
+    def _load(stage: Path, function: Callable[..., Stage]) -> Stage:
+        loaded: Stage = records.load(stage, (function.__module__.split(".")[0],))
+        return loaded
 
     @property
     def replies(self) -> Path | None:

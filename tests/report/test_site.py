@@ -158,7 +158,7 @@ def test_everything_can_be_reached_by_keyboard(page: Page, site: Path) -> None:
 def test_it_fits_a_phone_follows_dark_mode_and_prints_open(browser: Browser, site: Path) -> None:
     context = browser.new_context(viewport={"width": 360, "height": 700}, color_scheme="dark")
     page = context.new_page()
-    for name in ("index.html", "papers/toy.html", "papers/elang.html"):
+    for name in ("index.html", "papers/toy.html", "papers/language/elang.html"):
         page.goto((site / name).as_uri())
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 24, 28)"

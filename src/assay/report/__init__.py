@@ -10,7 +10,8 @@ from typing import Any
 
 import jinja2
 
-from assay import catalogue, files, saved
+from assay import catalogue, files
+from assay.checking import saved
 from assay.errors import StorageError
 from assay.paper import FAMILIES, Paper
 from assay.report.schema import why_not

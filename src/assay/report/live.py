@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any
 
 from assay import report
+from assay.checking.store import Store
 from assay.errors import InputError
-from assay.store import Store
 
 
 class LiveSite:

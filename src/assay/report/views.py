@@ -9,11 +9,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from assay import console
+from assay.cli import printing
 from assay.paper import Metric, Paper
 from assay.report import plots
 
-VERDICTS = tuple(console.COLOURS)
+VERDICTS = tuple(printing.COLOURS)
 METRICS_DRAWN = 6
 """Of each result, those that tests are about first."""
 
@@ -74,7 +74,7 @@ def result_view(result: Mapping[str, Any], paper: Paper) -> dict[str, Any]:
         "claims": [_claim(claim, paper) for claim in result["claims"]],
         "forest": plots.forest([_row(test, paper) for claim in result["claims"] for test in claim["tests"]]),
         "metrics": shown,
-        "number": lambda name, value: console.number(value, declared.get(name)),
+        "number": lambda name, value: printing.number(value, declared.get(name)),
         "strips": list(_strips(result, shown)),
         "curves_drawn": list(_curves(result)),
         "pictures": result["pictures"],
@@ -105,7 +105,7 @@ def command(result: Mapping[str, Any]) -> str:
 
 def _claim(claim: Mapping[str, Any], paper: Paper) -> dict[str, Any]:
     tests = [
-        {**test, **dict(zip(("shown", "shown_interval"), console.effect(test, paper), strict=True))}
+        {**test, **dict(zip(("shown", "shown_interval"), printing.effect(test, paper), strict=True))}
         for test in claim["tests"]
     ]
     return {**claim, "tests": tests}

@@ -1,0 +1,1 @@
+"""Papers on agents, and what several of them need."""

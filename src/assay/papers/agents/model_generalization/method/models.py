@@ -1,0 +1,447 @@
+"""World models: what imagines transitions. Each has `loss(batch)` and `rollout(obs, policy, horizon)`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from assay.errors import InputError
+from assay.papers.agents.model_generalization.method.learner import Policy
+from assay.papers.agents.model_generalization.method.networks import DenseNet, Heads, Stack
+from assay.papers.agents.model_generalization.method.transitions import Transitions
+
+Sampling = Literal["bernoulli", "threshold", "official_logit"]
+HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
+
+
+@runtime_checkable
+class RolloutSource(Protocol):
+    """Whatever gives transitions that a policy would see, from given observations on."""
+
+    def rollout(self, obs: Tensor, policy: Policy, horizon: int) -> Transitions:
+        """Follow the policy for `horizon` steps from each observation."""
+
+
+def rollout_weights(continuations: Float[Tensor, "h ..."]) -> Float[Tensor, "h ..."]:
+    """Return the probability that a rollout gets to each step: w_0 = 1, w_{k+1} = w_k c_k (Section 3)."""
+    first = torch.ones_like(continuations[:1])
+    return torch.cat([first, continuations[:-1]]).cumprod(0)
+
+
+class TransitionModel(nn.Module):
+    """A learned one-step model of reward, continuation and next observation.
+
+    A kind of model says how features come from observations (`encode`), what follows a feature and an action
+    (`step`), what its observation is (`decode`), and how it is trained (`loss`). The Q-network acts on
+    features, which are the observations themselves unless the model is a latent one.
+
+    Args:
+        observation_size: numbers of an observation.
+        num_actions: number of actions.
+        feature_size: numbers of a feature.
+        continuing: whether the task never ends: rollouts then have weight 1 throughout.
+        stack: leading axes of stacked models.
+        generator: the random stream of rollouts and latents.
+    """
+
+    def __init__(
+        self,
+        observation_size: int,
+        num_actions: int,
+        feature_size: int,
+        continuing: bool,
+        stack: Stack,
+        generator: torch.Generator | None,
+    ) -> None:
+        super().__init__()
+        self.observation_size, self.num_actions = observation_size, num_actions
+        self.feature_size, self.continuing, self.stack = feature_size, continuing, stack
+        self.generator = generator
+
+    # --- what a kind of model defines -----------------------------------------------------------
+
+    def encode(self, obs: Float[Tensor, "*stack n d"]) -> Float[Tensor, "*stack n f"]:
+        """Draw features of observations."""
+        return obs
+
+    def decode(self, features: Float[Tensor, "*stack n f"]) -> Float[Tensor, "*stack n d"]:
+        """Return the observation that features stand for."""
+        return features
+
+    def step(
+        self, features: Float[Tensor, "*stack n f"], action: Int[Tensor, "*stack n"]
+    ) -> tuple[Float[Tensor, "*stack n"], Float[Tensor, "*stack n"], Float[Tensor, "*stack n f"]]:
+        """Return the mean reward, the probability to go on, and drawn next features."""
+        raise NotImplementedError
+
+    def loss(self, batch: Transitions) -> dict[str, Float[Tensor, " *stack"]]:
+        """Return the parts of the negative log likelihood, mean over the batch, and their sum `total`."""
+        raise NotImplementedError
+
+    def scores(self, batch: Transitions) -> Float[Tensor, " *parts"]:
+        """Return the losses of the parts that are trained apart, by which the best weights are kept.
+
+        All parameters have these leading axes.
+        """
+        return self.loss(batch)["total"]
+
+    # --- what all have --------------------------------------------------------------------------
+
+    def rollout(self, obs: Float[Tensor, "*stack n d"], policy: Policy, horizon: int) -> Transitions:
+        """Imagine `horizon` steps from each observation, [*stack, horizon * n] rows, without gradient.
+
+        Raises:
+            InputError: the horizon is not at least 1.
+        """
+        check_horizon(horizon)
+        parts = []
+        with torch.no_grad():
+            features = self.encode(obs)
+            weight = torch.ones(features.shape[:-1], device=features.device)
+            for _ in range(horizon):
+                action = policy(features)
+                reward, continuation, following = self.step(features, action)
+                parts.append(Transitions(features, action, reward, following, continuation, weight))
+                features = following
+                if not self.continuing:
+                    weight = weight * continuation
+        return Transitions.joined(parts)
+
+    def predict(
+        self, obs: Float[Tensor, "n d"], actions: Int[Tensor, "n h"]
+    ) -> tuple[Float[Tensor, "n h d"], Float[Tensor, "n h"]]:
+        """Follow given actions from given observations; return the observations and mean rewards."""
+        seen, rewards = [], []
+        with torch.no_grad():
+            features = self.encode(obs)
+            for action in actions.T:
+                reward, _, features = self.step(features, action)
+                seen.append(self.decode(features))
+                rewards.append(reward)
+        return torch.stack(seen, 1), torch.stack(rewards, 1)
+
+    def _uniform(self, like: Tensor) -> Tensor:
+        return torch.rand(like.shape, generator=self.generator).to(like.device)
+
+    def _normal(self, like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=self.generator).to(like.device)
+
+    def _joined(self, features: Tensor, action: Tensor) -> Tensor:
+        return torch.cat([features, functional.one_hot(action, self.num_actions).to(features)], -1)
+
+
+class ObservationModel(TransitionModel):
+    """What the two models share that predict the next observation itself (the paper's "simple" model).
+
+    Separate networks give the mean reward, the logit of continuation and the next observation:
+
+        L = -log N(r; mu, 1) + BCE(continue) + [not terminal] * observation term, summed over its numbers
+    """
+
+    def __init__(
+        self,
+        observation_size: int,
+        num_actions: int,
+        hidden: Sequence[int] = (200, 200, 200),
+        *,
+        continuing: bool = False,
+        stack: Stack = (),
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(observation_size, num_actions, observation_size, continuing, stack, generator)
+        self.heads = Heads(observation_size + num_actions, (1, 1, observation_size), hidden, stack)
+
+    def loss(self, batch: Transitions) -> dict[str, Float[Tensor, " *stack"]]:
+        mean, logit, following = self.heads(self._joined(batch.obs, batch.action))
+        return summed(
+            reward=reward_loss(mean, batch),
+            continuation=continuation_loss(logit, batch),
+            observation=(self.observation_loss(following, batch.next_obs) * batch.continuation).mean(-1),
+        )
+
+    def scores(self, batch: Transitions) -> Float[Tensor, " *parts"]:
+        """Return the losses of reward, continuation and observation: each has a network of its own."""
+        parts = self.loss(batch)
+        return torch.stack([parts[name] for name in ("reward", "continuation", "observation")], -1)
+
+    def step(
+        self, features: Float[Tensor, "*stack n f"], action: Int[Tensor, "*stack n"]
+    ) -> tuple[Float[Tensor, "*stack n"], Float[Tensor, "*stack n"], Float[Tensor, "*stack n f"]]:
+        mean, logit, following = self.heads(self._joined(features, action))
+        return mean.squeeze(-1), logit.squeeze(-1).sigmoid(), self.draw(following)
+
+    def observation_loss(
+        self, predicted: Float[Tensor, "*stack n d"], obs: Float[Tensor, "*stack n d"]
+    ) -> Float[Tensor, "*stack n"]:
+        """Return -log p(observation), summed over its numbers."""
+        raise NotImplementedError
+
+    def draw(self, predicted: Float[Tensor, "*stack n d"]) -> Float[Tensor, "*stack n d"]:
+        """Draw an observation."""
+        raise NotImplementedError
+
+
+class BernoulliFactoredModel(ObservationModel):
+    """Next bits, each drawn on its own from its probability: the structure of a factored state space.
+
+    Args:
+        next_obs_sampling: `bernoulli` draws each bit with probability sigmoid(logit), `threshold` takes the
+            likelier value, `official_logit` draws with the logit itself for probability (cut to 0 to 1), as
+            the authors' code does.
+    """
+
+    def __init__(
+        self,
+        observation_size: int,
+        num_actions: int,
+        hidden: Sequence[int] = (200, 200, 200),
+        *,
+        next_obs_sampling: Sampling = "bernoulli",
+        continuing: bool = False,
+        stack: Stack = (),
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            observation_size,
+            num_actions,
+            hidden,
+            continuing=continuing,
+            stack=stack,
+            generator=generator,
+        )
+        self.next_obs_sampling = next_obs_sampling
+
+    def observation_loss(
+        self, predicted: Float[Tensor, "*stack n d"], obs: Float[Tensor, "*stack n d"]
+    ) -> Float[Tensor, "*stack n"]:
+        return functional.binary_cross_entropy_with_logits(predicted, obs, reduction="none").sum(-1)
+
+    def draw(self, predicted: Float[Tensor, "*stack n d"]) -> Float[Tensor, "*stack n d"]:
+        if self.next_obs_sampling == "threshold":
+            return (predicted > 0).float()
+        probability = predicted if self.next_obs_sampling == "official_logit" else predicted.sigmoid()
+        return (self._uniform(predicted) < probability).float()
+
+
+class GaussianModel(ObservationModel):
+    """Next numbers as normal variables of variance 1; a rollout goes on from their means."""
+
+    def observation_loss(
+        self, predicted: Float[Tensor, "*stack n d"], obs: Float[Tensor, "*stack n d"]
+    ) -> Float[Tensor, "*stack n"]:
+        return (0.5 * (obs - predicted).square() + HALF_LOG_TAU).sum(-1)
+
+    def draw(self, predicted: Float[Tensor, "*stack n d"]) -> Float[Tensor, "*stack n d"]:
+        return predicted
+
+
+class LatentModel(TransitionModel):
+    """A model in a latent space: an encoder q(z|o), a decoder, and a transition p(z'|z, a).
+
+    The decoder reconstructs the current observation; reward and continuation come from (z, a). The transition
+    and the next encoding are drawn together by balanced divergences (`balance` = 0.8):
+
+        0.8 KL(sg q(z'|o') || p(z'|z,a)) + 0.2 KL(q(z'|o') || sg p(z'|z,a))
+    """
+
+    balance = 0.8
+
+    def __init__(
+        self,
+        observation_size: int,
+        num_actions: int,
+        hidden: Sequence[int],
+        feature_size: int,
+        parameters: int,
+        binary: bool,
+        continuing: bool,
+        generator: torch.Generator | None,
+    ) -> None:
+        super().__init__(observation_size, num_actions, feature_size, continuing, (), generator)
+        self.binary = binary
+        self.encoder = DenseNet(observation_size, parameters, hidden)
+        self.decoder = DenseNet(feature_size, observation_size, hidden)
+        inputs = feature_size + num_actions
+        self.reward, self.continuation = DenseNet(inputs, 1, hidden), DenseNet(inputs, 1, hidden)
+        self.transition = DenseNet(inputs, parameters, hidden)
+
+    def encode(self, obs: Float[Tensor, "n d"]) -> Float[Tensor, "n f"]:
+        return self.draw(self.posterior(obs))
+
+    def decode(self, features: Float[Tensor, "n f"]) -> Float[Tensor, "n d"]:
+        predicted: Tensor = self.decoder(features)
+        return (predicted > 0).float() if self.binary else predicted
+
+    def posterior(self, obs: Float[Tensor, "n d"]) -> Float[Tensor, "n p"]:
+        """Return the parameters of q(z|o)."""
+        parameters: Tensor = self.encoder(obs)
+        return parameters
+
+    def step(
+        self, features: Float[Tensor, "n f"], action: Int[Tensor, " n"]
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, "n f"]]:
+        mean, logit, prior = self.heads(features, action)
+        return mean.squeeze(-1), logit.squeeze(-1).sigmoid(), self.draw(prior)
+
+    def heads(
+        self, features: Float[Tensor, "n f"], action: Int[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "n 1"], Float[Tensor, "n 1"], Float[Tensor, "n p"]]:
+        """Return the mean reward, the logit of continuation and the parameters of p(z'|z, a)."""
+        joined = self._joined(features, action)
+        return self.reward(joined), self.continuation(joined), self.transition(joined)
+
+    def loss(self, batch: Transitions) -> dict[str, Float[Tensor, ""]]:
+        features = self.encode(batch.obs)
+        mean, logit, prior = self.heads(features, batch.action)
+        predicted = self.decoder(features)
+        if self.binary:
+            errors = functional.binary_cross_entropy_with_logits(predicted, batch.obs, reduction="none")
+        else:
+            errors = 0.5 * (batch.obs - predicted).square() + HALF_LOG_TAU
+        divergence = self.balanced(self.posterior(batch.next_obs), prior)
+        return summed(
+            reward=reward_loss(mean, batch),
+            continuation=continuation_loss(logit, batch),
+            observation=(errors.sum(-1) * batch.continuation).mean(-1),
+            latent=(divergence * batch.continuation).mean(-1),
+        )
+
+    def balanced(self, posterior: Float[Tensor, "n p"], prior: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
+        """Return the balanced divergence: mostly the prior learns, a little the encoder."""
+        return self.balance * self.divergence(posterior.detach(), prior) + (
+            1 - self.balance
+        ) * self.divergence(posterior, prior.detach())
+
+    def draw(self, parameters: Float[Tensor, "n p"]) -> Float[Tensor, "n f"]:
+        """Draw a latent, with a gradient."""
+        raise NotImplementedError
+
+    def divergence(self, first: Float[Tensor, "n p"], second: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
+        """Return KL(first || second), summed over the latents."""
+        raise NotImplementedError
+
+
+class CategoricalLatentModel(LatentModel):
+    """`latents` variables of `classes` classes each, as one-hot vectors with straight-through gradients."""
+
+    def __init__(
+        self,
+        observation_size: int,
+        num_actions: int,
+        hidden: Sequence[int] = (200, 200, 200),
+        *,
+        latents: int = 32,
+        classes: int = 32,
+        binary: bool = True,
+        continuing: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        size = latents * classes
+        super().__init__(observation_size, num_actions, hidden, size, size, binary, continuing, generator)
+        self.latents, self.classes = latents, classes
+
+    def _logits(self, parameters: Tensor) -> Tensor:
+        logits: Tensor = parameters.unflatten(-1, (self.latents, self.classes))
+        return logits.log_softmax(-1)
+
+    def draw(self, parameters: Float[Tensor, "n p"]) -> Float[Tensor, "n f"]:
+        logits = parameters.unflatten(-1, (self.latents, self.classes))
+        waiting = -self._uniform(logits).log()  # exponential: the draw is as in `SoftmaxPolicy`
+        chosen = (logits - waiting.log()).argmax(-1, keepdim=True)
+        drawn = torch.zeros_like(logits).scatter_(-1, chosen, 1.0)
+        if torch.is_grad_enabled():
+            probabilities = logits.softmax(-1)
+            drawn = drawn + (probabilities - probabilities.detach())
+        return drawn.flatten(-2)
+
+    def divergence(self, first: Float[Tensor, "n p"], second: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
+        mine, other = self._logits(first), self._logits(second)
+        return (mine.exp() * (mine - other)).sum((-2, -1))
+
+
+class GaussianLatentModel(LatentModel):
+    """`latents` normal variables of standard deviation 2 sigmoid(x/2), for the encoder 0.1 more."""
+
+    least_deviation = 0.1
+
+    def __init__(
+        self,
+        observation_size: int,
+        num_actions: int,
+        hidden: Sequence[int] = (200, 200, 200),
+        *,
+        latents: int = 32,
+        binary: bool = True,
+        continuing: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            observation_size, num_actions, hidden, latents, 2 * latents, binary, continuing, generator
+        )
+
+    def posterior(self, obs: Float[Tensor, "n d"]) -> Float[Tensor, "n p"]:
+        mean, deviation = _deviations(self.encoder(obs))
+        return torch.cat([mean, deviation + self.least_deviation], -1)
+
+    def step(
+        self, features: Float[Tensor, "n f"], action: Int[Tensor, " n"]
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, "n f"]]:
+        mean, logit, prior = self.heads(features, action)
+        drawn = self.draw(torch.cat(_deviations(prior), -1))
+        return mean.squeeze(-1), logit.squeeze(-1).sigmoid(), drawn
+
+    def balanced(self, posterior: Float[Tensor, "n p"], prior: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
+        return super().balanced(posterior, torch.cat(_deviations(prior), -1))
+
+    def draw(self, parameters: Float[Tensor, "n p"]) -> Float[Tensor, "n f"]:
+        mean, deviation = parameters.chunk(2, -1)
+        return mean + deviation * self._normal(mean)
+
+    def divergence(self, first: Float[Tensor, "n p"], second: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
+        (mean, deviation), (other_mean, other) = first.chunk(2, -1), second.chunk(2, -1)
+        ratio = (deviation.square() + (mean - other_mean).square()) / other.square()
+        return (0.5 * (ratio - 1) + other.log() - deviation.log()).sum(-1)
+
+
+def _deviations(raw: Tensor) -> tuple[Tensor, Tensor]:
+    mean, deviation = raw.chunk(2, -1)
+    return mean, 2 * (deviation / 2).sigmoid()
+
+
+def reward_loss(mean: Float[Tensor, "*stack n 1"], batch: Transitions) -> Float[Tensor, " *stack"]:
+    """Return -log N(r; mean, 1), mean over the batch."""
+    return (0.5 * (batch.reward - mean.squeeze(-1)).square() + HALF_LOG_TAU).mean(-1)
+
+
+def continuation_loss(logit: Float[Tensor, "*stack n 1"], batch: Transitions) -> Float[Tensor, " *stack"]:
+    """Return the cross entropy of going on, mean over the batch."""
+    loss = functional.binary_cross_entropy_with_logits(
+        logit.squeeze(-1), batch.continuation, reduction="none"
+    )
+    return loss.mean(-1)
+
+
+def summed(**parts: Tensor) -> dict[str, Tensor]:
+    """Return the parts and their sum."""
+    return parts | {"total": torch.stack(list(parts.values())).sum(0)}
+
+
+def check_horizon(horizon: int) -> None:
+    """Refuse a rollout of no steps."""
+    if horizon < 1:
+        raise InputError(f"the horizon of a rollout is {horizon}: give at least 1 step.")
+
+
+def check_binary(obs: Float[Tensor, "*stack n d"]) -> None:
+    """Refuse observations that are no bits, which the Bernoulli model cannot predict."""
+    if not bool(((obs == 0) | (obs == 1)).all()):
+        raise InputError(
+            f"the Bernoulli model needs observations of bits; these range from {obs.min():.4g} to"
+            f" {obs.max():.4g}. Choose the Gaussian model (--dynamics.kind gaussian), or make bits of them."
+        )

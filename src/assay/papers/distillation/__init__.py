@@ -1,0 +1,1 @@
+"""Papers on distillation, and what several of them need."""

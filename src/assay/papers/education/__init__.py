@@ -1,0 +1,1 @@
+"""Papers on education, and what several of them need."""

@@ -1,0 +1,1 @@
+"""Papers on language, and what several of them need."""

@@ -1,0 +1,166 @@
+"""Emulated fine-tuning inside transformers' own `generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import LogitsProcessor, PreTrainedTokenizerBase
+
+from assay.errors import InputError
+from assay.papers.language.eft.method.ancestry import check_ancestor
+from assay.papers.language.eft.method.combine import check_settings, combine_logits
+from assay.papers.language.eft.method.emulator import Delta, check_signs, reference_member, tuned_member
+from assay.papers.language.eft.method.generation import Prompts, checked_rows, pad_prompts
+from assay.papers.language.eft.method.streams import Stream
+from assay.papers.language.eft.method.vocabulary import common_vocabulary
+
+
+class EFTLogitsProcessor(LogitsProcessor):
+    """Adds the small pair's fine-tuning to the logits of whatever model generates.
+
+        processor = EFTLogitsProcessor(small_tuned, small)
+        large.generate(**inputs, logits_processor=LogitsProcessorList([processor]))
+
+    All that `generate` offers works on the emulated model: sampling, beams, penalties, streaming. The two
+    small models keep caches of their own, which follow the rows as they grow and start anew where a row
+    changes (between two calls of `generate`, or when beams change places).
+
+    Args:
+        tuned: the small fine-tuned model, or a PEFT model.
+        reference: the small model before fine-tuning; None for a PEFT model without its adapter.
+        weight: w of the expert.
+        amplify: beta of the up-scaling delta.
+        delta_top_p: as in `combine_logits`.
+        adapter: the adapter of a PEFT model; by default the active one.
+        pad_token_id: what fills prompts up on the left. Without it, all tokens of a prompt count.
+        tokenizers: of the models, by `base`, `tuned` and `reference`, to make sure that their tokens are the
+            same; needed where they give different numbers of logits.
+        extra_tokens: what to do with tokens that only some tokenizers have: `refuse`, or `mask` them.
+        prompts: prompts of the small models where they differ from those of the generating model: token
+            ids by `tuned` and `reference`, one sequence a row.
+        allow_negative: allow a weight below 0.
+        check_ancestors: make sure that the reference can be what the expert was tuned from.
+
+    Raises:
+        InputError: a model does not fit, or an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        tuned: Any,
+        reference: Any = None,
+        weight: float = 1.0,
+        *,
+        amplify: float = 1.0,
+        delta_top_p: float | None = None,
+        adapter: str | None = None,
+        pad_token_id: int | None = None,
+        tokenizers: Mapping[str, PreTrainedTokenizerBase] | None = None,
+        extra_tokens: str = "refuse",
+        prompts: Mapping[str, Prompts] | None = None,
+        allow_negative: bool = False,
+        check_ancestors: bool = True,
+    ) -> None:
+        expert = Delta(tuned, reference, weight, adapter)
+        check_settings([weight], amplify, delta_top_p)
+        check_signs([expert], allow_negative)
+        self.weight, self.amplify, self.delta_top_p = weight, amplify, delta_top_p
+        self.members = {
+            "tuned": tuned_member(expert, "tuned"),
+            "reference": reference_member(expert, "reference"),
+        }
+        if check_ancestors:
+            check_ancestor(self.members["tuned"], self.members["reference"])
+        rows = {name: member.rows for name, member in self.members.items()}
+        known = {name: rows.get(name, max(rows.values())) for name in (*rows, *(tokenizers or {}))}
+        self.vocabulary = common_vocabulary(known, tokenizers, extra_tokens)
+        self._compared = tokenizers is not None and "base" in tokenizers
+        self.pad_token_id = pad_token_id
+        self.prompts = {name: checked_rows(given, name) for name, given in (prompts or {}).items()}
+        self._streams: dict[str, Stream] = {}
+        self._seen: Tensor | None = None
+        self._start = 0
+
+    def __call__(self, input_ids: Int[Tensor, "b t"], scores: Float[Tensor, "b v"]) -> Float[Tensor, "b v"]:
+        """Return the emulated log-probabilities; tokens that the small models do not have are ruled out."""
+        tuned, reference = (logits[:, 0].to(scores.device) for logits in self._read(input_ids))
+        if scores.shape[-1] != tuned.shape[-1] and not self._compared:
+            raise InputError(
+                f"The generating model gives {scores.shape[-1]} logits and the small ones {tuned.shape[-1]}:"
+                " pass tokenizers= with that of 'base' too, to make sure that only padding differs."
+            )
+        shared = min(scores.shape[-1], self.vocabulary)
+        combined = torch.full_like(scores, -torch.inf, dtype=torch.float32)
+        combined[:, :shared] = combine_logits(
+            scores[:, :shared],
+            tuned[:, :shared],
+            reference[:, :shared],
+            self.weight,
+            self.amplify,
+            self.delta_top_p,
+        )
+        return combined.log_softmax(-1)  # beams add up what processors return
+
+    def _read(self, input_ids: Int[Tensor, "b t"]) -> list[Tensor]:
+        """Let both small models read what is new, or everything where the rows are others than before."""
+        seen = self._seen
+        grown = (
+            seen is not None
+            and input_ids.shape[0] == seen.shape[0]
+            and input_ids.shape[1] > seen.shape[1]
+            and bool((input_ids[:, : seen.shape[1]] == seen).all())
+        )
+        if grown and seen is not None:
+            new = input_ids[:, seen.shape[1] :]
+            found = [stream.feed(new, torch.ones_like(new).bool()) for stream in self._streams.values()]
+        else:
+            found = [self._begin(name, input_ids, same=self._continues(input_ids)) for name in self.members]
+        self._seen = input_ids.clone()
+        return found
+
+    def _continues(self, input_ids: Int[Tensor, "b t"]) -> bool:
+        """Whether the rows are those of the same call of `generate` in another order, as beams are."""
+        if self._seen is None or input_ids.shape[1] != self._seen.shape[1] + 1:
+            return False
+        seen = set(map(tuple, self._seen.tolist()))
+        return all(tuple(row) in seen for row in input_ids[:, :-1].tolist())
+
+    def _begin(self, name: str, input_ids: Int[Tensor, "b t"], same: bool) -> Tensor:
+        member = self.members[name]
+        if not same:
+            self._start = input_ids.shape[1]
+        if name in self.prompts:
+            tokens, valid = self._own_prompts(name, input_ids)
+        else:
+            tokens, valid = input_ids, self._counted(input_ids)
+        longest = int(valid.sum(-1).max())
+        if member.limit is not None and longest > member.limit:
+            raise InputError(f"A text of {longest} tokens does not fit into the {member.limit} of {name}.")
+        self._streams[name] = Stream(member, len(tokens), self.vocabulary)
+        return self._streams[name].feed(tokens, valid)
+
+    def _counted(self, input_ids: Int[Tensor, "b t"]) -> Tensor:
+        """Return what is not padding on the left."""
+        if self.pad_token_id is None:
+            return torch.ones_like(input_ids).bool()
+        valid = (input_ids != self.pad_token_id).long().cumsum(-1) > 0
+        valid[:, -1] = True
+        return valid
+
+    def _own_prompts(self, name: str, input_ids: Int[Tensor, "b t"]) -> tuple[Tensor, Tensor]:
+        rows = self.prompts[name]
+        copies, rest = divmod(len(input_ids), len(rows))
+        if rest:
+            raise InputError(
+                f"There are {len(rows)} prompts of {name} for {len(input_ids)} rows: give one a row."
+            )
+        tokens, valid = pad_prompts([row for row in rows for _ in range(copies)], side="left")
+        new = input_ids[:, self._start :]
+        return (
+            torch.cat([tokens.to(new.device), new], dim=1),
+            torch.cat([valid.to(new.device), torch.ones_like(new).bool()], dim=1),
+        )

@@ -1,0 +1,1 @@
+"""Papers on optimization, and what several of them need."""

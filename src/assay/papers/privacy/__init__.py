@@ -1,0 +1,1 @@
+"""Papers on privacy, and what several of them need."""

@@ -1,0 +1,11 @@
+"""bayes_unlearnable: move pictures, invisibly, to where the Bayes error of learning from them is larger."""
+
+from typing import TYPE_CHECKING
+
+from assay import lazy
+
+if TYPE_CHECKING:
+    from assay.papers.privacy.bayes_unlearnable.method import *
+    from assay.papers.privacy.bayes_unlearnable.published import PublishedPictures as PublishedPictures
+else:
+    __getattr__, __dir__, __all__ = lazy.attach(__name__, "privacy")

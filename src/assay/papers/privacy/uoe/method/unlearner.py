@@ -1,0 +1,348 @@
+"""Unlearning of one expert, and with the same objectives of the whole model."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from assay.errors import InputError
+from assay.papers.privacy.unlearning import (
+    gradient_ascent,
+    keep_loss,
+    npo,
+    random_direction,
+    steer_loss,
+)
+from assay.papers.privacy.uoe.method.attribution import ExpertAttribution, attribute_experts, watching
+from assay.papers.privacy.uoe.method.delta import ExpertDelta
+from assay.papers.privacy.uoe.method.layouts import SHARED, Target, moe_layout
+from assay.papers.privacy.uoe.method.objectives import AnchorLoss, Reduction
+from assay.papers.privacy.uoe.method.parts import ExpertLeaves, Part, Whole, WholeModel
+from assay.papers.privacy.uoe.method.sequences import Sequences, logits_of, token_nll
+
+Objective = Literal["ga", "gdiff", "npo", "rmu"]
+
+SELDOM = 0.01
+"""A target that fewer forget tokens run through can hardly hold what is to be forgotten."""
+
+
+@dataclass(frozen=True)
+class Unlearning:
+    """How unlearning goes. The defaults are those of the released code, as far as it has them."""
+
+    objective: Objective = "gdiff"
+    """ga: climb on the loss of forget tokens. gdiff: that, and descend on the loss of retain tokens.
+    npo: preference optimisation against forget sequences. rmu: steer hidden states to a random direction."""
+    learning_rate: float = 2e-4
+    """Of AdamW without weight decay, constant."""
+    steps: int = 60
+    """The most gradient steps."""
+    batch_size: int = 32
+    """Documents of each kind a step."""
+    retain_weight: float = 1.0
+    """Weight of the retain term of gdiff, npo and rmu."""
+    anchor_weight: float = 1.0
+    """Weight of the anchor loss; 0 leaves it out."""
+    anchor_reduction: Reduction = "mean"
+    """Over experts: mean as in the released code, sum as in the paper."""
+    npo_beta: float = 0.1
+    """Inverse temperature of npo."""
+    steering: float = 20.0
+    """Length of rmu's direction."""
+    clip: float = 1.0
+    """The largest norm of the gradient."""
+
+
+@dataclass(frozen=True)
+class ForgetTarget:
+    """Stops unlearning once a measure has fallen to a level."""
+
+    metric: Callable[[nn.Module], float]
+    level: float
+
+    def __call__(self, step: int, model: nn.Module) -> bool:
+        return self.metric(model) <= self.level
+
+
+@dataclass
+class Unlearned:
+    """What happened."""
+
+    losses: list[float] = field(default_factory=list)
+    diverged: bool = False
+    """Whether the loss stopped being finite; the model then has the values before that step."""
+
+    @property
+    def steps(self) -> int:
+        """How many gradient steps were made."""
+        return len(self.losses)
+
+
+class SelectedExpertUnlearner:
+    """Makes a mixture-of-experts model forget by changing one expert and its layer's router.
+
+    L = l_forget + lambda l_retain + alpha L_anchor, where only the targets' weights and the router of their
+    layers move. Forward passes begin at the lowest layer that changes; what is below is computed once.
+    Dropout is off, and so is the load-balancing loss.
+
+        unlearner = SelectedExpertUnlearner(model, Unlearning(objective="gdiff", learning_rate=1e-3))
+        unlearner.fit(forget, retain)                   # the model has changed
+        unlearner.delta.save(folder)                    # or keep only what changed
+
+    Args:
+        model: a causal language model with experts; changed in place by `fit`.
+        settings: the objective and its numbers.
+        targets: "top1" for the expert that forget documents are routed to most, (layer, expert) pairs, or
+            a part of the whole model ("model", "no-routers", "routers", "experts") as the baselines train.
+        train_experts: whether the weights of target experts are trained.
+        train_router: whether the routers of their layers are trained.
+        generator: draws batches and rmu's direction; by default seeded with 0.
+        attribution: of the forget documents, where it is known already.
+
+    Raises:
+        InputError: the model is dense, quantised or of an unknown layout, or a target does not exist.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        settings: Unlearning | None = None,
+        *,
+        targets: Literal["top1"] | Whole | Sequence[Target] = "top1",
+        train_experts: bool = True,
+        train_router: bool = True,
+        generator: torch.Generator | None = None,
+        attribution: ExpertAttribution | None = None,
+    ) -> None:
+        self.model = model
+        self.settings = settings or Unlearning()
+        self.layers = moe_layout(model)
+        self.attribution = attribution
+        self.part: Part | None = None
+        self._targets = targets
+        self._train = {"train_experts": train_experts, "train_router": train_router}
+        self._generator = generator or torch.Generator().manual_seed(0)
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The experts that are changed; none where the whole model is. Known after `prepare` or `fit`."""
+        return self.part.targets if isinstance(self.part, ExpertLeaves) else ()
+
+    @property
+    def delta(self) -> ExpertDelta:
+        """What changed, as far as it is single experts.
+
+        Raises:
+            ValueError: nothing was trained yet, or the whole model was.
+        """
+        if not isinstance(self.part, ExpertLeaves):
+            raise ValueError("there is a delta only after single experts were trained")
+        return self.part.delta()
+
+    @property
+    def trained_share(self) -> float:
+        """Share of the model's numbers that were trained."""
+        assert self.part is not None
+        mine = sum(weight.numel() for weight in self.part.parameters())
+        total = sum(weight.numel() for weight in self.model.parameters())
+        return float(mine / total)
+
+    def prepare(self, forget: Sequences) -> Part:
+        """Choose what is trained: attribute the forget documents where no target is named.
+
+        Warns:
+            UserWarning: fewer than 1 % of the forget tokens run through a target.
+        """
+        if isinstance(self._targets, str) and self._targets != "top1":
+            self.part = WholeModel(self.model, self._targets)
+            return self.part
+        if self.attribution is None and self._comparable:
+            self.attribution = attribute_experts(self.model, forget)
+        if isinstance(self._targets, str):
+            if self.attribution is None:
+                raise InputError("The layers have different numbers of experts: name the target.")
+            part = ExpertLeaves(self.model, self.attribution.top(), **self._train)
+        else:
+            part = ExpertLeaves(self.model, self._targets, **self._train)
+        if self.attribution is not None:
+            self._warn_of_seldom_targets(part.targets, self.attribution)
+        self.part = part
+        return part
+
+    def _warn_of_seldom_targets(self, targets: Sequence[Target], attribution: ExpertAttribution) -> None:
+        top_k = {layer.index: layer.top_k for layer in self.layers}
+        for target in targets:
+            if target[1] == SHARED:
+                continue
+            share = attribution.share_of_tokens(target, top_k[target[0]])
+            if share < SELDOM:
+                warnings.warn(
+                    f"expert {target[1]} of layer {target[0]} gets {share:.2%} of the forget tokens: what is"
+                    " to be forgotten is hardly there. Take the target that attribution finds.",
+                    stacklevel=4,
+                )
+
+    def fit(
+        self,
+        forget: Sequences,
+        retain: Sequences | None = None,
+        stop: Callable[[int, nn.Module], bool | None] | None = None,
+    ) -> Unlearned:
+        """Unlearn, in place.
+
+        Args:
+            forget: documents to forget.
+            retain: documents to keep, which gdiff, npo and rmu need unless their weight is 0.
+            stop: called as `stop(step, model)` before the first step (as step 0) and after each one, with
+                the trained weights in the model; unlearning ends when it returns `True`.
+
+        Raises:
+            ValueError: the objective needs retain documents and has none.
+        """
+        if self._keeps and retain is None:
+            raise ValueError(
+                f"{self.settings.objective} needs retain documents; give them, or retain_weight=0"
+            )
+        part = self.part or self.prepare(forget)
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with part.active():
+                result = self._descend(part, forget, retain if self._keeps else None, stop)
+            part.write_back()
+        finally:
+            self.model.train(was_training)
+        return result
+
+    @property
+    def _comparable(self) -> bool:
+        return len({layer.n_experts for layer in self.layers}) == 1
+
+    @property
+    def _keeps(self) -> bool:
+        return self.settings.objective != "ga" and self.settings.retain_weight != 0
+
+    def _descend(
+        self,
+        part: Part,
+        forget: Sequences,
+        retain: Sequences | None,
+        stop: Callable[[int, nn.Module], bool | None] | None,
+    ) -> Unlearned:
+        device = next(self.model.parameters()).device
+        inside = {"after_attention": isinstance(part, ExpertLeaves) and self.settings.objective != "rmu"}
+        forget = forget.to(device).beginning_at(self.model, part.start, **inside)
+        retain = None if retain is None else retain.to(device).beginning_at(self.model, part.start, **inside)
+        loss = _Loss(self, part, forget, retain)
+        optimiser = torch.optim.AdamW(part.parameters(), self.settings.learning_rate, weight_decay=0.0)
+        result = Unlearned()
+        if stop is not None and stop(0, self.model) is True:
+            return result
+        batches = zip(self._rows(len(forget)), self._rows(len(retain or forget)), strict=True)
+        for step, (lost, kept) in zip(range(1, self.settings.steps + 1), batches, strict=False):
+            optimiser.zero_grad(set_to_none=True)
+            value = loss(lost, kept)
+            if not math.isfinite(value.item()):
+                result.diverged = True
+                break
+            value.backward()
+            nn.utils.clip_grad_norm_(part.parameters(), self.settings.clip)
+            optimiser.step()
+            result.losses.append(value.item())
+            if stop is not None and stop(step, self.model) is True:
+                break
+        return result
+
+    def _rows(self, total: int) -> Iterator[Tensor]:
+        """Yield row numbers of batches, in a new order in each pass."""
+        while True:
+            yield from torch.randperm(total, generator=self._generator).split(self.settings.batch_size)
+
+
+class _Loss:
+    """l_forget + lambda l_retain + alpha L_anchor of one step, with all that can be computed beforehand."""
+
+    def __init__(
+        self, owner: SelectedExpertUnlearner, part: Part, forget: Sequences, retain: Sequences | None
+    ) -> None:
+        self.model, self.settings, self.part = owner.model, owner.settings, part
+        self.forget, self.retain = forget, retain
+        self.layers = {layer.index: layer for layer in owner.layers}
+        self.anchors = _anchors(owner.targets, self.settings)
+        if self.settings.objective == "npo":
+            self.reference = self._reference_nll()
+        if self.settings.objective == "rmu":
+            middle = owner.layers[len(owner.layers) // 2].index
+            self.steered = max((index for index, _ in owner.targets), default=middle)
+            width = owner.layers[0].router_weight.shape[1]
+            self.direction = random_direction(width, owner._generator).to(forget.input_ids.device)
+            self.frozen = None if retain is None else self._frozen_states(retain)
+
+    def __call__(self, lost: Tensor, kept: Tensor) -> Float[Tensor, ""]:
+        batch = self.forget.rows(lost).trimmed()
+        with watching([self.layers[index] for index in self.anchors]) as seen:
+            total = self._forget_term(batch, lost)
+        for index, anchor in self.anchors.items():
+            layer = self.layers[index]
+            affinities = layer.affinities(seen.hidden[index], self.part.router_weight(layer))
+            total = total + self.settings.anchor_weight * anchor(affinities, batch.mask.flatten())
+        if self.retain is not None:
+            total = total + self.settings.retain_weight * self._retain_term(
+                self.retain.rows(kept).trimmed(), kept
+            )
+        return total
+
+    def _forget_term(self, batch: Sequences, rows: Tensor) -> Tensor:
+        if self.settings.objective == "rmu":
+            return steer_loss(self._states(batch), self.direction, self.settings.steering, batch.mask)
+        nll, tokens = token_nll(logits_of(self.model, batch), batch.labels)
+        if self.settings.objective == "npo":
+            return npo(nll, self.reference[rows.to(nll.device)], self.settings.npo_beta)
+        return gradient_ascent(nll.sum() / tokens.sum())
+
+    def _retain_term(self, batch: Sequences, rows: Tensor) -> Tensor:
+        if self.settings.objective == "rmu":
+            assert self.frozen is not None
+            frozen = self.frozen[rows.to(self.frozen.device), : batch.mask.shape[1]]
+            return keep_loss(self._states(batch), frozen, batch.mask)
+        nll, tokens = token_nll(logits_of(self.model, batch), batch.labels)
+        return nll.sum() / tokens.sum()
+
+    def _states(self, batch: Sequences) -> Tensor:
+        """Return what the steered decoder layer gives, in float32."""
+        found: list[Tensor] = []
+        layer = self.model.get_decoder().layers[self.steered]
+        hook = layer.register_forward_hook(lambda module, given, output: found.append(output))
+        try:
+            logits_of(self.model, batch)
+        finally:
+            hook.remove()
+        return found[-1].float()
+
+    @torch.no_grad()
+    def _frozen_states(self, documents: Sequences) -> Tensor:
+        width = documents.mask.shape[1]
+        parts = [self._states(batch) for batch in documents.split(self.settings.batch_size)]
+        return torch.cat([functional.pad(part, (0, 0, 0, width - part.shape[1])) for part in parts])
+
+    @torch.no_grad()
+    def _reference_nll(self) -> Tensor:
+        batches = self.forget.split(self.settings.batch_size)
+        return torch.cat([token_nll(logits_of(self.model, batch), batch.labels)[0] for batch in batches])
+
+
+def _anchors(targets: Sequence[Target], settings: Unlearning) -> dict[int, AnchorLoss]:
+    """Return the anchor of each layer that has routed targets."""
+    routed: dict[int, list[int]] = {}
+    for index, expert in targets:
+        if expert != SHARED and settings.anchor_weight:
+            routed.setdefault(index, []).append(int(expert))
+    return {index: AnchorLoss(experts, settings.anchor_reduction) for index, experts in routed.items()}

@@ -1,0 +1,1 @@
+"""Papers on speech, and what several of them need."""

@@ -1,0 +1,10 @@
+"""esb: score any speech recogniser over unlike sets with one protocol that forbids tuning to a set."""
+
+from typing import TYPE_CHECKING
+
+from assay import lazy
+
+if TYPE_CHECKING:
+    from assay.papers.speech.esb.method import *
+else:
+    __getattr__, __dir__, __all__ = lazy.attach(__name__, "speech")

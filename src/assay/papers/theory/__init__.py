@@ -1,0 +1,1 @@
+"""Papers on theory, and what several of them need."""

@@ -1,0 +1,268 @@
+"""How ECM is run: results of a language model, constants fitted on some items, predictions for the others."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from torch import Tensor
+
+from assay.errors import InputError
+from assay.paper import Value
+from assay.papers.theory.ecm.baselines import (
+    Setting,
+    cross_validated_loss,
+    logistic_features,
+    logistic_settings,
+    regression,
+    scaling_features,
+    scaling_settings,
+)
+from assay.papers.theory.ecm.config import Calibrate
+from assay.papers.theory.ecm.method import (
+    Calibration,
+    CircuitConstants,
+    DifficultyEstimator,
+    ElectronicCircuitModel,
+    LinearResistance,
+    MathResistance,
+    Readings,
+    auc,
+    binned_accuracy,
+    log_loss,
+    pearson,
+    permutation_null,
+    quantile_spearman,
+)
+from assay.papers.theory.ecm.saved import CalibratedCircuit
+from assay.papers.theory.ecm.sources import Results, results_of
+from assay.trial import Split, Trial
+
+PERMUTATIONS = 1000
+"""Of the outcomes over the measured items, for the null of the binned correlation."""
+
+
+def calibrate(config: Calibrate, trial: Trial) -> dict[str, Value]:
+    """Calibrate on some items and measure on items of other groups."""
+    results = results_of(config, trial)
+    parts = split(results, config, trial)
+    correct = outcomes(results, config, trial)
+    estimator = DifficultyEstimator(known_embeddings(results))
+    estimator.fit(
+        [results.questions[row] for row in parts.train],
+        results.readings.steps[parts.train],
+        results.readings.load[parts.train],
+    )
+    trial.count("calibration_items", len(parts.train))
+    metrics = what_was_asked(results)
+    if config.predictor != "circuit":
+        chance = regression_chances(results, correct, parts, config, trial)
+        return metrics | item_metrics(chance[parts.test], correct[parts.test])
+
+    model = fitted_circuit(results, correct, parts, config, trial)
+    seen = given_readings(results, estimator, parts, config, trial).take(parts.test)
+    reading = model.predict(seen)
+    assert model.calibration is not None
+    assert reading.accuracy is not None
+    if trial.out is not None:
+        kept = CalibratedCircuit(model.calibration, config.encoder, config.pooling, estimator, results.pool)
+        trial.save("circuit", kept)
+    metrics |= item_metrics(reading.accuracy, correct[parts.test])
+    return metrics | bin_metrics(reading.power, correct[parts.test], config, trial)
+
+
+# --- items --------------------------------------------------------------------------------------
+
+
+def split(results: Results, config: Calibrate, trial: Trial) -> Split[np.ndarray]:
+    """Return rows that calibrate and rows that measure; one wording, or question, is in one part.
+
+    Raises:
+        InputError: a part has hardly any item of one outcome.
+    """
+    parts: Split[np.ndarray] = trial.split(
+        len(results), config.test, group=results.groups, fresh=results.fresh
+    )
+    for name, rows in (("calibrate", parts.train), ("measure", parts.test)):
+        right = int(results.correct[rows].sum())
+        if min(right, len(rows) - right) < 2:
+            raise InputError(
+                f"Of the {len(rows)} items to {name} on, {right} are right: all right or all wrong, or"
+                " nearly. Give more, or results of a model that fails at some and not at others."
+            )
+    return parts
+
+
+def outcomes(results: Results, config: Calibrate, trial: Trial) -> np.ndarray:
+    """Return whether each item was answered correctly, or the outcomes of others where they are permuted."""
+    if config.outcomes == "permuted":
+        return trial.numpy("outcomes").permutation(results.correct)
+    return results.correct
+
+
+def given_readings(
+    results: Results,
+    estimator: DifficultyEstimator,
+    parts: Split[np.ndarray],
+    config: Calibrate,
+    trial: Trial,
+) -> Readings:
+    """Return what the circuit is given at the time of prediction."""
+    readings = known_readings(results, config, trial)
+    if config.difficulty == "estimated":
+        steps, load = estimator.predict(results.questions)
+        readings = dataclasses.replace(readings, steps=steps, load=load)
+    return readings
+
+
+def known_readings(results: Results, config: Calibrate, trial: Trial) -> Readings:
+    """Return what the circuit is given for the calibration; a control takes something away.
+
+    A negative sum of flux counts as 0. Permuted flux is dealt anew among items with as many demonstrations.
+    """
+    readings = dataclasses.replace(results.readings, flux=np.maximum(results.readings.flux, 0.0))
+    if config.flux == "none":
+        readings = dataclasses.replace(readings, flux=np.zeros(len(readings)))
+    if config.flux == "permuted":
+        random, dealt = trial.numpy("flux"), readings.flux.copy()
+        for shots in np.unique(results.shots):
+            rows = np.flatnonzero(results.shots == shots)
+            dealt[rows] = dealt[random.permutation(rows)]
+        readings = dataclasses.replace(readings, flux=dealt)
+    if config.difficulty == "none":
+        nothing = np.zeros(len(readings))
+        readings = dataclasses.replace(readings, steps=nothing, load=nothing)
+    return readings
+
+
+def known_embeddings(results: Results) -> Callable[..., Tensor]:
+    """Return an encoder for the questions of the results, which are embedded already."""
+    places = {question: place for place, question in enumerate(results.questions)}
+    return lambda questions: results.embeddings[[places[question] for question in questions]]
+
+
+# --- predictors ---------------------------------------------------------------------------------
+
+
+def fitted_circuit(
+    results: Results, correct: np.ndarray, parts: Split[np.ndarray], config: Calibrate, trial: Trial
+) -> ElectronicCircuitModel:
+    """Return the circuit, calibrated on the training rows."""
+    readings = known_readings(results, config, trial).take(parts.train)
+    if config.constants == "published":
+        return published_circuit(readings, correct[parts.train], config, trial)
+    seed = int(trial.numpy("starts").integers(2**31))
+    trial.count("candidates", config.candidates)
+    try:
+        return ElectronicCircuitModel().fit(
+            readings, correct[parts.train], restarts=config.candidates, seed=seed
+        )
+    except ValueError as error:  # what the method refuses is the user's to mend
+        raise InputError(str(error)) from error
+
+
+def published_circuit(
+    readings: Readings, correct: np.ndarray, config: Calibrate, trial: Trial
+) -> ElectronicCircuitModel:
+    """Return the circuit with the authors' constants; only log P to accuracy is fitted."""
+    model = ElectronicCircuitModel(constants=CircuitConstants.paper())
+    log_power = np.log(model.predict(readings).power)[:, None]
+    settings = scaling_settings(config.candidates)
+    tuned = trial.tune(
+        settings,
+        fit=lambda setting: setting,
+        metric=lambda setting: cross_validated_loss(log_power, correct, setting, trial.seed),
+        better="lower",
+    )
+    scaler, line = regression(tuned.candidate).fit(log_power, correct)
+    beta = float(line.coef_[0, 0] / scaler.scale_[0])
+    model.calibration = Calibration(
+        model.constants,
+        LinearResistance(),
+        float(line.intercept_[0] - beta * scaler.mean_[0]),
+        beta,
+        items=len(correct),
+    )
+    model.resistance = MathResistance()
+    return model
+
+
+def regression_chances(
+    results: Results, correct: np.ndarray, parts: Split[np.ndarray], config: Calibrate, trial: Trial
+) -> np.ndarray:
+    """Return the chances of a regression whose setting is chosen by cross-validation on training rows."""
+    readings = known_readings(results, config, trial)
+
+    def features(setting: Setting) -> np.ndarray:
+        if config.predictor == "scaling":
+            return scaling_features(results)
+        return logistic_features(readings, setting)
+
+    settings = (scaling_settings if config.predictor == "scaling" else logistic_settings)(config.candidates)
+    train = parts.train
+    tuned = trial.tune(
+        settings,
+        fit=lambda setting: setting,
+        metric=lambda setting: cross_validated_loss(
+            features(setting)[train], correct[train], setting, trial.seed
+        ),
+        better="lower",
+    )
+    fitted = regression(tuned.candidate).fit(features(tuned.candidate)[train], correct[train])
+    scaler, line = fitted
+    trial.save(
+        config.predictor,
+        {
+            "load": tuned.candidate.load,
+            "strength": tuned.candidate.strength,
+            "mean": scaler.mean_,
+            "scale": scaler.scale_,
+            "coefficients": line.coef_[0],
+            "intercept": float(line.intercept_[0]),
+        },
+    )
+    chances: np.ndarray = fitted.predict_proba(features(tuned.candidate))[:, 1]
+    return chances
+
+
+# --- metrics ------------------------------------------------------------------------------------
+
+
+def what_was_asked(results: Results) -> dict[str, Value]:
+    """Return how good the language model is, and what the demonstrations do for it."""
+    metrics: dict[str, Value] = {"solver_accuracy": float(results.correct.mean()), "demo_gain": None}
+    told = results.shots > 0 if results.told is None else results.told
+    reasoned = np.array([way != "direct" for way in results.readings.ways])
+    with_, without = told & reasoned, ~told & reasoned
+    if with_.any() and without.any():
+        metrics["demo_gain"] = float(results.correct[with_].mean() - results.correct[without].mean())
+    return metrics
+
+
+def item_metrics(chance: np.ndarray, correct: np.ndarray) -> dict[str, Value]:
+    """Return how well chances foretell the outcomes of items."""
+    return {
+        "auc": auc(chance, correct),
+        "item_log_loss": log_loss(chance, correct),
+        "item_correlation": pearson(chance, correct),
+    }
+
+
+def bin_metrics(power: np.ndarray, correct: np.ndarray, config: Calibrate, trial: Trial) -> dict[str, Value]:
+    """Return the paper's correlation over bins of power, and how large it gets without any relation."""
+    bins = (config.bin_width, config.power_limit, config.bin_items)
+    binned = binned_accuracy(power, correct, *bins)
+    for edge, share in zip(binned.power, binned.accuracy, strict=True):
+        trial.log(float(edge), accuracy=float(share))
+    null = permutation_null(power, correct, *bins, permutations=PERMUTATIONS, seed=trial.seed)
+    over = None if binned.spearman is None or null is None else binned.spearman - null
+    return {
+        "bins": len(binned.power),
+        "binned_share": float(binned.items.sum() / len(power)),
+        "spearman": binned.spearman,
+        "r_squared": binned.r_squared,
+        "null_spearman": null,
+        "spearman_over_null": over,
+        "decile_spearman": quantile_spearman(power, correct),
+    }

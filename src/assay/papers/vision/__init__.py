@@ -1,0 +1,1 @@
+"""Papers on vision, and what several of them need."""

@@ -1,0 +1,10 @@
+"""abmilx: train a patch encoder and an aggregator together from one label a bag."""
+
+from typing import TYPE_CHECKING
+
+from assay import lazy
+
+if TYPE_CHECKING:
+    from assay.papers.vision.abmilx.method import *
+else:
+    __getattr__, __dir__, __all__ = lazy.attach(__name__, "vision")

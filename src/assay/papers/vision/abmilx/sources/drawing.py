@@ -1,0 +1,104 @@
+"""Bags drawn from labelled instances: a bag's label says how many of its instances are of one class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from assay.data import Table, require_classes
+from assay.errors import InputError, unknown
+from assay.papers.vision.abmilx.sources.bag import Bag, BagSet, InMemory
+from assay.papers.vision.abmilx.sources.tables import instance_tensor
+
+
+@dataclass(frozen=True)
+class Task:
+    """The classes of drawn bags, by the least and the most key instances in each."""
+
+    counts: tuple[tuple[int, int], ...]
+    names: tuple[str, ...]
+
+
+GRADE = Task(((0, 0), (1, 2), (4, 6), (9, 13)), ("none", "1 to 2", "4 to 6", "9 to 13"))
+"""Four grades that ask for coverage of many patches, as PANDA's do."""
+NEEDLE = Task(((0, 0), (1, 2)), ("none", "1 to 2"))
+"""Two classes that one patch decides."""
+
+
+@dataclass(frozen=True)
+class Instances:
+    """Labelled instances."""
+
+    values: Tensor
+    """uint8 [n, c, h, w] or float [n, d]."""
+    labels: Int[Tensor, " n"]
+    """The class of each."""
+    key: int
+    """The class that decides a bag's label."""
+
+    def select(self, rows: np.ndarray) -> Instances:
+        """Return some of the instances."""
+        chosen = torch.from_numpy(np.asarray(rows))
+        return Instances(self.values[chosen], self.labels[chosen], self.key)
+
+
+def read_instances(data: Table, key: str, pixels: int | None = None) -> Instances:
+    """Read labelled rows to draw bags from.
+
+    Raises:
+        InputError: the rows have no label or no picture, or `key` is none of their classes.
+    """
+    table = data.load()
+    require_classes(table, least_rows=8)
+    if key not in table.label_names:
+        raise InputError(
+            f"{table.source}: bags are drawn from these rows by a key class (rows of given bags name theirs"
+            f" in a column, --bag). --drawn.key: {unknown('class', key, table.label_names)}"
+        )
+    values = instance_tensor(table, table.rows, pixels)
+    return Instances(values, torch.from_numpy(table.labels()), table.label_names.index(key))
+
+
+def draw_bags(
+    instances: Instances, task: Task, count: int, size: int, generator: np.random.Generator, name: str
+) -> BagSet:
+    """Draw bags, as many of each class; no instance is twice in a bag.
+
+    Raises:
+        InputError: there are too few instances, or a bag is too small for its key instances.
+    """
+    keys = np.flatnonzero((instances.labels == instances.key).numpy())
+    others = np.flatnonzero((instances.labels != instances.key).numpy())
+    most = max(high for _, high in task.counts)
+    if most > size or most > len(keys) or size > len(others):
+        raise InputError(
+            f"Bags of {size} with up to {most} key instances cannot be drawn from {len(keys)} key and"
+            f" {len(others)} other instances. Give more instances, or change --drawn.size."
+        )
+    bags = []
+    for number in range(count):
+        label = number % len(task.counts)
+        low, high = task.counts[label]
+        amount = int(generator.integers(low, high + 1))
+        rows = np.concatenate(
+            [
+                generator.choice(keys, amount, replace=False),
+                generator.choice(others, size - amount, replace=False),
+            ]
+        )
+        mixed = torch.from_numpy(generator.permutation(rows))
+        chosen = instances.values[mixed]
+        bags.append(
+            Bag(
+                f"{name}-{number:04d}",
+                (InMemory(chosen),),
+                (size,),
+                label,
+                keys=(instances.labels[mixed] == instances.key).numpy(),
+            )
+        )
+    return BagSet(tuple(bags), task.names, name)

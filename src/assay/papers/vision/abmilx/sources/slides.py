@@ -1,0 +1,169 @@
+"""Bags from whole-slide pictures: tissue is found on a thumbnail, patches are read when needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int, UInt8
+from PIL import Image
+from torch import Tensor
+
+from assay.data.paths import existing_folder
+from assay.errors import InputError, MissingExtraError, nearest
+from assay.papers.vision.abmilx.config import Slides
+from assay.papers.vision.abmilx.sources.bag import Bag
+
+SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".svslide")
+THUMBNAIL = 1024
+"""Pixels of the longer side of the picture on which tissue is looked for."""
+
+
+def bags_of_slides(folder: Path, names: Sequence[str], options: Slides) -> list[Bag]:
+    """Return a bag for each slide, named by its file with or without the ending.
+
+    Raises:
+        InputError: a slide is missing, cannot be read, or has no tissue.
+        MissingExtraError: openslide is not installed.
+    """
+    paths = {path.name: path for path in sorted(existing_folder(folder).iterdir()) if path.is_file()}
+    paths |= {path.stem: path for path in paths.values() if path.suffix.lower() in SUFFIXES}
+    missing = [name for name in names if name not in paths]
+    if missing:
+        raise InputError(
+            f"{folder} has no slide {missing[0]!r} ({len(missing)} missing).{nearest(missing[0], paths)}"
+        )
+    return [_bag(name, Slide(paths[name]), options) for name in names]
+
+
+def _bag(name: str, slide: Slide, options: Slides) -> Bag:
+    grids = [slide.patches(options.patch, factor, options.least_tissue) for factor in options.downsamples]
+    if options.most_patches is not None:
+        grids = [_thin(grid, options.most_patches) for grid in grids]
+    if not len(grids[0]):
+        raise InputError(
+            f"{slide.path} has no patch with {options.least_tissue:.0%} tissue. Lower --slides.least-tissue"
+            " or leave the slide out of the labels."
+        )
+    readers = tuple(
+        _Reader(slide, grid, options.patch, factor)
+        for grid, factor in zip(grids, options.downsamples, strict=True)
+        if len(grid)
+    )
+    return Bag(
+        name,
+        readers,
+        tuple(len(grid) for grid in grids if len(grid)),
+        coords=grids[0],
+        patch=round(options.patch * options.downsamples[0]),
+        thumbnail=slide.thumbnail,
+        extent=slide.size,
+    )
+
+
+class _Reader:
+    """Reads patches of a slide at one magnification."""
+
+    def __init__(self, slide: Slide, grid: Int[np.ndarray, "n 2"], patch: int, factor: float) -> None:
+        self.slide, self.grid, self.patch, self.factor = slide, grid, patch, factor
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        patches = [self.slide.read(self.grid[row], self.patch, self.factor) for row in rows.tolist()]
+        return torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2).contiguous()
+
+
+class Slide:
+    """A whole-slide picture that openslide reads.
+
+    Raises:
+        InputError: the file is not a slide, or is damaged.
+        MissingExtraError: openslide is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.handle = _open(path)
+        self.size: tuple[int, int] = self.handle.dimensions
+
+    def thumbnail(self) -> Image.Image:
+        """Return a small picture of the slide."""
+        picture: Image.Image = self._checked(lambda: self.handle.get_thumbnail((THUMBNAIL, THUMBNAIL)))
+        return picture.convert("RGB")
+
+    def patches(self, patch: int, factor: float, least_tissue: float) -> Int[np.ndarray, "n 2"]:
+        """Return the corners of all patches with enough tissue, in pixels of the finest level, row by row."""
+        mask = tissue(np.asarray(self.thumbnail()))
+        step = patch * factor
+        scale = np.array([mask.shape[1] / self.size[0], mask.shape[0] / self.size[1]])
+        corners = [
+            (round(x), round(y))
+            for y in np.arange(0, max(1, self.size[1] - step + 1), step)
+            for x in np.arange(0, max(1, self.size[0] - step + 1), step)
+            if share(mask, np.array([x, y]) * scale, step * scale) >= least_tissue
+        ]
+        return np.array(corners, dtype=np.int64).reshape(-1, 2)
+
+    def read(self, corner: Int[np.ndarray, " 2"], patch: int, factor: float) -> UInt8[np.ndarray, "p p 3"]:
+        """Return a patch, from the level nearest to its magnification, resized where it lies between."""
+        level = self.handle.get_best_level_for_downsample(factor * 1.01)
+        side = max(1, round(patch * factor / self.handle.level_downsamples[level]))
+        place = (int(corner[0]), int(corner[1]))
+        region = self._checked(lambda: self.handle.read_region(place, level, (side, side)))
+        white = Image.new("RGB", region.size, "white")  # outside of what was scanned
+        white.paste(region, mask=region.getchannel("A"))
+        return np.asarray(white if side == patch else white.resize((patch, patch), Image.Resampling.BOX))
+
+    def _checked(self, read: Any) -> Any:
+        import openslide
+
+        try:
+            return read()
+        except openslide.OpenSlideError as error:
+            raise InputError(f"{self.path} cannot be read: {error}. It is damaged.") from error
+
+
+def _open(path: Path) -> Any:
+    try:
+        import openslide
+    except (ImportError, OSError) as error:
+        raise MissingExtraError("openslide-python", "vision") from error
+    try:
+        return openslide.OpenSlide(str(path))
+    except openslide.OpenSlideError as error:
+        raise InputError(
+            f"{path} is no slide that openslide reads ({error}). Give pyramidal TIFF, SVS, NDPI, MRXS or the"
+            " like."
+        ) from error
+
+
+def tissue(thumbnail: UInt8[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
+    """Return where there is tissue: where the saturation of the colour is above Otsu's threshold.
+
+    Glass is white or grey. A slide without any contrast has no tissue.
+    """
+    from skimage.filters import threshold_otsu
+
+    channels = thumbnail.astype(np.int16)
+    saturation = channels.max(axis=2) - channels.min(axis=2)
+    if saturation.max() - saturation.min() < 8:
+        return np.full(saturation.shape, bool(saturation.min() >= 8))
+    found: Bool[np.ndarray, "h w"] = saturation > threshold_otsu(saturation)
+    return found
+
+
+def share(mask: Bool[np.ndarray, "h w"], corner: np.ndarray, side: np.ndarray) -> float:
+    """Return the share of a rectangle of the mask that is True; at least a pixel is looked at."""
+    left, top = (int(value) for value in corner)
+    right, bottom = (
+        max(int(low) + 1, int(np.ceil(high))) for low, high in zip(corner, corner + side, strict=True)
+    )
+    return float(mask[top:bottom, left:right].mean()) if mask[top:bottom, left:right].size else 0.0
+
+
+def _thin(grid: Int[np.ndarray, "n 2"], most: int) -> Int[np.ndarray, "m 2"]:
+    return (
+        grid[np.unique(np.linspace(0, len(grid) - 1, most).round().astype(int))] if len(grid) > most else grid
+    )

@@ -1,0 +1,85 @@
+"""InstaGeo's parts: chips out of scenes, a segmentation model, students by depth, rasters and a map.
+
+chips = ChipCreator(LocalScenes("scenes")).create("points.csv", "chips")
+student = DepthDistiller(teacher, depth=1, reset=["head"]).fit(batches, epochs=20)
+predictions = predict_rasters(student, chips, "predictions")
+StaticMap(["water", "forest"]).export(predictions, "map")
+"""
+
+from .augment import Augmentation as Augmentation
+from .chips import (
+    ChipCreator as ChipCreator,
+    paint_labels as paint_labels,
+    read_raster as read_raster,
+    write_raster as write_raster,
+)
+from .cleaning import (
+    ChipCleaner as ChipCleaner,
+    buffer_labels as buffer_labels,
+    connected_groups as connected_groups,
+    great_circle as great_circle,
+    kmeans_groups as kmeans_groups,
+    limit_labels as limit_labels,
+    split_groups as split_groups,
+)
+from .cost import EnergyMeter as EnergyMeter, count_macs as count_macs, count_parameters as count_parameters
+from .dataset import ChipDataset as ChipDataset, to_steps as to_steps
+from .distil import (
+    Choice as Choice,
+    DepthDistiller as DepthDistiller,
+    DistillationLoss as DistillationLoss,
+    RegressionDistillationLoss as RegressionDistillationLoss,
+    choose_depth as choose_depth,
+    class_weights as class_weights,
+    find_blocks as find_blocks,
+    kept_blocks as kept_blocks,
+    prune as prune,
+)
+from .encoder import (
+    HUB as HUB,
+    PRITHVI as PRITHVI,
+    EncoderShape as EncoderShape,
+    PrithviEncoder as PrithviEncoder,
+    count_blocks as count_blocks,
+    count_encoder as count_encoder,
+    load_prithvi as load_prithvi,
+)
+from .head import (
+    SegmentationModel as SegmentationModel,
+    UpsampleSegHead as UpsampleSegHead,
+    channel_statistics as channel_statistics,
+    reset_head as reset_head,
+)
+from .label_rasters import LabelRaster as LabelRaster, read_label_rasters as read_label_rasters
+from .masks import (
+    FMASK_BITS as FMASK_BITS,
+    SCL_CLASSES as SCL_CLASSES,
+    blank as blank,
+    observed as observed,
+    quality_mask as quality_mask,
+)
+from .metrics import (
+    ConfusionMatrix as ConfusionMatrix,
+    RocHistogram as RocHistogram,
+    ValueErrors as ValueErrors,
+)
+from .mgrs import mgrs_tiles as mgrs_tiles, utm_zone as utm_zone
+from .observations import Funnel as Funnel, TimeSteps as TimeSteps, group_observations as group_observations
+from .points import Columns as Columns, Points as Points, read_points as read_points
+from .predict import (
+    Predicted as Predicted,
+    merge_rasters as merge_rasters,
+    predict_rasters as predict_rasters,
+)
+from .scenes import (
+    RADAR as RADAR,
+    BandFile as BandFile,
+    LocalScenes as LocalScenes,
+    Scene as Scene,
+    SceneCatalog as SceneCatalog,
+    SceneList as SceneList,
+    StacApi as StacApi,
+    StacTree as StacTree,
+    read_items as read_items,
+)
+from .webmap import StaticMap as StaticMap, distinct_colors as distinct_colors

@@ -1,0 +1,302 @@
+"""A small region as raw data on disk: scenes of two overlapping tiles in two zones, STAC items and points.
+
+`cut_oracle` cuts the chips of its points out of the arrays in memory, with numpy alone: an independent
+way to the same result, which the files never went through.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assay.papers.vision.instageo.landcover import CLASSES, make_landscape
+from assay.papers.vision.instageo.method.scenes import BANDS
+
+PIXEL = 30.0
+ZONES = (32636, 32637)
+ORIGIN = (786_000.0, 3_330_000.0)
+"""Top left of the first tile in its zone, close to the border of the two zones at 36 degrees east."""
+DATES = ("2022-04-03", "2022-05-03", "2022-06-02")
+LAG = timedelta(days=2)
+"""How much later the second tile is seen."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile in memory. `values` is uint16 [dates, bands, h, w], newest date last."""
+
+    name: str
+    epsg: int
+    left: float
+    top: float
+    values: np.ndarray
+    clouds: np.ndarray
+    classes: np.ndarray
+    times: tuple[datetime, ...]
+
+    @property
+    def size(self) -> int:
+        """Pixels of each side."""
+        return int(self.classes.shape[0])
+
+    @functools.cached_property
+    def covers(self) -> tuple[float, ...]:
+        """The clouds of each date, in percent."""
+        return tuple(round(100 * float(cloudy.mean()), 3) for cloudy in self.clouds)
+
+
+@dataclass(frozen=True)
+class Region:
+    """Two tiles and labelled points: columns longitude, latitude, days since 1970, class."""
+
+    tiles: tuple[Tile, ...]
+    points: np.ndarray
+
+
+def make_region(size: int, parcel: float, points: int, random: np.random.Generator, part: Any) -> Region:
+    """Draw a landscape, see it in two tiles, and draw points on it and a few beside it."""
+    from pyproj import Transformer
+
+    width = round(1.7 * size)
+    landscape = make_landscape(size, width, parcel, part, random, cloud_share=0.06)
+    left, top = ORIGIN
+    times = tuple(datetime.fromisoformat(day).replace(hour=8, tzinfo=UTC) for day in DATES)
+    first = Tile(
+        "T36AAA",
+        ZONES[0],
+        left,
+        top,
+        landscape.reflectance[..., :size],
+        landscape.clouds[..., :size],
+        landscape.classes[:, :size],
+        times,
+    )
+    to_second = Transformer.from_crs(ZONES[0], ZONES[1], always_xy=True)
+    corner = to_second.transform(left + 0.72 * size * PIXEL, top)
+    snapped = [float(np.round(value / PIXEL) * PIXEL) for value in corner]
+    rows, columns, inside = _locate(ZONES[1], snapped, size, ZONES[0], (left, top), (size, width))
+    seen = np.where(inside, landscape.reflectance[..., rows, columns], 0).astype(np.uint16)
+    second = Tile(
+        "T37AAA",
+        ZONES[1],
+        snapped[0],
+        snapped[1],
+        seen,
+        landscape.clouds[..., rows, columns] & inside,
+        np.where(inside, landscape.classes[rows, columns], -1),
+        tuple(time + LAG for time in times),
+    )
+    east = left + random.uniform(-0.05, 1.75, points) * size * PIXEL
+    north = top - random.uniform(-0.05, 1.05, points) * size * PIXEL
+    longitude, latitude = Transformer.from_crs(ZONES[0], 4326, always_xy=True).transform(east, north)
+    row, column = np.floor((top - north) / PIXEL).astype(int), np.floor((east - left) / PIXEL).astype(int)
+    known = landscape.classes[np.clip(row, 0, size - 1), np.clip(column, 0, width - 1)]
+    day = random.choice([19_147, 19_150, 19_153], size=points)  # around 2022-06-06
+    return Region((first, second), np.column_stack([longitude, latitude, day, known]))
+
+
+def _locate(
+    epsg: int, corner: Any, size: int, to_epsg: int, to_corner: Any, to_shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the row and column of another grid at each pixel of one, and whether it has one there."""
+    from pyproj import Transformer
+
+    middle = (np.arange(size) + 0.5) * PIXEL
+    x, y = np.meshgrid(corner[0] + middle, corner[1] - middle)
+    east, north = Transformer.from_crs(epsg, to_epsg, always_xy=True).transform(x, y)
+    rows = np.floor((to_corner[1] - north) / PIXEL).astype(int)
+    columns = np.floor((east - to_corner[0]) / PIXEL).astype(int)
+    inside = (rows >= 0) & (rows < to_shape[0]) & (columns >= 0) & (columns < to_shape[1])
+    return np.clip(rows, 0, to_shape[0] - 1), np.clip(columns, 0, to_shape[1] - 1), inside
+
+
+# --- on disk ------------------------------------------------------------------------------------
+
+
+def write_region(region: Region, folder: Path) -> Path:
+    """Write GeoTIFFs (cloud-optimised), a STAC catalogue and `points.csv`; return the catalogue."""
+    from affine import Affine
+
+    from assay.papers.vision.instageo.method.chips import write_raster
+
+    items = []
+    for tile in region.tiles:
+        placed = Affine(PIXEL, 0, tile.left, 0, -PIXEL, tile.top)
+        for number, time in enumerate(tile.times):
+            name = f"{tile.name}_{time:%Y%m%d}"
+            assets = {}
+            for band, values in zip(BANDS, tile.values[number], strict=True):
+                path = folder / name / f"{name}_{band}.tif"
+                write_raster(path, values[None], f"EPSG:{tile.epsg}", placed, 0, driver="COG")
+                assets[band] = {"href": f"./{path.name}", "type": "image/tiff"}
+            quality = (tile.clouds[number].astype(np.uint8) << 1)[None]
+            path = folder / name / f"{name}_Fmask.tif"
+            write_raster(path, quality, f"EPSG:{tile.epsg}", placed, 255, driver="COG")
+            assets["Fmask"] = {"href": f"./{path.name}", "type": "image/tiff"}
+            items.append(_write_item(folder, name, tile, number, assets))
+    links = [{"rel": "item", "href": f"./{item}", "type": "application/json"} for item in items]
+    catalog = {
+        "type": "Catalog",
+        "stac_version": "1.0.0",
+        "id": "region",
+        "description": "A made-up region",
+        "links": [{"rel": "root", "href": "./catalog.json"}, *links],
+    }
+    (folder / "catalog.json").write_text(json.dumps(catalog, indent=1), encoding="utf-8")
+    lines = [
+        f"{x!r},{y!r},{np.datetime64(int(day), 'D')},{int(label)}"
+        for x, y, day, label in region.points.tolist()
+    ]
+    (folder / "points.csv").write_text("\n".join(["x,y,date,label", *lines]) + "\n", encoding="utf-8")
+    return folder / "catalog.json"
+
+
+def _write_item(folder: Path, name: str, tile: Tile, number: int, assets: dict[str, Any]) -> str:
+    item = {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": name,
+        "properties": {
+            "datetime": tile.times[number].isoformat().replace("+00:00", "Z"),
+            "eo:cloud_cover": tile.covers[number],
+        },
+        "geometry": {"type": "Polygon", "coordinates": [_footprint(tile)]},
+        "links": [{"rel": "root", "href": "../catalog.json"}],
+        "assets": assets,
+    }
+    (folder / name / f"{name}.json").write_text(json.dumps(item, indent=1), encoding="utf-8")
+    return f"{name}/{name}.json"
+
+
+def _footprint(tile: Tile) -> list[list[float]]:
+    from pyproj import Transformer
+
+    side = tile.size * PIXEL
+    steps = np.arange(20) / 20 * side
+    full, none = np.full(20, side), np.zeros(20)
+    across = np.concatenate([steps, full, side - steps, none, [0.0]])
+    down = np.concatenate([none, steps, full, side - steps, [0.0]])
+    to_globe = Transformer.from_crs(tile.epsg, 4326, always_xy=True)
+    longitude, latitude = to_globe.transform(tile.left + across, tile.top - down)
+    return [[float(x), float(y)] for x, y in zip(longitude, latitude, strict=True)]
+
+
+# --- the independent way ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OracleChips:
+    """Chips uint16 [n, steps * bands, h, w] and label maps int16 [n, h, w] by name, and counts."""
+
+    chips: dict[str, tuple[np.ndarray, np.ndarray]]
+    counts: dict[str, int]
+
+
+def cut_oracle(
+    region: Region, chip_size: int, steps: int, cloud_coverage: float, tolerance: float = 5.0
+) -> OracleChips:
+    """Cut the chips of a region's points, point by point: masks `each`, no window, from the month's start."""
+    counts = dict.fromkeys(("in_a_scene", "with_all_steps", "in_a_whole_chip", "not_cloudy"), 0)
+    wanted: dict[tuple[Any, ...], list[tuple[int, int, int]]] = {}
+    for longitude, latitude, day, label in region.points.tolist():
+        pixels = [_pixel(tile, longitude, latitude) for tile in region.tiles]
+        inside = [
+            bool(0 <= row < tile.size and 0 <= column < tile.size)
+            for tile, (row, column) in zip(region.tiles, pixels, strict=True)
+        ]
+        usable = [any(t.covers[n] <= cloud_coverage for n in range(len(t.times))) for t in region.tiles]
+        counts["in_a_scene"] += any(a and b for a, b in zip(inside, usable, strict=True))
+        granules = _granules(region, inside, int(day), steps, cloud_coverage, tolerance)
+        if None in granules or len(set(granules)) < steps:
+            continue
+        counts["with_all_steps"] += 1
+        tile = granules[0][0]
+        row, column = pixels[tile]
+        whole = region.tiles[tile].size // chip_size * chip_size
+        if row < whole and column < whole:
+            counts["in_a_whole_chip"] += 1
+            key = (tuple(granules), row // chip_size, column // chip_size)
+            wanted.setdefault(key, []).append((row % chip_size, column % chip_size, int(label)))
+    chips = {}
+    for (granules, row, column), labels in wanted.items():
+        chip = _cut_one(region, granules, row, column, chip_size)
+        painted = np.full((chip_size, chip_size), -1, np.int16)
+        for y, x, label in labels:
+            painted[y, x] = label
+        painted[(chip == 0).all(axis=0)] = -1
+        counts["not_cloudy"] += sum(int(painted[y, x]) != -1 for y, x, _ in labels)
+        if (painted != -1).any():
+            newest = region.tiles[granules[0][0]]
+            name = f"{newest.times[granules[0][1]]:%Y%m%d}/{granules}/{column}_{row}"
+            chips[name] = (chip, painted)
+    return OracleChips(chips, counts)
+
+
+def _pixel(tile: Tile, longitude: float, latitude: float) -> tuple[int, int]:
+    east, north = _from_globe(tile.epsg).transform(longitude, latitude)
+    return int(np.floor((tile.top - north) / PIXEL)), int(np.floor((east - tile.left) / PIXEL))
+
+
+@functools.cache
+def _from_globe(epsg: int) -> Any:
+    from pyproj import Transformer
+
+    return Transformer.from_crs(4326, epsg, always_xy=True)
+
+
+def _granules(
+    region: Region, inside: list[bool], day: int, steps: int, cloud_coverage: float, tolerance: float
+) -> list[Any]:
+    """Return (tile, number of the date) of each step, newest first, or `None`."""
+    date = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)
+    start = date.replace(day=1) if steps > 1 else date
+    found: list[Any] = []
+    for step in range(steps):
+        query = start - timedelta(days=30 * step)
+        near = [
+            (tile.covers[number], abs(time - query), tile.name, (index, number))
+            for index, tile in enumerate(region.tiles)
+            for number, time in enumerate(tile.times)
+            if inside[index]
+            and abs(time - query) <= timedelta(days=tolerance)
+            and tile.covers[number] <= cloud_coverage
+        ]
+        found.append(min(near)[-1] if near else None)
+    return found
+
+
+def _cut_one(region: Region, granules: tuple[Any, ...], row: int, column: int, size: int) -> np.ndarray:
+    """Return one chip on the grid of the newest granule's tile, clouds blanked date by date."""
+    base = region.tiles[granules[0][0]]
+    corner = (base.left + column * size * PIXEL, base.top - row * size * PIXEL)
+    layers = []
+    for index, number in granules:
+        tile = region.tiles[index]
+        shape = (tile.size, tile.size)
+        rows, columns, inside = _locate(base.epsg, corner, size, tile.epsg, (tile.left, tile.top), shape)
+        seen = inside & ~tile.clouds[number][rows, columns]
+        layers.append(np.where(seen, tile.values[number][:, rows, columns], 0))
+    return np.concatenate(layers).astype(np.uint16)
+
+
+def fully_labelled(region: Region, chip_size: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return every chip of the first tile, newest date first, with its whole truth."""
+    tile = region.tiles[0]
+    chips, labels = [], []
+    granules = tuple((0, len(tile.times) - 1 - step) for step in range(steps))
+    for row in range(tile.size // chip_size):
+        for column in range(tile.size // chip_size):
+            chip = _cut_one(region, granules, row, column, chip_size)
+            at = np.s_[row * chip_size : (row + 1) * chip_size, column * chip_size : (column + 1) * chip_size]
+            chips.append(chip)
+            labels.append(np.where((chip == 0).all(axis=0), -1, tile.classes[at]))
+    return np.stack(chips), np.stack(labels)
+
+
+__all__ = ["CLASSES", "OracleChips", "Region", "cut_oracle", "fully_labelled", "make_region", "write_region"]

@@ -1,0 +1,366 @@
+"""The command on a user's own model and files, the artefact, the check's parts, and bad input."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from papers.uoe.moe_models import SIZES
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, OlmoeConfig, OlmoeForCausalLM
+
+import assay
+from assay import options
+from assay.cli import running
+from assay.data import Rows
+from assay.errors import InputError
+from assay.models import word_tokenizer
+from assay.papers.privacy.uoe import recipe
+from assay.papers.privacy.uoe.config import SmallModel, Unlearn
+from assay.papers.privacy.uoe.measuring import Measured, Measurement
+from assay.papers.privacy.uoe.method import (
+    ExpertDelta,
+    SelectedExpertUnlearner,
+    Unlearning,
+    attribute_experts,
+)
+from assay.papers.privacy.uoe.paper import PAPER
+from assay.papers.privacy.uoe.recipe import Attempt, chosen_part, kept_on_validation
+from assay.papers.privacy.uoe.texts import check_disjoint, read
+from assay.papers.privacy.uoe.topics import invent_topics, tokenizer_of
+from assay.trial import Trial
+
+WORDS = [f"word{number}" for number in range(30)]
+
+
+def lines(path, rows):
+    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    return str(path)
+
+
+def texts(first, count):
+    return [{"text": " ".join(WORDS[(first + row + n) % 30] for n in range(6))} for row in range(count)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    letters = "Answer: A B C D E\nA.\nB.\nC.\nD.\nE. is"
+    return word_tokenizer([*WORDS, " ".join(WORDS), letters, letters], vocab_size=90)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tokenizer):
+    """A folder with a model of many experts, so that one of them is a small part of it."""
+    torch.manual_seed(0)
+    sizes = SIZES | {"vocab_size": len(tokenizer), "num_hidden_layers": 6}
+    model = OlmoeForCausalLM(OlmoeConfig(**sizes, num_experts=32, intermediate_size=24))
+    place = tmp_path_factory.mktemp("model")
+    model.save_pretrained(place)
+    tokenizer.save_pretrained(place)
+    return place
+
+
+def run(folder, forget, retain, out, **settings):
+    overrides = {
+        "model": f"folder:{folder}",
+        "forget": forget,
+        "retain": retain,
+        "forget_level": 0.0,
+        "learning_rates": (1e-2,),
+        "unlearning_steps": 2,
+    }
+    return running.run("uoe", out=out, overrides=overrides | settings)
+
+
+# --- the user's own model and files -------------------------------------------------------------
+
+
+def knows_something(monkeypatch):
+    """An untrained model answers nothing; say that it does."""
+    whole = Measurement.of
+
+    def of(self, model):
+        found = whole(self, model)
+        return Measured(max(found.forget, 0.5), *list(vars(found).values())[1:])
+
+    monkeypatch.setattr(Measurement, "of", of)
+
+
+def size_of(folder):
+    return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
+
+
+@pytest.mark.filterwarnings("ignore:expert")
+def test_a_run_writes_a_model_and_a_small_delta(folder, tmp_path, monkeypatch):
+    knows_something(monkeypatch)
+    forget, retain = lines(tmp_path / "f.jsonl", texts(0, 8)), lines(tmp_path / "r.jsonl", texts(11, 12))
+    out = tmp_path / "out"
+    run(folder, forget, retain, out)
+    before = AutoModelForCausalLM.from_pretrained(folder)
+    after = AutoModelForCausalLM.from_pretrained(out / "model")
+    different = [
+        name
+        for (name, old), (_, new) in zip(before.named_parameters(), after.named_parameters(), strict=True)
+        if not torch.equal(old, new)
+    ]
+    assert len(different) == 3
+    assert len({name.split(".mlp.")[0] for name in different}) == 1
+    loaded = assay.load(out)
+    assert isinstance(loaded["delta"], ExpertDelta)
+    loaded["delta"].apply(before)
+    ids = torch.tensor([[3, 4, 5]])
+    assert torch.equal(before(ids).logits, after(ids).logits)
+    assert torch.equal(loaded["model"].model(ids).logits, after(ids).logits)
+    assert loaded["model"].tokenizer(" word3")["input_ids"]
+    sizes = [size_of(out / name) for name in ("delta", "model")]
+    assert sizes[0] < 0.01 * sizes[1]
+    report = assay.load(out, "report")
+    assert report["trained_share"] < 0.01
+    assert report["targets"][0][0] in range(6)
+    assert assay.load(out, "attribution")["scores"].shape == (6, 32)
+
+
+@pytest.mark.filterwarnings("ignore:expert")
+@pytest.mark.parametrize("objective", ["ga", "npo", "rmu"])
+def test_other_objectives_run_on_questions(folder, tmp_path, objective, monkeypatch):
+    knows_something(monkeypatch)
+    rows = [{"question": f"word{n} word{n + 1}", "answer": f"word{n + 2}"} for n in range(20)]
+    forget, retain = lines(tmp_path / "f.jsonl", rows[:6]), lines(tmp_path / "r.jsonl", rows[6:])
+    ran = run(folder, forget, retain, tmp_path / "out", objective=objective, trained_part="2:5")
+    assert assay.load(tmp_path / "out", "report")["targets"] == [[2, 5]]
+    assert ran.metrics["trained_share"] < 0.01
+
+
+def test_a_model_that_knows_nothing_has_nothing_to_forget(folder, tmp_path):
+    rows = [{"question": f"word{n}", "answer": "word29 word28 word27"} for n in range(10)]
+    forget = lines(tmp_path / "f.jsonl", rows[:3])
+    retain = lines(tmp_path / "r.jsonl", [row | {"answer": "word1"} for row in rows[3:]])
+    with pytest.raises(InputError, match="nothing to unlearn"):
+        run(folder, forget, retain, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"retain": None}, "needs --forget FILE and --retain FILE"),
+        ({"forget": "nowhere.jsonl"}, "nowhere.jsonl"),
+        ({"measured": "retrained"}, "leave --model out"),
+    ],
+)
+def test_what_is_missing_is_named(folder, tmp_path, settings, match):
+    forget, retain = lines(tmp_path / "f.jsonl", texts(0, 8)), lines(tmp_path / "r.jsonl", texts(11, 12))
+    with pytest.raises(InputError, match=match):
+        run(folder, **({"forget": forget, "retain": retain, "out": tmp_path / "out"} | settings))
+
+
+def test_sets_that_overlap_and_sets_that_are_too_small_are_refused(folder, tmp_path):
+    forget = lines(tmp_path / "f.jsonl", texts(0, 3))
+    with pytest.raises(InputError, match="is to be forgotten, and the same fact"):
+        run(folder, forget, lines(tmp_path / "r.jsonl", [*texts(11, 5), *texts(2, 1)]), tmp_path / "out")
+    with pytest.raises(InputError, match="gives 2 documents; at least 4"):
+        run(folder, forget, lines(tmp_path / "r.jsonl", texts(11, 2)), tmp_path / "out")
+    with pytest.raises(InputError, match="--forget and --retain need --model"):
+        running.run("uoe", out=tmp_path / "out", preset="tiny", overrides={"forget": forget})
+
+
+def test_a_dense_model_is_refused(tmp_path, tokenizer):
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "dense")
+    tokenizer.save_pretrained(tmp_path / "dense")
+    forget, retain = lines(tmp_path / "f.jsonl", texts(0, 8)), lines(tmp_path / "r.jsonl", texts(11, 12))
+    with pytest.raises(InputError, match=r"\(llama\) is dense"):
+        run(tmp_path / "dense", forget, retain, tmp_path / "out")
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def test_long_texts_are_cut_and_start_with_the_start_token(tokenizer, tmp_path):
+    found = read(Rows(lines(tmp_path / "t.jsonl", texts(0, 2))), tokenizer, 5, None)
+    assert found.sequences.mask.sum(1).tolist() == [5, 3, 5, 3]
+    assert (found.sequences.input_ids[:, 0] == tokenizer.bos_token_id).all()
+    assert [fact.id for fact in found.facts] == ["1", "1", "2", "2"]
+    assert len(read(Rows(lines(tmp_path / "t.jsonl", texts(0, 9))), tokenizer, 50, 4)) == 4
+
+
+def test_wmdp_questions_are_scored_by_letter(tokenizer, tmp_path):
+    """Rows as cais/wmdp and cais/mmlu have them."""
+    rows = [
+        {"question": "word1", "choices": ["word2", "word3", "word4", "word5"], "answer": n} for n in (2, 0)
+    ]
+    found = read(Rows(lines(tmp_path / "q.jsonl", rows)), tokenizer, 100, None)
+    text = tokenizer.decode(found.sequences.input_ids[0])
+    assert text.endswith("word1\nA. word2\nB. word3\nC. word4\nD. word5\nAnswer: C")
+    logits = torch.zeros(2, found.sequences.input_ids.shape[1], len(tokenizer))
+    logits[:, -2, 5] = 9.0  # no letter, and so not counted
+    logits[:, -2, found.letters[2]] = 3.0
+    assert found.scores(logits, found.sequences).tolist() == [1.0, 0.0]
+
+
+def test_rwku_probes_and_parquet_tables(tokenizer, tmp_path):
+    """Rows as jinzhuoran/RWKU has them, in the files that the hub serves."""
+    import pandas as pd
+
+    rows = [
+        {"query": f"word{n} is ___", "answer": f"word{n + 1}", "subject": "word9", "level": "1"}
+        for n in range(3)
+    ]
+    pd.DataFrame(rows).to_parquet(tmp_path / "forget_level1.parquet")
+    found = read(Rows(f"parquet:{tmp_path}/forget_level1.parquet"), tokenizer, 100, None)
+    assert [fact.answer for fact in found.facts] == ["word1", "word2", "word3"]
+    assert (found.sequences.labels != -100).sum(1).tolist() == [1, 1, 1]
+    pd.DataFrame(texts(0, 3)).to_parquet(tmp_path / "corpus.parquet")
+    assert len(read(Rows(f"parquet:{tmp_path}/corpus.parquet"), tokenizer, 100, None)) == 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "match"),
+    [
+        ([], "no rows"),
+        ([{"title": "x"}], r"row 1: has title; expected"),
+        ([{"text": "word1 word2"}, {"question": "a", "answer": "b"}], "row 2: not of the same form as row 1"),
+        ([{"text": " "}], "row 1: the text is empty"),
+        ([{"question": "word1", "answer": ""}], "row 1: 'answer' must be a text"),
+        ([{"question": "word1", "choices": ["a", "b"], "answer": 2}], "number from 0 to 1, got 2"),
+        ([{"question": "q", "choices": ["a"], "answer": 0}], "1 choices"),
+    ],
+)
+def test_files_that_cannot_be_read(tokenizer, tmp_path, rows, match):
+    with pytest.raises(InputError, match=match):
+        read(Rows(lines(tmp_path / "x.jsonl", rows)), tokenizer, 100, None)
+
+
+def test_lines_that_are_no_objects(tokenizer, tmp_path):
+    for text, match in (("{oops", "line 1: this is no JSON"), ("[1]", "line 1: expected an object")):
+        (tmp_path / "x.jsonl").write_text(text)
+        with pytest.raises(InputError, match=match):
+            read(Rows(str(tmp_path / "x.jsonl")), tokenizer, 100, None)
+    path = lines(tmp_path / "x.jsonl", [{"question": "word1 word2 word3", "answer": "word4"}])
+    with pytest.raises(InputError, match="at most 3 fit"):
+        read(Rows(path), tokenizer, 3, None)
+
+
+def test_fingerprints_follow_the_content(tmp_path):
+    one, two = (Rows(lines(tmp_path / f"{n}.jsonl", texts(n, 2))) for n in (1, 2))
+    assert one.fingerprint() != two.fingerprint()
+    lines(tmp_path / "2.jsonl", texts(1, 2))
+    assert one.fingerprint() == two.fingerprint()
+    assert Rows().fingerprint() == "made here"
+    assert "cais/wmdp" in str(Rows("hub:cais/wmdp/wmdp-cyber#test").table())
+
+
+# --- parts of the check -------------------------------------------------------------------------
+
+
+def test_topics_share_no_word():
+    small = SmallModel()
+    facts = invent_topics(small, torch.Generator().manual_seed(0))
+    words = [
+        {word for fact in facts if fact.id.startswith(f"{topic}-") for word in fact.fact.split()}
+        for topic in range(4)
+    ]
+    assert all(not words[a] & words[b] for a in range(4) for b in range(a))
+    assert sum(fact.split == "forget" for fact in facts) == 24
+    tokenizer = tokenizer_of(small)
+    assert all(len(tokenizer(fact.fact)["input_ids"]) == 5 for fact in facts)
+    assert tokenizer.unk_token_id not in {
+        token for fact in facts for token in tokenizer(fact.fact)["input_ids"]
+    }
+
+
+def test_parts_by_their_names(qwen, forget):
+    found = attribute_experts(qwen, forget)
+    trial = Trial(seed=1000)
+
+    def part(name):
+        return chosen_part(options.resolve(Unlearn, {"trained_part": name}), qwen, found, trial)
+
+    assert part("top3") == found.ranked()[:3]
+    assert part("lowest") == [found.ranked()[-1]]
+    assert part("shared") == [(found.top()[0][0], "shared")]
+    assert part("1:shared") == [(1, "shared")]
+    assert part("2:4") == [(2, 4)]
+    assert part("random") == part("random") != found.top()
+    assert part("no-routers") == "no-routers"
+    with pytest.raises(InputError, match="'best' is unknown"):
+        part("best")
+
+
+def test_candidates_that_do_not_forget_are_ranked_by_how_near_they_come(qwen):
+    def attempt(*points):
+        curve = {step: Measured(forget, kept, kept, 1.0, 1.0) for step, (forget, kept) in enumerate(points)}
+        return Attempt(SelectedExpertUnlearner(qwen), curve)
+
+    reached = attempt((1.0, 1.0), (0.0, 0.5))
+    near, far = attempt((1.0, 1.0), (0.3, 0.9)), attempt((1.0, 1.0), (0.8, 1.0))
+    scores = [kept_on_validation(each, 0.2) for each in (reached, near, far)]
+    assert scores == pytest.approx([0.6, -0.1, -0.6])
+
+
+def test_metrics_at_a_level_by_hand(qwen, forget):
+    curve = {0: Measured(1.0, 1.0, 1.0, 1.0, 1.0), 2: Measured(0.0, 0.0, 0.5, 0.6, 0.8)}
+    unlearner = SelectedExpertUnlearner(qwen, targets=[(0, 0)])
+    unlearner.prepare(forget)
+    found = recipe.metrics_of(Attempt(unlearner, curve), 0.5, Trial(seed=1000))
+    assert found["retain_at_level"] == pytest.approx(0.75)
+    assert found["steps_to_level"] == pytest.approx(1.0)
+    assert (found["forget_overlap"], found["retain_overlap"]) == pytest.approx((0.8, 0.9))
+    assert found["retained_area"] == pytest.approx(sum(1 - n / 80 for n in range(1, 21)) / 20)
+    stuck = recipe.metrics_of(Attempt(unlearner, {0: curve[0]}), 0.5, Trial(seed=1000))
+    assert stuck["retain_at_level"] is None
+    assert stuck["retained_area"] == 0.0
+
+
+def test_measuring_from_an_inner_layer_gives_the_same(folder, tokenizer, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    parts = [read(Rows(lines(tmp_path / f"{n}.jsonl", texts(n, 5))), tokenizer, 20, None) for n in (0, 7, 14)]
+    whole = Measurement(*parts, model, batch_size=4)
+    inner = whole.from_layer(3)
+    assert vars(whole.of(model))["retain_overlap"] == vars(inner.of(model))["forget_overlap"] == 1.0
+    unlearner = SelectedExpertUnlearner(
+        model, Unlearning("ga", learning_rate=5e-2, steps=5), targets=[(3, 1)]
+    )
+    base = AutoModelForCausalLM.from_pretrained(folder).eval()
+    whole, inner = Measurement(*parts, base, batch_size=4), Measurement(*parts, base, 3, batch_size=4)
+    unlearner.fit(parts[0].sequences)
+    found = [vars(each.of(model)) for each in (whole, inner)]
+    assert found[0] == pytest.approx(found[1])
+    assert found[0]["forget_overlap"] < 1.0
+
+
+def test_sets_may_not_share_a_text(tokenizer, tmp_path):
+    same = read(Rows(lines(tmp_path / "a.jsonl", texts(0, 3))), tokenizer, 50, None)
+    with pytest.raises(InputError, match="leave it in one of the two"):
+        check_disjoint(same, same)
+
+
+def test_every_comparison_gets_the_same_candidates():
+    laptop = PAPER.recipes["unlearn"].presets["laptop"].settings
+    rates = laptop["learning_rates"]
+    assert len(rates) == 4
+    for arm in PAPER.recipes["unlearn"].arms:
+        assert not {"learning_rates", "unlearning_steps", "forget_level"} & set(arm.settings)
+
+
+@pytest.mark.filterwarnings("ignore:expert")
+def test_the_script_of_the_card_runs(folder, tmp_path):
+    card = Path(recipe.__file__).with_name("README.md").read_text()
+    script = card.split("```python\n")[1].split("```")[0]
+    (tmp_path / "use.py").write_text(script)
+    os.symlink(folder, tmp_path / "my-moe")
+    lines(tmp_path / "forget.jsonl", texts(0, 6))
+    lines(tmp_path / "retain.jsonl", texts(11, 6))
+    done = subprocess.run(
+        [sys.executable, "use.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "delta" / "delta.safetensors").exists()
