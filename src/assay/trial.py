@@ -13,10 +13,12 @@ import inspect
 import io
 import math
 import random
+import shutil
 import statistics
 import tempfile
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
@@ -347,11 +349,27 @@ class Trial:
     def save(self, name: str, value: Any) -> None:
         """Keep an artefact under `out`, so that `assay.load` gives it back; without `out`, do nothing.
 
-        `value` has `save(folder)` and a classmethod `load(folder)`, or is a table, a state dict, tensors,
-        arrays or plain values, or a matplotlib figure.
+        Args:
+            name: of the artefact, and of its folder.
+            value: a record (see `assay.records`), an object with `save(folder)` and a class method
+                `load(folder)`, or a matplotlib figure. Where making it takes time, a function that returns
+                it, which is called only if it is kept.
         """
         if self.artefacts is not None:
-            self.artefacts.save(name, value)
+            self.artefacts.save(name, value() if inspect.isfunction(value) else value)
+
+    def folder(self, name: str) -> Path:
+        """Return an empty folder for files that the method itself writes, such as chips or a map.
+
+        It is part of what `assay run` keeps; without `out`, it goes when the trial goes.
+        """
+        if self.out is None:
+            temporary = tempfile.mkdtemp()
+            weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
+            return Path(temporary)
+        folder = files.inside(self.out, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
 
 def at_level(log: Sequence[dict[str, float]], y: str, x: str, level: float) -> float | None:
