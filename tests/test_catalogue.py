@@ -146,7 +146,7 @@ class TestCodeFingerprint:
     def test_a_method_may_be_a_package(self, copied: Entry, line: str) -> None:
         method = copied.folder / "method"
         (method / "deep").mkdir(parents=True)
-        (method / "__init__.py").write_text("")  # a lazy namespace: names come from its siblings
+        (method / "__init__.py").write_text("from .core import double as double\n")
         (method / "core.py").write_text("from .deep import two\ndef double(x):\n    return two * x\n")
         (method / "deep" / "__init__.py").write_text("two = 2\n")
         edit(copied, "recipe.py", "import numpy as np", f"import numpy as np\n{line}")
@@ -174,20 +174,71 @@ class TestCodeFingerprint:
         edit(copied, file, old, new)
         assert copied.code_fingerprint("draw") == before
 
-    def test_a_lazy_namespace_stands_for_all_its_code_but_not_for_claims(self, copied: Entry) -> None:
+    @pytest.mark.parametrize(
+        ("line", "reached"),
+        [
+            ("from copied_paper.part import double", {"one"}),
+            ("from copied_paper.part import triple", {"other"}),
+            ("from copied_paper import part", {"one", "other"}),
+            ("import copied_paper.part", {"one", "other"}),
+        ],
+    )
+    def test_a_lazy_name_brings_the_module_that_has_it(
+        self, copied: Entry, line: str, reached: set[str]
+    ) -> None:
         part = copied.folder / "part"
-        (part / "method").mkdir(parents=True)
-        (part / "__init__.py").write_text("")
-        (part / "paper.py").write_text("PAPER = 1\n")
-        (part / "method" / "__init__.py").write_text("two = 2\n")
-        edit(
-            copied, "recipe.py", "import numpy as np", "import numpy as np\nfrom copied_paper.part import two"
+        part.mkdir()
+        (part / "__init__.py").write_text(
+            "from typing import TYPE_CHECKING\nfrom assay import lazy\nif TYPE_CHECKING:\n"
+            "    from .one import *\n    from .other import triple as triple\n"
+            "else:\n    __getattr__, __dir__, __all__ = lazy.attach(__name__)\n"
         )
+        (part / "one.py").write_text("def double(x):\n    return 2 * x\n")
+        (part / "other.py").write_text("def triple(x):\n    return 3 * x\n")
+        edit(copied, "recipe.py", "import numpy as np", f"import numpy as np\n{line}")
         before = copied.code_fingerprint("draw")
-        (part / "paper.py").write_text("PAPER = 2\n")
-        assert copied.code_fingerprint("draw") == before
-        (part / "method" / "__init__.py").write_text("two = 1 + 1\n")
+        for name in ("one", "other"):
+            text = (part / f"{name}.py").read_text()
+            (part / f"{name}.py").write_text(text.replace("* x", "* x + 1"))
+            assert (copied.code_fingerprint("draw") != before) is (name in reached), name
+            (part / f"{name}.py").write_text(text)
+            assert copied.code_fingerprint("draw") == before
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("SHIFT = 1", "SHIFT = 2"),
+            ("def scale(x, by=2)", "def scale(x, by=3)"),
+            ("return self.by * x", "return self.by + x"),
+            ("by: float = 1.0", "by: float = 2.0"),
+        ],
+        ids=["a constant", "a default argument", "a method", "a default of a field"],
+    )
+    @pytest.mark.parametrize("home", ["copied_paper.method", "copied_paper_family"])
+    def test_whatever_could_reach_a_metric_makes_trials_stale(
+        self, copied: Entry, home: str, old: str, new: str
+    ) -> None:
+        """In the entry, and in a module that a family shares, which the method imports."""
+        shared = copied.folder / "shared.py"
+        shared.write_text(
+            "from dataclasses import dataclass\n\nSHIFT = 1\n\n\ndef scale(x, by=2):\n    return by * x\n\n\n"
+            "@dataclass\nclass Scaled:\n    by: float = 1.0\n\n    def __call__(self, x):\n"
+            "        return self.by * x\n"
+        )
+        (copied.folder / "method.py").write_text("from .shared import Scaled\n")
+        line = "from copied_paper.shared import scale" if home.endswith("family") else f"import {home}"
+        edit(copied, "recipe.py", "import numpy as np", f"import numpy as np\n{line}")
+        before = copied.code_fingerprint("draw")
+        edit(copied, "shared.py", old, new)
         assert copied.code_fingerprint("draw") != before
+
+    def test_what_only_a_type_checker_imports_does_not_count(self, copied: Entry) -> None:
+        typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from copied_paper import words\n"
+        (copied.folder / "words.py").write_text("WORDS = 1\n")
+        edit(copied, "recipe.py", "import numpy as np", f"import numpy as np\n{typed}")
+        before = copied.code_fingerprint("draw")
+        (copied.folder / "words.py").write_text("WORDS = 2\n")
+        assert copied.code_fingerprint("draw") == before
 
     def test_code_without_a_source_is_not_taken_for_unchanged(self, copied: Entry) -> None:
         (copied.folder / "recipe.py").unlink()

@@ -14,11 +14,12 @@ import importlib.metadata
 import importlib.util
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assay import lazy
 from assay.errors import InputError, MissingExtraError, unknown
 from assay.paper import Paper, Recipe
 
@@ -90,11 +91,11 @@ class Entry:
             ModuleNotFoundError: the recipe has no source file.
         """
         state = hashlib.sha256()
-        modules = _imported(self._recipe_module(recipe))
+        modules = _reached(self._recipe_module(recipe))
         if not modules:
             raise ModuleNotFoundError(f"{self._recipe_module(recipe)} has no source file to identify it by")
-        for module in sorted(modules):
-            state.update(f"{module}={_meaning(module)};".encode())
+        for module, meaning in sorted(modules.items()):
+            state.update(f"{module}={meaning};".encode())
         return state.hexdigest()[:16]
 
     @property
@@ -164,60 +165,90 @@ def _source(module: str) -> Path | None:
     return path.with_suffix(".py") if path.with_suffix(".py").exists() else None
 
 
-def _imported(module: str) -> set[str]:
-    """Return the modules that a module reaches by imports in assay and its own package, itself too."""
+def _reached(module: str) -> dict[str, str]:
+    """Return what a module runs of assay and its own package when it is imported: module, then its meaning.
+
+    A package with lazy names (see `assay.lazy`) brings in only the modules of the names that are taken from
+    it. What only a type checker imports is left out everywhere: it never runs.
+    """
     roots = {"assay", module.split(".")[0]}
-    reached: set[str] = set()
-    waiting = [module]
+    meanings: dict[str, str] = {}
+    seen: set[tuple[str, tuple[str, ...] | None]] = set()
+    waiting: list[tuple[str, tuple[str, ...] | None]] = [(module, None)]
     while waiting:
-        name = waiting.pop()
-        if name.split(".")[0] not in roots or name in reached or _source(name) is None:
+        name, wanted = waiting.pop()
+        path = _source(name) if name.split(".")[0] in roots else None
+        if path is None or (name, wanted) in seen:
             continue
-        reached.add(name)
-        waiting.extend(_imports(name))
-    return reached
+        seen.add((name, wanted))
+        source = _read(path, path.stat().st_mtime_ns)
+        meanings[name] = source.meaning
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        waiting.append((package if package != name else name.rpartition(".")[0], ()))
+        for imported in (*source.imports, *source.lazily(wanted)):
+            waiting.extend(imported.reached_from(package))
+    return meanings
 
 
-def _imports(module: str) -> Iterator[str]:
-    path = _source(module)
-    assert path is not None
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for level, base, found in _read(path, path.stat().st_mtime_ns).imports:
-        if level:
-            outer = package.rsplit(".", level - 1)[0] if level > 1 else package
+@dataclass(frozen=True)
+class _Import:
+    """An import statement: `from base import names`, with `level` leading dots, or `import base`."""
+
+    level: int
+    base: str
+    names: tuple[str, ...]
+
+    def reached_from(self, package: str) -> Iterator[tuple[str, tuple[str, ...] | None]]:
+        """Yield each module that it may import, with the names taken from it (`None`: any)."""
+        base = self.base
+        if self.level:
+            outer = package.rsplit(".", self.level - 1)[0] if self.level > 1 else package
             base = f"{outer}.{base}" if base else outer
-        yield base
-        yield from (f"{base}.{name}" for name in found)
-
-
-def _meaning(module: str) -> str:
-    path = _source(module)
-    assert path is not None
-    return _read(path, path.stat().st_mtime_ns).meaning
+        yield base, (self.names if self.names and self.names != ("*",) else None)
+        yield from ((f"{base}.{name}", None) for name in self.names)
 
 
 @dataclass(frozen=True)
 class _Source:
-    """What a source file imports (level, module, names), and a hash of its syntax tree without docstrings."""
+    """What a source file imports when it runs and when a lazy name is used; and a hash of what it does."""
 
-    imports: tuple[tuple[int, str, tuple[str, ...]], ...]
+    imports: tuple[_Import, ...]
+    lazy: tuple[_Import, ...]
     meaning: str
+
+    def lazily(self, wanted: tuple[str, ...] | None) -> Iterator[_Import]:
+        """Yield the imports that give the `wanted` names of a package with lazy names; `None` wants all."""
+        listed = {name for imported in self.lazy for name in imported.names}
+        for imported in self.lazy:
+            if imported.names == ("*",) and wanted is not None:
+                others = tuple(name for name in wanted if name not in listed)
+                yield from [_Import(imported.level, imported.base, others)] if others else []
+            elif wanted is None or set(wanted) & set(imported.names):
+                yield imported
 
 
 @functools.cache
 def _read(path: Path, changed_ns: int) -> _Source:
     """Parse a source file; `changed_ns` makes an edited one a new one."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    imports: list[tuple[int, str, tuple[str, ...]]] = []
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    typed = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == lazy.TYPED]
+    lazily = [found for node in typed for found in _imports(node.body)] if "lazy.attach(" in text else []
+    tree.body = [part for node in tree.body for part in (node.orelse if node in typed else [node])]
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            imports.extend((0, name.name, ()) for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            imports.append((node.level, node.module or "", tuple(name.name for name in node.names)))
         body = getattr(node, "body", None)
         if isinstance(body, list) and body:
             node.body = [part for part in body if not _is_text(part)]  # type: ignore[attr-defined]
-    return _Source(tuple(imports), hashlib.sha256(ast.dump(tree).encode()).hexdigest())
+    meaning = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return _Source(tuple(_imports(ast.walk(tree))), tuple(lazily), meaning)
+
+
+def _imports(nodes: Iterable[ast.AST]) -> Iterator[_Import]:
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (_Import(0, name.name, ()) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield _Import(node.level, node.module or "", tuple(name.name for name in node.names))
 
 
 def _is_text(node: ast.stmt) -> bool:
