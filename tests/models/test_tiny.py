@@ -5,7 +5,15 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from assay.models import tiny_causal_lm, word_tokenizer
+from assay.models import (
+    SmallLlama,
+    byte_pair_tokenizer,
+    tiny_causal_lm,
+    tokenizer_from_json,
+    tokenizer_to_json,
+    word_tokenizer,
+)
+from assay.training import weights_of
 
 TEXTS = ["the cat, the dog and the bird.", "the cat sat;\nthe end"]
 
@@ -59,3 +67,28 @@ def test_it_learns_a_text_by_heart() -> None:
         model(input_ids=ids, labels=ids).loss.backward()
         optimizer.step()
     assert (model(input_ids=ids).logits[0, :-1].argmax(-1) == ids[0, 1:]).all()
+
+
+def test_byte_pairs_have_a_token_for_every_text_and_travel_as_json() -> None:
+    tokenizer = byte_pair_tokenizer(TEXTS, 270)
+    again = tokenizer_from_json(tokenizer_to_json(tokenizer))
+    assert len(tokenizer) == 270
+    for text in (*TEXTS, "Größe \N{SNOWMAN}"):
+        ids = tokenizer(text)["input_ids"]
+        assert ids[0] == tokenizer.bos_token_id == 1
+        assert again(text)["input_ids"] == ids
+        assert again.decode(ids, skip_special_tokens=True) == text
+
+
+def test_a_shape_with_weights_is_the_model_that_had_them() -> None:
+    shape = SmallLlama(12, width=16, layers=1, heads=2, context=8, expansion=2, rope_theta=30.0)
+    torch.manual_seed(7)
+    drawn = shape.untrained()
+    torch.manual_seed(7)
+    assert torch.equal(shape.untrained().lm_head.weight, drawn.lm_head.weight)
+    again = shape.trained(weights_of(drawn))
+    assert not again.training
+    assert not any(parameter.requires_grad for parameter in again.parameters())
+    ids = torch.tensor([[1, 5, 7]])
+    torch.testing.assert_close(again(input_ids=ids).logits, drawn.eval()(input_ids=ids).logits)
+    assert again.config.rope_parameters["rope_theta"] == 30.0

@@ -4,7 +4,16 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from assay.training import batches, fit, greedy_decode, next_token_loss, pad_rows
+from assay.training import (
+    batches,
+    completion_rows,
+    fit,
+    greedy_decode,
+    mean_token_loss,
+    next_token_loss,
+    pack_documents,
+    pad_rows,
+)
 
 PAD, STOP = 0, 1
 
@@ -39,6 +48,25 @@ def test_the_loss_is_that_of_transformers(model: LlamaForCausalLM) -> None:
     labels[:, :3] = -100
     expected = model(input_ids=ids, labels=labels).loss
     torch.testing.assert_close(next_token_loss(model, (ids, labels)), expected)
+
+
+def test_the_mean_loss_of_a_token_does_not_depend_on_batches(model: LlamaForCausalLM) -> None:
+    rows = completion_rows([[2, 3], [4]], [[5, 6, 7, STOP], [8, STOP]], PAD)
+    found = [mean_token_loss(model, rows, batch_size=size) for size in (1, 2)]
+    assert found[0] == pytest.approx(found[1])
+    assert found[0] == pytest.approx(next_token_loss(model.eval(), rows).item())
+
+
+def test_only_completions_are_labelled_and_cut_at_the_context() -> None:
+    ids, labels = completion_rows([[2, 3], [4]], [[5, 6, 7], [8]], PAD, context=4)
+    assert ids.tolist() == [[2, 3, 5, 6], [4, 8, PAD, PAD]]
+    assert labels.tolist() == [[-100, -100, 5, 6], [-100, 8, -100, -100]]
+
+
+def test_documents_are_packed_without_gaps() -> None:
+    assert pack_documents([[1, 2, 3], [4, 5], [6, 7]], 3).tolist() == [[1, 2, 3], [4, 5, 6]]
+    with pytest.raises(ValueError, match="2 tokens in all, which do not fill a row of 3"):
+        pack_documents([[1], [2]], 3)
 
 
 def test_greedy_decoding_does_not_depend_on_padding_or_batches(model: LlamaForCausalLM) -> None:

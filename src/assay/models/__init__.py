@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from assay.models.server import ServerError as ServerError, ServerTextModel as ServerTextModel
     from assay.models.source import ModelSource as ModelSource, OwnModel as OwnModel
     from assay.models.text import Reply as Reply, Score as Score, TextModel as TextModel
-    from assay.models.tiny import tiny_causal_lm as tiny_causal_lm, word_tokenizer as word_tokenizer
+    from assay.models.tiny import (
+        SmallLlama as SmallLlama,
+        byte_pair_tokenizer as byte_pair_tokenizer,
+        tiny_causal_lm as tiny_causal_lm,
+        tokenizer_from_json as tokenizer_from_json,
+        tokenizer_to_json as tokenizer_to_json,
+        word_tokenizer as word_tokenizer,
+    )
 else:
     __getattr__, __dir__, __all__ = lazy.attach(__name__, "language")

@@ -1,19 +1,22 @@
-"""What causal language models need beside the loop: a masked loss, greedy decoding, scores of continuations.
+"""What causal language models need beside the loop: rows of tokens, a masked loss, greedy decoding.
 
-Prompts are token ids, so that trials with made-up vocabularies need no tokenizer.
+Texts are token ids, so that trials with made-up vocabularies need no tokenizer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from assay.training.evaluation import mode
+from assay.training.evaluation import evaluate, mode
+from assay.training.loader import batches
+
+Drawn = TypeVar("Drawn")
 
 IGNORED = -100
 """The label of a token that is not learnt."""
@@ -42,6 +45,68 @@ def pad_rows(rows: Sequence[Tokens], value: int, side: str = "right") -> Int[Ten
         start = width - len(row) if side == "left" else 0
         padded[place, start : start + len(row)] = torch.tensor(row, dtype=torch.long)
     return padded
+
+
+def mean_token_loss(model: nn.Module, rows: tuple[Tensor, Tensor], batch_size: int = 64) -> float:
+    """Return the mean cross entropy of a labelled token in nats, over input ids and labels [n, t]."""
+
+    def losses(model: Any, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+        input_ids, labels = batch
+        logits = model(input_ids=input_ids).logits[:, :-1].flatten(0, 1)
+        wanted = labels[:, 1:].flatten()
+        found = functional.cross_entropy(logits, wanted, ignore_index=IGNORED, reduction="none")
+        return (found[wanted != IGNORED],)
+
+    parts = batches(*rows, batch_size=batch_size, shuffle=False)
+    return float(evaluate(model, parts, lambda found: found.double().mean(), losses))
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of a model's weights on the CPU."""
+    return {name: weights.detach().cpu().clone() for name, weights in model.state_dict().items()}
+
+
+def drawn(draw: Callable[[], Drawn]) -> Iterator[Drawn]:
+    """Yield batches without end, each drawn when it is needed."""
+    while True:
+        yield draw()
+
+
+# --- rows of tokens -----------------------------------------------------------------------------
+
+
+def pack_documents(documents: Sequence[Tokens], context: int) -> Int[Tensor, "n context"]:
+    """Return documents one after the other, cut into rows of `context` tokens; the rest is left out.
+
+    Raises:
+        ValueError: they do not fill one row.
+    """
+    stream = [token for document in documents for token in document]
+    rows = len(stream) // context
+    if not rows:
+        raise ValueError(f"The texts have {len(stream)} tokens in all, which do not fill a row of {context}.")
+    return torch.tensor(stream[: rows * context]).view(rows, context)
+
+
+def completion_rows(
+    prompts: Sequence[Tokens], completions: Sequence[Tokens], pad: int, context: int | None = None
+) -> tuple[Int[Tensor, "n t"], Int[Tensor, "n t"]]:
+    """Return input ids and labels of texts of which only what comes after the prompt is learnt.
+
+    Args:
+        prompts: token ids with the start token.
+        completions: token ids with the end token.
+        pad: fills shorter rows up on the right.
+        context: the most tokens of a row; what comes after is cut off.
+    """
+    whole = [[*prompt, *text][:context] for prompt, text in zip(prompts, completions, strict=True)]
+    input_ids, labels = pad_rows(whole, pad), pad_rows(whole, IGNORED)
+    lengths = torch.tensor([len(prompt) for prompt in prompts])
+    labels[torch.arange(labels.shape[1]) < lengths[:, None]] = IGNORED
+    return input_ids, labels
+
+
+# --- decoding -----------------------------------------------------------------------------------
 
 
 @torch.no_grad()
