@@ -1,12 +1,9 @@
-"""Files: whole or not at all, trees that come back as they were, and digests of content."""
+"""Files: whole or not at all; and digests of content."""
 
 from __future__ import annotations
 
 import errno
-import math
 import os
-import tempfile
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,36 +11,18 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
 
 from assay import files
 from assay.errors import InputError, StorageError
+from values import NESTED, round_trip, table
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
-FEATURES = datasets.Features(
-    {
-        "label": datasets.ClassLabel(names=["ant", "bee"]),
-        "features": datasets.List(datasets.Value("float64")),
-        "text": datasets.Value("string"),
-    }
-)
 
 
 def fail(*_: Any, **__: Any) -> None:
     raise FULL
-
-
-def table() -> datasets.Dataset:
-    columns = {"label": [0, 1, 0], "features": [[1.0, 2.0], [3.0], []], "text": ["a", None, "ü"]}
-    return datasets.Dataset.from_dict(columns, features=FEATURES)
-
-
-def round_trip(value: Any) -> Any:
-    with tempfile.TemporaryDirectory() as folder:
-        files.save_tree(Path(folder), value)
-        return files.load_tree(Path(folder))
 
 
 class TestWriteAtomic:
@@ -183,159 +162,6 @@ class TestRefuseFull:
         (tmp_path / "thesis.tex").write_text("")
         with pytest.raises(InputError, match="was not written by assay"):
             files.refuse_full(tmp_path, overwrite=True)
-
-
-def same(first: Any, second: Any) -> bool:
-    """Whether two trees are equal, types, shapes and number types included."""
-    if type(first) is not type(second):
-        return False
-    if isinstance(first, torch.Tensor | np.ndarray):
-        content = (first == second).all() if first.shape == second.shape else False
-        return first.dtype == second.dtype and bool(content)
-    if isinstance(first, datasets.Dataset):
-        return first.features == second.features and first.to_list() == second.to_list()
-    if isinstance(first, dict):
-        pairs = zip(first.items(), second.items(), strict=len(first) == len(second))
-        return len(first) == len(second) and all(same(a, b) for a, b in pairs)
-    if isinstance(first, list | tuple):
-        return len(first) == len(second) and all(same(a, b) for a, b in zip(first, second, strict=True))
-    return bool(first == second or (first != first and second != second))
-
-
-PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
-NESTED = st.recursive(
-    PLAIN,
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.lists(inner, max_size=4).map(tuple)
-        | st.dictionaries(st.text() | st.integers() | st.booleans() | st.none(), inner, max_size=4)
-    ),
-    max_leaves=12,
-)
-
-
-class TestTree:
-    @pytest.mark.parametrize(
-        "value",
-        [
-            None,
-            True,
-            0,
-            2**80,
-            -1.5,
-            math.inf,
-            "",
-            "$tensor",
-            [],
-            (),
-            {},
-            {"$tuple": [1, (2, [3])], "$dict": {}},
-            {1: "int", "1": "str", None: "none", 2.5: "float", (1, "a"): "tuple"},
-            torch.arange(6).reshape(2, 3),
-            torch.arange(6).reshape(2, 3).T,
-            torch.tensor(2.5),
-            torch.zeros(0, 3),
-            torch.tensor([1.5, -2.0], dtype=torch.bfloat16),
-            torch.tensor([True, False]),
-            np.arange(6.0).reshape(2, 3)[:, ::2],
-            np.asfortranarray(np.arange(6).reshape(2, 3)),
-            np.array(7, dtype=np.int16),
-            np.zeros((0, 2), dtype=np.float32),
-            np.array([True]),
-            {"weights": [torch.ones(2), (np.ones(2), "name")], "step": 3},
-            table(),
-            table().select([]),
-            table().select([2, 0]),
-        ],
-    )
-    def test_it_comes_back_as_it_was(self, value: Any) -> None:
-        assert same(round_trip(value), value)
-
-    @given(NESTED)
-    @settings(max_examples=60, deadline=None)
-    def test_nested_plain_values_come_back(self, value: Any) -> None:
-        assert same(round_trip(value), value)
-
-    def test_nan_comes_back(self) -> None:
-        assert math.isnan(round_trip(math.nan))
-
-    def test_state_dicts_and_parameters_come_back_as_tensors(self) -> None:
-        module = torch.nn.Linear(2, 1)
-        loaded = round_trip(module.state_dict())
-        assert isinstance(module.state_dict(), OrderedDict)
-        torch.nn.Linear(2, 1).load_state_dict(loaded)
-        assert torch.equal(loaded["weight"], module.weight)
-        assert not round_trip(module.weight).requires_grad
-
-    def test_tensors_that_share_memory_come_back_apart(self) -> None:
-        base = torch.zeros(4)
-        first, second = round_trip((base, base[:2]))
-        first += 1
-        assert torch.equal(second, torch.zeros(2))
-
-    def test_numpys_scalars_come_back_plain(self) -> None:
-        loaded = round_trip({np.int64(3): np.float32(0.5), "flag": np.bool_(True)})
-        assert same(loaded, {3: 0.5, "flag": True})
-
-    def test_a_formatted_table_keeps_its_rows(self) -> None:
-        assert round_trip(table().with_format("torch")).to_list() == table().to_list()
-
-    def test_classes_keep_their_names(self) -> None:
-        assert round_trip(table()).features["label"].names == ["ant", "bee"]
-
-    @pytest.mark.parametrize(
-        ("value", "kind"),
-        [
-            (torch.nn.Linear(1, 1), "Linear"),
-            ({"model": [torch.nn.ReLU()]}, "ReLU"),
-            ({1, 2}, "set"),
-            (b"bytes", "bytes"),
-            (object(), "object"),
-            (torch.eye(2).to_sparse(), "Tensor"),
-            (np.array(["a"]), "ndarray of <U1"),
-            (np.array([None]), "ndarray of object"),
-            (np.array([1j]), "ndarray of complex128"),
-        ],
-    )
-    def test_what_it_cannot_keep_is_a_type_error(self, value: Any, kind: str) -> None:
-        with pytest.raises(TypeError, match=rf"^cannot save a {kind}: .*plain values"):
-            round_trip(value)
-
-    def test_a_full_disk_is_a_storage_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def full(*_: Any) -> None:
-            raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
-
-        def write() -> None:
-            with files.atomic_folder(tmp_path / "stage") as folder:
-                files.save_tree(folder, torch.ones(2))
-
-        monkeypatch.setattr(safetensors.torch, "save_file", full)
-        with pytest.raises(StorageError, match=r"^Cannot write .*No space left on device"):
-            write()
-        assert list(tmp_path.iterdir()) == []
-
-    @pytest.mark.parametrize(
-        ("value", "file"),
-        [
-            (torch.ones(2), "tensors.safetensors"),
-            (np.ones(2), "arrays.safetensors"),
-            (table(), "d0.parquet"),
-            (None, "tree.json"),
-        ],
-    )
-    def test_a_damaged_file_is_one_line(self, tmp_path: Path, value: Any, file: str) -> None:
-        files.save_tree(tmp_path, value)
-        content = (tmp_path / file).read_bytes()
-        (tmp_path / file).write_bytes(content[: len(content) // 2])
-        with pytest.raises(StorageError, match="is damaged"):
-            files.load_tree(tmp_path)
-
-    def test_a_table_is_not_read_from_elsewhere(self, tmp_path: Path) -> None:
-        table().to_parquet(tmp_path / "other.parquet")
-        (tmp_path / "tree").mkdir()
-        files.write_json(tmp_path / "tree" / "tree.json", {"$table": "../other"})
-        with pytest.raises(InputError, match="leads outside"):
-            files.load_tree(tmp_path / "tree")
 
 
 @dataclass(frozen=True)

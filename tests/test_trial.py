@@ -15,6 +15,7 @@ import threading
 import time
 import types
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +27,7 @@ import pytest
 import torch
 
 from assay import trial as trial_module
-from assay.cli.running import load
+from assay.artefact import load
 from assay.errors import DivergedError, InputError
 from assay.trial import Trial, at_level, derive_seed, random_state
 
@@ -322,7 +323,7 @@ class TestOnce:
     def test_a_stage_without_its_tree_is_computed_again(self, tmp_path: Path) -> None:
         expected = Trial(0, "a", stages=tmp_path).once("draw", draw, 3)
         (stage,) = tmp_path.iterdir()
-        (stage / "tree.json").unlink()
+        (stage / "record.json").unlink()
         again = Trial(0, "b", stages=tmp_path).once("draw", draw, 3)
         assert torch.equal(again["torch"], expected["torch"])
         assert CALLS == [3, 3]
@@ -602,12 +603,34 @@ class TestSave:
         saved(tmp_path / "out", first=[1], second=torch.ones(1))
         manifest = json.loads((tmp_path / "out" / "assay.json").read_text())
         assert manifest["slug"] == "toy"
-        assert manifest["files"] == ["first/tree.json", "second/tensors.safetensors", "second/tree.json"]
+        assert manifest["files"] == ["first/record.json", "second/record.json", "second/tensors.safetensors"]
 
-    def test_without_a_folder_nothing_is_kept(self) -> None:
+    def test_without_a_folder_nothing_is_kept_or_made(self, tmp_path: Path) -> None:
+        made: list[int] = []
+
+        def make() -> list[int]:
+            made.append(1)
+            return made
+
         trial = Trial(0)
         trial.save("model", object())
+        trial.save("made", make)
         assert trial.artefacts is None
+        assert not made
+        saved(tmp_path / "out", made=make)
+        assert load(tmp_path / "out") == [1]
+
+    def test_a_folder_is_part_of_what_is_kept_or_goes_with_the_trial(self, tmp_path: Path) -> None:
+        trial = Trial(0, out=tmp_path)
+        (trial.folder("map") / "tile").touch()
+        assert (tmp_path / "map" / "tile").exists()
+        with pytest.raises(InputError, match="leads outside"):
+            trial.folder("../map")
+        trial = Trial(0)
+        folder = trial.folder("map")
+        assert folder.is_dir()
+        del trial
+        assert not folder.exists()
 
     def test_names_stay_inside_the_folder(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="leads outside"):
@@ -630,10 +653,33 @@ def test_hands_of_the_first_round_are_disjoint_and_later_ones_are_not_fresh() ->
         Trial(seed=0).deal(10, 11)
 
 
+@dataclass(frozen=True)
+class Learned:
+    weights: dict[str, torch.Tensor]
+    steps: tuple[int, ...]
+
+
+def learn(scale: float) -> Learned:
+    return Learned({"w": scale * torch.ones(2)}, (1, 2))
+
+
+def test_a_stage_gives_back_the_dataclass_that_its_function_returned(tmp_path: Path) -> None:
+    for trial in (Trial(0), Trial(0, stages=tmp_path), Trial(0, "b", stages=tmp_path)):
+        learned = trial.once("learn", learn, 2.0)
+        assert isinstance(learned, Learned)
+        assert learned.steps == (1, 2)
+        assert learned.weights["w"].tolist() == [2.0, 2.0]
+
+
+def test_compute_is_the_device_and_the_precision_of_the_trial() -> None:
+    compute = Trial(0, precision="bf16-mixed").compute
+    assert (compute.accelerator, compute.devices, compute.precision) == ("cpu", 1, "bf16-mixed")
+
+
 def test_a_seedless_stage_is_shared_by_all_seeds(tmp_path: Path) -> None:
     for seed in (0, 1):
         Trial(seed=seed, stages=tmp_path).once("drawn", draw, 3, seedless=True)
-    assert len(list(tmp_path.glob("*/tree.json"))) == 1
+    assert len(list(tmp_path.glob("*/record.json"))) == 1
     for seed in (0, 1):
         Trial(seed=seed, stages=tmp_path).once("drawn", draw, 3)
-    assert len(list(tmp_path.glob("*/tree.json"))) == 3
+    assert len(list(tmp_path.glob("*/record.json"))) == 3
