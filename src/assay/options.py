@@ -136,13 +136,22 @@ def _assign(config: type, values: dict[str, Any], name: str, value: Any) -> None
         raise unknown("option", name, option_names(config()))
     old = target[last]
     if last == "source" and outer:
-        target.update(dict.fromkeys(target) | {"source": value})  # column roles belong to the old source
+        # column roles belong to the old source
+        target.update(_defaults(config, outer, target) | {"source": value})
     elif isinstance(old, dict) and shorthand(old) and isinstance(value, str | None):
-        target[last] = dict.fromkeys(old) | {shorthand(old): value}
+        target[last] = _defaults(config, [*outer, last], old) | {shorthand(old): value}
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         target[last] = to_plain(value)
     else:
         target[last] = copy.deepcopy(value)  # a later layer may reach into it
+
+
+def _defaults(config: type, place: list[str], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a dataclass inside a config as its own defaults have them, else `None`."""
+    held: Any = functools.reduce(lambda outer, part: getattr(outer, part, None), place, config())
+    fields = dataclasses.fields(held) if dataclasses.is_dataclass(held) else ()
+    plain = {field.name: field.default for field in fields if isinstance(field.default, str | int | float)}
+    return dict.fromkeys(values) | plain
 
 
 @functools.cache  # parsing takes tens of milliseconds, and a check asks for each arm

@@ -132,7 +132,19 @@ def test_a_config_with_a_table_and_a_folder_survives_json_and_options() -> None:
 def test_every_field_is_documented() -> None:
     assert all(option.meaning for option in options(Config()))
     assert [field.name for field in dataclasses.fields(Table)] == [
-        *("source", "text", "image", "audio", "label", "features", "group", "id", "test")
+        *(
+            "source",
+            "text",
+            "image",
+            "audio",
+            "label",
+            "features",
+            "group",
+            "id",
+            "test",
+            "encoding",
+            "missing",
+        )
     ]
 
 

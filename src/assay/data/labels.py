@@ -9,7 +9,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
-from assay.data.raw import Raw, null_mask, row_numbers
+from assay.data.raw import Raw, blank_mask, null_mask, row_numbers
 from assay.data.roles import is_text
 from assay.errors import InputError, nearest
 
@@ -105,9 +105,7 @@ def _empty(raw: Raw, column: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
     data = raw.table[column]
     mask = null_mask(data)
     if is_text(data.type):
-        mask |= np.array(
-            [value is None or value.strip().lower() in ("", "nan") for value in data.to_pylist()]
-        )
+        mask |= blank_mask(data)
     if isinstance(raw.features[column], datasets.ClassLabel):  # -1 stands for a label that is kept secret
         mask |= np.array([code is None or code < 0 for code in data.to_pylist()])
     return mask
@@ -133,6 +131,10 @@ def _order(values: set[str]) -> Any:
     try:
         numbers = {value: float(value) for value in values}
     except ValueError:
+        return str
+    if any(
+        math.isnan(number) for number in numbers.values()
+    ):  # a class called nan has no place among numbers
         return str
     return lambda value: (numbers[value], value)
 

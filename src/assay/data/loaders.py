@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import io
 import secrets
 from collections.abc import Iterable
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 
 from assay.data import features, labels
-from assay.data.arrow_files import read_hub, read_parquet
 from assay.data.bundled import read_bundled
-from assay.data.media import check_picture, read_folder
-from assay.data.raw import Raw, Splits, null_mask, row_numbers
-from assay.data.roles import Roles, check_roles, find_roles
+from assay.data.columns import delimited_table, json_table
+from assay.data.folders import read_folder
+from assay.data.parquet import read_hub, read_parquet
+from assay.data.pictures import check_picture
+from assay.data.raw import Raw, Splits, blank_mask, make_raw, null_mask, row_numbers
+from assay.data.roles import Roles, check_roles, find_roles, is_text
 from assay.data.source import Place, Table, parse
 from assay.data.svmlight import list_column, read_svmlight
 from assay.data.table import LoadedTable
-from assay.data.text_files import read_csv, read_json
 from assay.errors import InputError
 
 
@@ -53,22 +54,23 @@ def _read_both(table: Table) -> Splits:
     """Read the source and, where the user gave one, the test source in place of the published test split."""
     place = parse(table.source)
     if table.test is None:
-        return _read(place)
+        return _read(place, table)
     test = parse(table.test)
     if place.kind == test.kind == "svmlight":  # one numbering of features for both
         main, tested = read_svmlight([(place.path, place.text), (test.path, test.text)])
         return Splits(main, {"test": tested})
-    main, found = _read(place).main, _read(test)
+    main, found = _read(place, table).main, _read(test, table)
     return Splits(main, found.tests or {"test": found.main})
 
 
-def _read(place: Place) -> Splits:
+def _read(place: Place, table: Table) -> Splits:
     if place.kind == "bundled":
         return read_bundled(place.location)
     if place.kind == "csv":
-        return Splits(read_csv(place.path, place.text), {})
+        rows = delimited_table(place.path, place.text, table.encoding, table.id or "id")
+        return Splits(make_raw(rows, place.text), {})
     if place.kind == "json":
-        return Splits(read_json(place.path, place.text), {})
+        return Splits(make_raw(json_table(place.path, place.text, table.encoding), place.text), {})
     if place.kind == "svmlight":
         return Splits(read_svmlight([(place.path, place.text)])[0], {})
     if place.kind == "parquet":
@@ -153,11 +155,12 @@ def _shape(
 
 def _role_column(raw: Raw, role: str, column: str) -> tuple[Any, Any]:
     data, feature = raw.table[column], raw.features[column]
-    empty = null_mask(data)
+    empty = _empty(raw, role, column)
     if empty.any():
         raise InputError(
             f"{raw.name}: column {column!r} is empty in {int(empty.sum())} of {len(empty)} rows"
-            f" ({row_numbers(empty)}). Fill them in or remove these rows."
+            f" ({row_numbers(empty)}). Fill them in, remove these rows, or leave them out with"
+            " --data.missing drop."
         )
     if role == "image":
         feature = feature if isinstance(feature, datasets.Image) else datasets.Image()
@@ -169,6 +172,14 @@ def _role_column(raw: Raw, role: str, column: str) -> tuple[Any, Any]:
         feature = datasets.Value("large_string" if pa.types.is_large_string(data.type) else "string")
         data = data.cast(feature.pa_type)
     return data, feature
+
+
+def _empty(raw: Raw, role: str, column: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which rows have nothing in a column: a text may be empty, but no name of a group or a row."""
+    data = raw.table[column]
+    if role in ("group", "id") and is_text(data.type):
+        return blank_mask(data)
+    return null_mask(data)
 
 
 def _media(raw: Raw, column: str, feature: Any) -> pa.ChunkedArray:
@@ -185,7 +196,7 @@ def _media(raw: Raw, column: str, feature: Any) -> pa.ChunkedArray:
         )
     if isinstance(feature, datasets.Image):
         for row, picture in enumerate(data, start=1):
-            fault = check_picture(io.BytesIO(picture["bytes"].as_py()), whole=False)
+            fault = check_picture(picture["bytes"].as_py(), whole=False)
             if fault is not None:
                 raise InputError(
                     f"{raw.name}: column {column!r}, row {row} is no readable picture ({fault})."

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from assay.errors import InputError, nearest
+from assay.files import user_path
 
 PICKLES = frozenset({".ckpt", ".dill", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth"})
 COMPRESSED = frozenset({".bz2", ".gz"})
@@ -26,22 +27,24 @@ def suffix_of(path: Path) -> str:
     return inner.suffix.lower()
 
 
-def existing_file(path: Path, suffixes: Iterable[str] = ()) -> Path:
-    """Return `path` where it is a file that may be read.
+def existing_file(path: str | Path, suffixes: Iterable[str] = ()) -> Path:
+    """Return `path`, with the user's home in place of `~`, where it is a file that may be read.
 
     Raises:
-        InputError: it is missing, a folder, empty, a pickle, or has none of the `suffixes`.
+        InputError: it is missing, a folder, a device, empty, a pickle, or has none of the `suffixes`.
     """
-    wanted = sorted(suffixes)
+    path, wanted = user_path(path), sorted(suffixes)
     if suffix_of(path) in PICKLES and suffix_of(path) not in wanted:
         raise InputError(
             f"{path} is refused: files like this can hold a pickle, and reading one runs the code inside."
             " Save the data as Parquet, CSV or JSON."
         )
-    if not path.exists():
+    if not _exists(path):
         raise _missing("file", path)
     if path.is_dir():
         raise InputError(f"{path} is a folder; a file was expected.")
+    if not path.is_file():
+        raise InputError(f"{path} is no ordinary file but a pipe, a socket or a device.")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty.")
     if wanted and suffix_of(path) not in wanted and path.suffix.lower() not in wanted:
@@ -49,14 +52,14 @@ def existing_file(path: Path, suffixes: Iterable[str] = ()) -> Path:
     return path
 
 
-def existing_folder(path: Path, suffixes: Iterable[str] = ()) -> Path:
-    """Return `path` where it is a folder.
+def existing_folder(path: str | Path, suffixes: Iterable[str] = ()) -> Path:
+    """Return `path`, with the user's home in place of `~`, where it is a folder.
 
     Raises:
         InputError: it is missing, a file, or holds no file that ends in one of the `suffixes`.
     """
-    wanted = sorted(suffixes)
-    if not path.exists():
+    path, wanted = user_path(path), sorted(suffixes)
+    if not _exists(path):
         raise _missing("folder", path)
     if not path.is_dir():
         raise InputError(f"{path} is a file; a folder was expected.")
@@ -66,7 +69,10 @@ def existing_folder(path: Path, suffixes: Iterable[str] = ()) -> Path:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Return the files under a folder in the order of their relative paths, without hidden ones."""
+    """Return the files under a folder in the order of their relative paths, without hidden ones.
+
+    Hidden are also the `._NAME` that macOS writes beside each file.
+    """
     found = (path for path in folder.rglob("*") if path.is_file())
     kept = ((path.relative_to(folder), path) for path in found)
     return [
@@ -132,9 +138,16 @@ def hash_folder(folder: Path) -> str:
     return state.hexdigest()
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
 def _missing(kind: str, path: Path) -> InputError:
     parent = path.parent
-    if not parent.is_dir():
+    if not _exists(parent) or not parent.is_dir():
         return InputError(f"There is no {kind} {path}: the folder {parent} does not exist.")
     return InputError(
         f"There is no {kind} {path}.{nearest(path.name, (each.name for each in parent.iterdir()))}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
+from assay.data.delimited import check_columns
 from assay.errors import InputError
 
 
@@ -62,16 +62,6 @@ def make_raw(table: pa.Table, name: str) -> Raw:
     return Raw(table, features, name)
 
 
-def check_columns(columns: Sequence[str], name: str) -> None:
-    """Refuse columns without a name and columns that share one."""
-    for position, column in enumerate(columns, start=1):
-        if not column.strip():
-            raise InputError(f"{name}: column {position} has no name.")
-    twice = sorted({column for column in columns if columns.count(column) > 1})
-    if twice:
-        raise InputError(f"{name} has more than one column called {twice[0]!r}. Rename all but one.")
-
-
 def row_numbers(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> str:
     """Say where a mask is true: ``row 3`` or ``rows 3, 8, 9, 12, 15 and 40 more``, counted from 1."""
     found = [int(index) + 1 for index in np.flatnonzero(mask)]
@@ -84,6 +74,11 @@ def null_mask(column: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return which rows of a column are empty; NaN counts as empty."""
     mask: np.ndarray[Any, np.dtype[np.bool_]] = column.is_null(nan_is_null=True).to_numpy()
     return mask.astype(bool)
+
+
+def blank_mask(column: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which rows of a column of text hold nothing but space, or not even that."""
+    return np.array([value is None or not value.strip() for value in column.to_pylist()], dtype=bool)
 
 
 def _type(field: pa.Field, name: str) -> Any:

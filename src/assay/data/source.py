@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from assay import files
 from assay.data import paths
@@ -78,6 +78,10 @@ class Table:
     """Column that names a row. Unless given, one called id."""
     test: str | None = None
     """Source of the test rows, with the same columns. Unless given, the published test split, if any."""
+    encoding: str = "utf-8"
+    """Encoding of csv: and json: files."""
+    missing: Literal["refuse", "drop"] = "refuse"
+    """Rows with an empty cell in a column that has a role: an error, or left out with a warning."""
 
     def __post_init__(self) -> None:
         parse(self.source)
@@ -109,6 +113,7 @@ class Table:
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
             if field.name not in ("source", "test")
+            and (field.name not in ("encoding", "missing") or getattr(self, field.name) != field.default)
         }
         contents = [_content(parse(text)) for text in (self.source, self.test) if text is not None]
         state = json.dumps({"roles": roles, "contents": contents}, sort_keys=True)

@@ -13,7 +13,7 @@ import scipy.sparse
 
 from assay.data.paths import existing_file
 from assay.data.raw import Raw, row_numbers
-from assay.data.text_files import open_text
+from assay.data.text import open_text
 from assay.errors import InputError
 
 MOST_DENSE_FEATURES = 5000

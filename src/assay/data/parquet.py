@@ -8,9 +8,11 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet
 
+from assay.data.delimited import PANDAS_INDEX
 from assay.data.paths import SPLITS, existing_file, parquet_splits, used_splits
 from assay.data.raw import Raw, Splits, make_raw
 from assay.data.source import Place
+from assay.data.text import check_growth
 from assay.errors import InputError
 
 
@@ -69,11 +71,48 @@ def _hub_splits(place: Place, splits: dict[str, datasets.Dataset]) -> Splits:
     return Splits(raw(main), {name: raw(name) for name in tests})
 
 
-def _read(files: list[Path], name: str) -> Raw:
+def read_files(files: list[Path], name: str) -> pa.Table:
+    """Read Parquet files that together are one table, without the row numbers that pandas writes.
+
+    Whole numbers of different widths become those of the widest.
+
+    Raises:
+        InputError: a file is damaged or unpacks to far more than its size, or their columns differ.
+    """
     try:
-        # read_table would make columns of folders that are called `name=value`
-        tables = [pyarrow.parquet.ParquetFile(file).read() for file in files]
-        table = pa.concat_tables(tables) if len(tables) > 1 else tables[0]
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        tables = [_read_file(file, name) for file in files]
+        for file, table in zip(files, tables, strict=True):
+            strange = sorted(set(table.column_names) ^ set(tables[0].column_names))
+            if strange:
+                raise InputError(
+                    f"{name}: {file.name} and {files[0].name} have different columns: {strange[0]!r} is in"
+                    " one of them only."
+                )
+        table = tables[0] if len(tables) == 1 else _joined(tables)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{name} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
-    return make_raw(table, name)
+    return table.drop_columns([column for column in table.column_names if PANDAS_INDEX.fullmatch(column)])
+
+
+def _read_file(path: Path, name: str) -> pa.Table:
+    # read_table would make columns of folders that are called `name=value`
+    file = pyarrow.parquet.ParquetFile(path)
+    cells = 8 * file.metadata.num_rows * file.metadata.num_columns
+    packed = [file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups)]
+    check_growth(path.stat().st_size, max(cells, sum(packed)), f"{name} ({path.name})")
+    return file.read()
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    joined = pa.unify_schemas([table.schema for table in tables], promote_options="permissive")
+    for table in tables:
+        for field in table.schema:
+            if pa.types.is_integer(field.type) and pa.types.is_floating(joined.field(field.name).type):
+                table[field.name].cast(pa.float64())  # refuses whole numbers that would change
+    return pa.concat_tables(tables, promote_options="permissive")
+
+
+def _read(files: list[Path], name: str) -> Raw:
+    return make_raw(read_files(files, name), name)

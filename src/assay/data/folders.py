@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,16 +9,15 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
+from assay.data.columns import delimited_table
+from assay.data.delimited import missing_column
 from assay.data.paths import SPLITS, TEST_SPLITS, existing_file, existing_folder, files_in
+from assay.data.pictures import PICTURES, check_picture
 from assay.data.raw import Raw, Splits, make_raw
+from assay.data.sound import SOUNDS, check_sound
 from assay.data.source import Place
-from assay.data.text_files import read_csv
 from assay.errors import InputError
 
-PICTURES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
-SOUNDS = frozenset({".aif", ".aiff", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
 METADATA = "metadata.csv"
 
 _STORAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -42,33 +39,6 @@ def read_folder(place: Place) -> Splits:
         return Splits(_read(folder, place.kind, place.text), {})
     raws = {name: _read(sub, place.kind, f"{place.text}/{sub.name}") for name, sub in parts.items()}
     return Splits(raws["train"], {name: raws[name] for name in TEST_SPLITS if name in raws})
-
-
-def check_picture(content: Path | io.BytesIO, whole: bool = True) -> str | None:
-    """Say what is wrong with a picture, or `None`.
-
-    Of the whole picture, a JPEG is decoded small and other formats are verified; else the head is read.
-    """
-    import PIL.Image
-
-    try:
-        with warnings.catch_warnings(), PIL.Image.open(content) as picture:
-            warnings.simplefilter("ignore")
-            if (
-                whole and picture.format == "JPEG"
-            ):  # its checksums say nothing; an eighth of the size is quick
-                picture.draft("RGB", (1, 1))
-                picture.load()
-            elif whole:
-                picture.verify()
-    except Exception as error:  # decoders raise what they like on damaged bytes
-        return str(error).split(" <")[0].split(" '")[0] or type(error).__name__
-    return None
-
-
-def check_sound(path: Path) -> str | None:
-    """Say what is wrong with a sound file, or `None`: the format itself is left to its decoder."""
-    return "it is empty" if path.stat().st_size == 0 else None
 
 
 def _read(folder: Path, kind: str, name: str) -> Raw:
@@ -113,11 +83,9 @@ def _classified(
 
 def _listed(folder: Path, name: str) -> tuple[list[Path], dict[str, Any]]:
     """Take the files and their columns from the metadata."""
-    table = read_csv(folder / METADATA, f"{name}/{METADATA}").table
+    table = delimited_table(folder / METADATA, f"{name}/{METADATA}")
     if "file_name" not in table.column_names:
-        raise InputError(
-            f"{name}/{METADATA} has no column 'file_name'. Its columns: {', '.join(table.column_names)}."
-        )
+        raise missing_column(f"{name}/{METADATA}", "file_name", table.column_names)
     files = []
     for row, relative in enumerate(table["file_name"].to_pylist(), start=1):
         file = folder / str(relative)
@@ -139,4 +107,8 @@ def _check(files: list[Path], folder: Path, check: Callable[[Path], str | None],
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_dir() and not path.name.startswith(".") and path.name != "__MACOSX"
+    )

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from assay.data import Table
-from assay.data.arrow_files import read_hub
+from assay.data.parquet import read_hub
 from assay.data.source import Place
 from assay.errors import InputError
 

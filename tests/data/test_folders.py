@@ -73,7 +73,10 @@ def test_metadata_gives_pictures_their_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("metadata", "words"),
     [
-        ("name,label\na.png,1\n", "metadata.csv has no column 'file_name'. Its columns: name, label."),
+        (
+            "name,label\na.png,1\n",
+            "metadata.csv has no column 'file_name'. Did you mean 'name'? Its columns: name, label.",
+        ),
         ("file_name,label\n../a.png,1\n", "metadata.csv, row 1: '../a.png' leads outside the folder"),
         ("file_name,label\nb.png,1\n", "There is no file"),
     ],
