@@ -42,6 +42,12 @@ def test_facts_are_written_and_read_again(tmp_path: Path) -> None:
     assert read_facts(tmp_path / "facts.jsonl") == facts
 
 
+def test_line_separators_inside_a_text_end_no_line(tmp_path: Path) -> None:
+    fact = FactRecord("1", "E", "Q\x85?", "a\u2028b", "Q? a\u2028b\u2029")
+    write_facts(tmp_path / "facts.jsonl", [fact])
+    assert read_facts(tmp_path / "facts.jsonl") == [fact]
+
+
 def test_what_a_line_leaves_out_has_defaults(tmp_path: Path) -> None:
     (fact,) = read_facts(written(tmp_path / "facts.jsonl", "", LINE))
     assert (fact.id, fact.split, fact.fact) == ("2", "forget", "Where does Ana live? in Rome")
@@ -50,7 +56,7 @@ def test_what_a_line_leaves_out_has_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["{"], "line 1: this is no JSON"),
+        (["{"], "line 1, column 2: Expecting property name"),
         (["[1]"], "line 1: expected an object"),
         ([LINE, {"question": "q", "entity": "e"}], "line 2: 'answer' is missing"),
         ([LINE | {"anser": "x"}], r"no field 'anser'. Did you mean 'answer'"),
@@ -58,10 +64,10 @@ def test_what_a_line_leaves_out_has_defaults(tmp_path: Path) -> None:
         ([LINE | {"question": 3}], "'question' must be a text"),
         ([LINE | {"choices": "Rome"}], "'choices' must be a list of texts"),
         ([LINE | {"choices": ["Rome", "Oslo"]}], "is not among the choices"),
-        ([LINE | {"choices": ["in Rome", "in Rome"]}], "stands twice among"),
+        ([LINE | {"choices": ["in Rome", "in Rome"]}], "a choice is repeated in"),
         ([LINE | {"split": "keep"}], "no split 'keep'"),
-        ([LINE | {"id": "a"}, LINE | {"id": "a"}], "the id 'a' stands twice"),
-        (["", ""], "has no facts"),
+        ([LINE | {"id": "a"}, LINE | {"id": "a"}], "line 2: the id 'a' is that of an earlier fact"),
+        (["", ""], "is empty"),
     ],
 )
 def test_bad_files_are_refused_with_the_line(tmp_path: Path, lines: list[object], message: str) -> None:

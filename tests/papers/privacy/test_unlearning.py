@@ -10,9 +10,12 @@ from assay.papers.privacy.unlearning import (
     gradient_ascent,
     gradient_difference,
     keep_loss,
+    kl_loss,
+    matching_parameters,
     negate_task_vector,
     npo,
     random_direction,
+    recorded_states,
     sequence_nll,
     steer_loss,
 )
@@ -101,6 +104,42 @@ def test_the_terms_of_rmu() -> None:
     spoiled = hidden.clone()
     spoiled[1] = 99
     assert steer_loss(spoiled, direction, 4.0, mask).item() == pytest.approx(0)
+
+
+def test_rmu_counts_documents_and_not_their_tokens() -> None:
+    """By hand: distances 1, 4, 4 of one document and 9 of another, shorter one."""
+    hidden = torch.tensor([[[1.0], [2.0], [2.0]], [[3.0], [99.0], [99.0]]])
+    mask = torch.tensor([[True, True, True], [True, False, False]])
+    assert steer_loss(hidden, torch.ones(1), 0.0, mask).item() == pytest.approx(((1 + 4 + 4) / 3 + 9) / 2)
+    assert keep_loss(hidden, torch.zeros_like(hidden), mask).item() == pytest.approx((3 + 9) / 2)
+
+
+def test_kl_is_that_of_the_frozen_prediction() -> None:
+    frozen, logits = torch.randn(2, 3, 5), torch.randn(2, 3, 5, requires_grad=True)
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    assert kl_loss(frozen, frozen).item() == pytest.approx(0, abs=1e-6)
+    before, after = (torch.distributions.Categorical(logits=each[mask]) for each in (frozen, logits))
+    by_hand = torch.distributions.kl_divergence(before, after).mean()
+    assert kl_loss(logits, frozen, mask).item() == pytest.approx(by_hand.item(), rel=1e-5)
+    (gradient,) = torch.autograd.grad(kl_loss(logits, frozen, mask), logits)
+    assert torch.allclose(gradient[mask], (logits.softmax(-1) - frozen.softmax(-1))[mask] / 3, atol=1e-6)
+    assert not gradient[~mask].any()
+
+
+def test_states_and_parameters_are_found_by_layer_and_name(model: LlamaForCausalLM) -> None:
+    ids = torch.tensor([[1, 4, 2]])
+    with recorded_states(model, 0) as states, torch.no_grad():
+        expected = model(input_ids=ids, output_hidden_states=True).hidden_states
+    assert torch.allclose(model.model.norm(states[0]), expected[1])
+    model(input_ids=ids)
+    assert len(states) == 1
+    with pytest.raises(ValueError, match="layers 0 to 0, not 3"), recorded_states(model, 3):
+        pass
+    (found,) = matching_parameters(model, r"layers\.0\.mlp\.down_proj")
+    assert found is model.model.layers[0].mlp.down_proj.weight
+    for pattern, message in (("nowhere", "no parameter matches"), ("(", "no regular expression")):
+        with pytest.raises(ValueError, match=message):
+            matching_parameters(model, pattern)
 
 
 def test_a_task_vector_is_taken_away() -> None:

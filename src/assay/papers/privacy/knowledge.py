@@ -15,9 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from assay import files
-from assay.data import LoadedTable
-from assay.data.paths import existing_file
+from assay.data import LoadedTable, read_json_lines
 from assay.errors import InputError, unknown
 from assay.paper import Items
 from assay.training.evaluation import mode
@@ -71,7 +69,7 @@ def _check(values: Mapping[str, Any]) -> None:
     if choices and answer not in choices:
         raise InputError(f"the answer {answer!r:.60} is not among the choices {choices!r:.120}.")
     if len(set(choices)) != len(choices):
-        raise InputError(f"a choice stands twice among {choices!r:.120}.")
+        raise InputError(f"a choice is repeated in {choices!r:.120}.")
 
 
 # --- files --------------------------------------------------------------------------------------
@@ -84,17 +82,16 @@ def read_facts(path: Path | str) -> list[FactRecord]:
     question followed by the answer, `split` "forget".
 
     Raises:
-        InputError: there is no such file, a line is no such object, or an id stands twice; names the line.
+        InputError: there is no such file, a line is no such object, or two facts have one id; names the line.
     """
-    file = existing_file(files.user_path(path), (".jsonl", ".ndjson", ".json"))
-    facts = []
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
-        if line.strip():
-            facts.append(_fact_of_line(line, number, f"{file}, line {number}"))
-    if not facts:
-        raise InputError(f"{file} has no facts: write one JSON object a line, with question, answer, entity.")
-    _refuse_repeated_ids(facts, str(file))
-    return facts
+    facts: dict[str, FactRecord] = {}
+    for number, values in read_json_lines(path):
+        where = f"{path}, line {number}"
+        fact = _fact_of(values, number, where)
+        if fact.id in facts:
+            raise InputError(f"{where}: the id {fact.id!r} is that of an earlier fact; give each its own.")
+        facts[fact.id] = fact
+    return list(facts.values())
 
 
 def write_facts(path: Path | str, facts: Iterable[FactRecord]) -> None:
@@ -103,13 +100,7 @@ def write_facts(path: Path | str, facts: Iterable[FactRecord]) -> None:
     Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _fact_of_line(line: str, number: int, where: str) -> FactRecord:
-    try:
-        values = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: this is no JSON: {error.msg}.") from None
-    if not isinstance(values, dict):
-        raise InputError(f'{where}: expected an object such as {{"question": ...}}, got {line!r:.60}.')
+def _fact_of(values: dict[str, Any], number: int, where: str) -> FactRecord:
     known = [field.name for field in dataclasses.fields(FactRecord)]
     for name in values:
         if name not in known:
@@ -117,24 +108,13 @@ def _fact_of_line(line: str, number: int, where: str) -> FactRecord:
     for name in ("question", "answer", "entity"):
         if name not in values:
             raise InputError(f"{where}: {name!r} is missing; every fact needs question, answer and entity.")
-    given: dict[str, Any] = {"id": number, "fact": f"{values['question']} {values['answer']}"} | values
-    given["id"] = str(given["id"])
+    filled: dict[str, Any] = {"id": number, "fact": f"{values['question']} {values['answer']}"} | values
+    filled["id"] = str(filled["id"])
     try:
-        _check(given)
+        _check(filled)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    fields: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in given.items()
-    }
-    return FactRecord(**fields)
-
-
-def _refuse_repeated_ids(facts: Sequence[FactRecord], where: str) -> None:
-    seen: set[str] = set()
-    for fact in facts:
-        if fact.id in seen:
-            raise InputError(f"{where}: the id {fact.id!r} stands twice; give each fact its own.")
-        seen.add(fact.id)
+    return FactRecord(**{key: tuple(v) if isinstance(v, list) else v for key, v in filled.items()})
 
 
 def facts_from_tofu(table: LoadedTable | Iterable[Mapping[str, Any]], split: Split) -> list[FactRecord]:

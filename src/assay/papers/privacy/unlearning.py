@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,6 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from assay.training.language import IGNORED
+
+RetainLoss = Literal["auto", "nll", "kl", "states"]
+"""What is kept of retain texts: their likelihood, or what the frozen model predicts (KL) or computes (its hidden
+states); auto: states for RMU, the likelihood otherwise."""
 
 
 def sequence_nll(
@@ -80,13 +86,15 @@ def steer_loss(
 ) -> Float[Tensor, ""]:
     """Return RMU's forget term: the mean squared distance of hidden states from coefficient * direction.
 
+    The mean is taken over the tokens of each document first, so that long ones count no more than short ones.
+
     Args:
         hidden: states of one layer on forget tokens.
         direction: a fixed unit vector.
         coefficient: how long the vector is made (the paper of RMU: 6.5 to 300, by the model).
         mask: which tokens count; all by default.
     """
-    return _mean((hidden - coefficient * direction).square(), mask)
+    return _mean_by_document((hidden - coefficient * direction).square(), mask)
 
 
 def keep_loss(
@@ -95,11 +103,69 @@ def keep_loss(
     mask: Bool[Tensor, "n t"] | None = None,
 ) -> Float[Tensor, ""]:
     """Return RMU's retain term: the mean squared distance of hidden states from the frozen model's."""
-    return _mean((hidden - frozen_hidden.detach()).square(), mask)
+    return _mean_by_document((hidden - frozen_hidden.detach()).square(), mask)
 
 
-def _mean(squares: Float[Tensor, "n t d"], mask: Bool[Tensor, "n t"] | None) -> Float[Tensor, ""]:
-    return (squares if mask is None else squares[mask]).mean()
+def _mean_by_document(squares: Float[Tensor, "n t d"], mask: Bool[Tensor, "n t"] | None) -> Float[Tensor, ""]:
+    """Return the mean over documents of the mean over their tokens."""
+    per_token = squares.mean(2)
+    if mask is None:
+        return per_token.mean()
+    tokens = mask.sum(1)
+    per_document = (per_token * mask).sum(1) / tokens.clamp(min=1)
+    return per_document.sum() / (tokens > 0).sum()
+
+
+def kl_loss(
+    logits: Float[Tensor, "n t vocabulary"],
+    frozen_logits: Float[Tensor, "n t vocabulary"],
+    mask: Bool[Tensor, "n t"] | None = None,
+) -> Float[Tensor, ""]:
+    """Return KL(p_frozen || p) of the next token, as a mean over the tokens that count: a retain term.
+
+    It keeps the whole prediction of the frozen model, where a likelihood keeps the text's own tokens alone.
+    """
+    after, before = logits.float().log_softmax(-1), frozen_logits.detach().float().log_softmax(-1)
+    per_token = functional.kl_div(after, before, reduction="none", log_target=True).sum(-1)
+    return (per_token if mask is None else per_token[mask]).mean()
+
+
+@contextlib.contextmanager
+def recorded_states(model: Any, layer: int) -> Iterator[list[Float[Tensor, "n t d"]]]:
+    """Record what decoder layer `layer` gives in each forward pass inside the block, in float32.
+
+    Raises:
+        ValueError: the model has no such layer.
+    """
+    layers = model.get_decoder().layers
+    if not 0 <= layer < len(layers):
+        raise ValueError(f"the model has the layers 0 to {len(layers) - 1}, not {layer}")
+    found: list[Tensor] = []
+
+    def record(_: nn.Module, inputs: Any, output: Any) -> None:
+        found.append((output[0] if isinstance(output, tuple) else output).float())
+
+    hook = layers[layer].register_forward_hook(record)
+    try:
+        yield found
+    finally:
+        hook.remove()
+
+
+def matching_parameters(model: nn.Module, pattern: str) -> list[nn.Parameter]:
+    """Return the parameters in whose name a regular expression is found.
+
+    Raises:
+        ValueError: it is no regular expression, or matches no name.
+    """
+    try:
+        found = [weight for name, weight in model.named_parameters() if re.search(pattern, name)]
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+    if not found:
+        names = ", ".join(list(dict(model.named_parameters()))[:3])
+        raise ValueError(f"no parameter matches {pattern!r}; the first of them are {names}")
+    return found
 
 
 def negate_task_vector(
