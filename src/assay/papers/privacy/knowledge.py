@@ -114,7 +114,8 @@ def _fact_of(values: dict[str, Any], number: int, where: str) -> FactRecord:
         _check(filled)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    return FactRecord(**{key: tuple(v) if isinstance(v, list) else v for key, v in filled.items()})
+    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in filled.items()}
+    return FactRecord(**fields)
 
 
 def facts_from_tofu(table: LoadedTable | Iterable[Mapping[str, Any]], split: Split) -> list[FactRecord]:
