@@ -22,6 +22,7 @@ from assay.models import (
     Score,
     ServerTextModel,
     TextModel,
+    open_text_model,
 )
 from assay.models.text import GenerateRequest, ScoreRequest
 
@@ -58,7 +59,7 @@ def test_a_finished_run_replays_with_the_server_shut_down(server: OpenAIServer, 
     source = ModelSource(f"{server.url}#tiny")
 
     def run() -> tuple:
-        model = source.text_model(cache=tmp_path)
+        model = open_text_model(source, cache=tmp_path)
         options = {"max_new_tokens": 5, "chat": False}
         return (
             model.generate(PROMPTS, **options),

@@ -7,7 +7,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from assay.errors import InputError
-from assay.models import LocalTextModel, ModelSource, ServerError, ServerTextModel
+from assay.models import LocalTextModel, ModelSource, ServerError, ServerTextModel, open_text_model
 from assay.models.server import _border
 
 from .server import OpenAIServer
@@ -41,7 +41,7 @@ def test_server_and_local_greedy_replies_agree(
 
 
 def test_a_source_makes_the_server_model(server: OpenAIServer, local: LocalTextModel) -> None:
-    model = ModelSource(f"{server.url}#tiny").text_model()
+    model = open_text_model(ModelSource(f"{server.url}#tiny"))
     assert model.fingerprint() == f"{server.url}#tiny"
     assert model.generate(["the"], max_new_tokens=3, chat=False) == local.generate(["the"], max_new_tokens=3)
 

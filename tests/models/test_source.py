@@ -10,7 +10,7 @@ import pytest
 
 import assay.models
 from assay.errors import InputError, MissingExtraError
-from assay.models import ModelSource, source
+from assay.models import ModelSource, open_text_model, source
 
 
 @pytest.mark.parametrize(
@@ -162,10 +162,10 @@ def test_a_folder_is_loaded_without_the_network_its_code_and_its_sampling(
     monkeypatch.setattr(socket.socket, "connect", refuse)
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    plain = ModelSource(f"folder:{copy}").text_model().generate(["the quick"], max_new_tokens=8)
+    plain = open_text_model(ModelSource(f"folder:{copy}")).generate(["the quick"], max_new_tokens=8)
     settings = {"do_sample": True, "temperature": 3.0, "repetition_penalty": 5.0, "eos_token_id": 2}
     (copy / "generation_config.json").write_text(json.dumps(settings))
-    assert ModelSource(f"folder:{copy}").text_model().generate(["the quick"], max_new_tokens=8) == plain
+    assert open_text_model(ModelSource(f"folder:{copy}")).generate(["the quick"], max_new_tokens=8) == plain
 
     config = json.loads((copy / "config.json").read_text())
     config |= {
@@ -177,13 +177,13 @@ def test_a_folder_is_loaded_without_the_network_its_code_and_its_sampling(
         f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Config: pass\nclass Model: pass\n"
     )
     with pytest.raises(InputError, match="code of its own"):
-        ModelSource(f"folder:{copy}").text_model()
+        open_text_model(ModelSource(f"folder:{copy}"))
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_model_for_something_else_is_refused() -> None:
     with pytest.raises(InputError, match="no weights for cls"):
-        ModelSource("bundled:minilm").text_model()
+        open_text_model(ModelSource("bundled:minilm"))
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
@@ -192,13 +192,13 @@ def test_a_damaged_folder_is_said_in_one_line(folder: Path, tmp_path: Path, name
     path = tmp_path / "copy" / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InputError, match=r"^folder:.* cannot be loaded: [^\n]+$"):
-        ModelSource(f"folder:{tmp_path / 'copy'}").text_model()
+        open_text_model(ModelSource(f"folder:{tmp_path / 'copy'}"))
 
 
 def test_devices_and_number_formats_are_checked(folder: Path) -> None:
     model = ModelSource(f"folder:{folder}")
     with pytest.raises(InputError, match="'tpu9'"):
-        model.text_model(device="tpu9")
+        open_text_model(model, device="tpu9")
     with pytest.raises(InputError, match="'int7' is unknown"):
-        model.text_model(dtype="int7")
-    assert model.text_model(dtype="bfloat16").fingerprint() == f"{model.fingerprint()} torch.bfloat16"
+        open_text_model(model, dtype="int7")
+    assert open_text_model(model, dtype="bfloat16").fingerprint() == f"{model.fingerprint()} torch.bfloat16"

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from assay.errors import InputError
-from assay.models import LocalTextModel, ModelSource, Reply, Score
+from assay.models import LocalTextModel, ModelSource, Reply, Score, open_text_model
 from assay.models.local import SampleNamed
 from assay.models.text import GenerateRequest, cut_at_stop
 
@@ -341,7 +341,7 @@ def test_generating_leaves_the_model_as_it_was(
 
 
 def test_a_folder_and_its_live_model_agree(folder: Path, local: LocalTextModel) -> None:
-    loaded = ModelSource(f"folder:{folder}").text_model()
+    loaded = open_text_model(ModelSource(f"folder:{folder}"))
     assert loaded.generate(PROMPTS, max_new_tokens=8) == local.generate(PROMPTS, max_new_tokens=8)
     assert loaded.score(["the"], [" dog"])[0].logprob == pytest.approx(
         local.score(["the"], [" dog"])[0].logprob

@@ -8,6 +8,15 @@ from typing import TYPE_CHECKING
 from assay import lazy
 
 if TYPE_CHECKING:
+    from assay.models.bodies import Standardise as Standardise, longest_input as longest_input
+    from assay.models.classifier import (
+        Classifier as Classifier,
+        ClassifierSpec as ClassifierSpec,
+        SavedClassifier as SavedClassifier,
+        Training as Training,
+        classification_loss as classification_loss,
+        train_classifier as train_classifier,
+    )
     from assay.models.encoders import SentenceEncoder as SentenceEncoder
     from assay.models.local import LocalTextModel as LocalTextModel
     from assay.models.networks import (
@@ -17,6 +26,7 @@ if TYPE_CHECKING:
         hash_words as hash_words,
         mlp as mlp,
     )
+    from assay.models.opening import open_text_model as open_text_model
     from assay.models.pretrained import load_model as load_model, load_tokenizer as load_tokenizer
     from assay.models.replies import CachedTextModel as CachedTextModel, ReplyCache as ReplyCache
     from assay.models.server import ServerError as ServerError, ServerTextModel as ServerTextModel

@@ -83,6 +83,11 @@ class ModelSource:
         return parts.detail or "" if parts.kind == "server" else parts.place
 
     @property
+    def address(self) -> str:
+        """The address of a server: what stands before `#`."""
+        return _parse(self.source).place
+
+    @property
     def revision(self) -> str | None:
         """The branch, tag or commit of a `hub:` source, where one is named."""
         parts = _parse(self.source)

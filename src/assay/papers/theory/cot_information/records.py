@@ -10,7 +10,7 @@ from typing import Any
 from assay import files
 from assay.data import Table
 from assay.errors import InputError, unknown
-from assay.models import ModelSource
+from assay.models import ModelSource, open_text_model
 from assay.papers.theory.cot_information.config import Estimate, Traces
 from assay.papers.theory.cot_information.method import (
     CheckpointPool,
@@ -152,7 +152,7 @@ def records_of_checkpoint(
 
 
 def _greedy(config: Estimate, path: Path, trial: Trial) -> Callable[[list[str]], list[str]]:
-    model = ModelSource(f"folder:{path}").text_model(str(trial.device), cache=trial.replies)
+    model = open_text_model(ModelSource(f"folder:{path}"), str(trial.device), cache=trial.replies)
 
     def decode(prompts: list[str]) -> list[str]:
         replies = model.generate(prompts, max_new_tokens=config.max_new_tokens, temperature=0.0)
