@@ -37,7 +37,11 @@ if TYPE_CHECKING:
         to_mono as to_mono,
     )
     from assay.data.source import File as File, Folder as Folder, Rows as Rows, Table as Table
-    from assay.data.table import LoadedTable as LoadedTable, require_classes as require_classes
+    from assay.data.table import (
+        DataWarning as DataWarning,
+        LoadedTable as LoadedTable,
+        require_classes as require_classes,
+    )
     from assay.data.text import read_text as read_text
 else:
     __getattr__, __dir__, __all__ = lazy.attach(__name__)

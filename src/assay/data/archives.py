@@ -15,7 +15,7 @@ from typing import IO
 from assay import files
 from assay.data.paths import existing_file
 from assay.data.text import check_growth
-from assay.errors import InputError, StorageError
+from assay.errors import AssayError, InputError
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz")
 _BROKEN = (
@@ -94,15 +94,14 @@ def open_archive(path: str | Path) -> Iterator[Archive]:
     try:
         if zipfile.is_zipfile(found):
             with zipfile.ZipFile(found) as packed:
-                members = [_zipped(packed, info, found) for info in packed.infolist() if not info.is_dir()]
-                yield _checked(found, members)
+                zipped = (_zipped(packed, info, found) for info in packed.infolist() if not info.is_dir())
+                yield _checked(found, zipped)
         else:
             with tarfile.open(found) as tar:
-                members = [_tarred(tar, info, found) for info in tar if not info.isdir()]
-                yield _checked(found, members)
+                yield _checked(found, (_tarred(tar, info, found) for info in tar if not info.isdir()))
+    except AssayError:
+        raise
     except _BROKEN as error:
-        if isinstance(error, StorageError):
-            raise
         raise InputError(f"{found} is no whole archive, zip or tar ({error}).") from None
 
 
@@ -127,15 +126,23 @@ def _tarred(tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> Member:
     return Member(info.name.removeprefix("./"), info.size, opened)
 
 
-def _checked(path: Path, members: list[Member]) -> Archive:
+def _checked(path: Path, members: Iterator[Member]) -> Archive:
     kept: dict[str, Member] = {}
+    packed, unpacked = path.stat().st_size, 0
     for member in members:
+        unpacked += member.size
+        check_growth(packed, unpacked, str(path))
         inner = PurePosixPath(member.name)
-        if inner.is_absolute() or ".." in inner.parts or ":" in inner.parts[0] or "\0" in member.name:
+        if (
+            not inner.parts
+            or inner.is_absolute()
+            or ".." in inner.parts
+            or ":" in inner.parts[0]
+            or "\0" in member.name
+        ):
             raise InputError(f"{path}: the name {member.name!r} leads outside of the folder.")
         if member.name in kept:
             raise InputError(f"{path}: the name {member.name!r} stands twice.")
         if not any(part.startswith("._") or part == "__MACOSX" for part in inner.parts):
             kept[member.name] = member
-    check_growth(path.stat().st_size, sum(member.size for member in members), str(path))
     return Archive(path, tuple(kept.values()))

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from assay.data.paths import existing_file
 from assay.data.text import check_growth
-from assay.errors import InputError
+from assay.errors import AssayError, InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +38,17 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray[Any, Any]]:
                 with packed.open(info) as file:
                     arrays[name] = _array(file, info.file_size, f"{found}: {name!r}")
             return arrays
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+    except AssayError:
+        raise
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
         raise InputError(f"{found} is damaged or cannot be read ({error}).") from None
 
 

@@ -56,8 +56,8 @@ class TextRows:
 def read_rows(path: str | Path, encoding: str = "utf-8", name: str | None = None) -> TextRows:
     """Read delimited text with a header: commas, or else tabs or semicolons (tabs first in a .tsv).
 
-    Cells come out exactly as they stand. A first column without a name, as pandas writes it, is called
-    `id`, or left out where there is another one of that name.
+    Cells come out exactly as they stand. The numbers of rows that pandas writes, a first column without a
+    name, are called `id`, or left out where another column has that name.
 
     Args:
         path: the file, also a .gz or .bz2.
@@ -71,11 +71,12 @@ def read_rows(path: str | Path, encoding: str = "utf-8", name: str | None = None
     shown = str(path) if name is None else name
     with open_text(path, encoding) as file:
         header, lines, records = _records(file, shown, tabs=suffix_of(Path(path)) == ".tsv")
-    if header[0] in ("", "Unnamed: 0"):
-        if "id" in header:
-            header, records = header[1:], [record[1:] for record in records]
-        else:
-            header[0] = "id"
+    if header[0] in ("", "Unnamed: 0") and "id" not in header:
+        header[0] = "id"
+    numbers = [place for place, column in enumerate(header) if PANDAS_INDEX.fullmatch(column)]
+    for place in reversed(numbers if header[0] else [0, *numbers]):
+        for row in (header, *records):
+            del row[place]
     check_columns(header, shown)
     return TextRows(tuple(header), shown, lines, records)
 

@@ -30,6 +30,13 @@ def stack(raw: Raw, columns: tuple[str, ...]) -> tuple[Matrix, tuple[str, ...]]:
     return np.hstack(parts), tuple(names)
 
 
+def empty_mask(data: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which rows have no number, or a list in which one is missing."""
+    if not is_list(data.type):
+        return null_mask(data)
+    return np.array([row is None or any(n is None or n != n for n in row) for row in data.to_pylist()], bool)
+
+
 def _names(raw: Raw, column: str, width: int, lists: bool) -> list[str]:
     if not lists:
         return [column]

@@ -79,7 +79,7 @@ def encode_like(raw: Raw, column: str, names: tuple[str, ...], train: str) -> Co
 
 def all_hidden(raw: Raw, column: str) -> bool:
     """Return whether no row has a label, as in test splits whose labels are kept secret."""
-    return column not in raw.columns or bool(_empty(raw, column).all())
+    return column not in raw.columns or bool(empty_mask(raw, column).all())
 
 
 def label_texts(raw: Raw, column: str) -> list[str]:
@@ -88,7 +88,7 @@ def label_texts(raw: Raw, column: str) -> list[str]:
     Raises:
         InputError: labels are empty.
     """
-    _refuse_empty(_empty(raw, column), raw, column)
+    _refuse_empty(empty_mask(raw, column), raw, column)
     values = raw.table[column].to_pylist()
     feature = raw.features[column]
     if isinstance(feature, datasets.ClassLabel):
@@ -101,7 +101,8 @@ def label_texts(raw: Raw, column: str) -> list[str]:
     return [_text(value) for value in values]
 
 
-def _empty(raw: Raw, column: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def empty_mask(raw: Raw, column: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which rows have no label: hidden ones, and text of nothing but space."""
     data = raw.table[column]
     mask = null_mask(data)
     if is_text(data.type):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import secrets
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,7 +23,7 @@ from assay.data.raw import Raw, Splits, blank_mask, make_raw, null_mask, row_num
 from assay.data.roles import Roles, check_roles, find_roles, is_text
 from assay.data.source import Place, Table, parse
 from assay.data.svmlight import list_column, read_svmlight
-from assay.data.table import LoadedTable
+from assay.data.table import DataWarning, LoadedTable
 from assay.errors import InputError
 
 
@@ -33,6 +34,8 @@ def load(table: Table, needs: Iterable[str] | None = None) -> LoadedTable:
     splits = _read_both(table)
     main = splits.main
     roles = find_roles(main, table, needs)
+    if table.missing == "drop":
+        main = _without_empty(main, roles)
     regression = _is_regression(main, roles, needs)
     names: tuple[str, ...] = ()
     codes = None
@@ -41,7 +44,10 @@ def load(table: Table, needs: Iterable[str] | None = None) -> LoadedTable:
     shaped, feature_names = _shape(main, roles, codes, names)
     test, test_name = None, _choose_test(splits.tests, roles, given=table.test is not None)
     if test_name is not None:
-        test = _shape_test(splits.tests[test_name], roles, names, main, feature_names)
+        given = splits.tests[test_name]
+        check_roles(given, roles, main.name)
+        given = _without_empty(given, roles) if table.missing == "drop" else given
+        test = _shape_test(given, roles, names, main, feature_names)
         test_name = table.test or test_name
     num_features = main.num_features if not roles.features else len(feature_names)
     return LoadedTable(shaped, test, names, feature_names, num_features, table.source, test_name)
@@ -111,7 +117,6 @@ def _shape_test(
     raw: Raw, roles: Roles, names: tuple[str, ...], train: Raw, feature_names: tuple[str, ...]
 ) -> datasets.Dataset:
     """Name the columns of test rows as those of the training rows."""
-    check_roles(raw, roles, train.name)
     codes = None
     if roles.label is not None and names:
         codes = labels.encode_like(raw, roles.label, names, train.name)
@@ -172,6 +177,25 @@ def _role_column(raw: Raw, role: str, column: str) -> tuple[Any, Any]:
         feature = datasets.Value("large_string" if pa.types.is_large_string(data.type) else "string")
         data = data.cast(feature.pa_type)
     return data, feature
+
+
+def _without_empty(raw: Raw, roles: Roles) -> Raw:
+    """Leave out the rows that have nothing in a column with a role, and say how many they are."""
+    empty = np.zeros(raw.table.num_rows, dtype=bool)
+    for role, column in roles.single():
+        empty |= labels.empty_mask(raw, column) if role == "label" else _empty(raw, role, column)
+    for column in roles.features:
+        empty |= features.empty_mask(raw.table[column])
+    if empty.all():
+        raise InputError(f"{raw.name}: every row has an empty cell in one of the columns that are used.")
+    if empty.any():
+        warnings.warn(
+            f"{raw.name}: {int(empty.sum())} of {len(empty)} rows have empty cells and are left out"
+            f" ({row_numbers(empty)}).",
+            DataWarning,
+            stacklevel=2,
+        )
+    return dataclasses.replace(raw, table=raw.table.filter(pa.array(~empty)))
 
 
 def _empty(raw: Raw, role: str, column: str) -> np.ndarray[Any, np.dtype[np.bool_]]:

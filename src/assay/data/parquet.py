@@ -65,8 +65,10 @@ def _hub_splits(place: Place, splits: dict[str, datasets.Dataset]) -> Splits:
 
     def raw(name: str) -> Raw:
         # the Arrow table underneath stays mapped from the hub's cache on disk
-        made = make_raw(splits[name].data.table, f"{place.text} ({name})")
-        return Raw(made.table, splits[name].features, made.name, media_checked=True)
+        rows = splits[name]
+        rows = rows.remove_columns([column for column in rows.column_names if PANDAS_INDEX.fullmatch(column)])
+        made = make_raw(rows.data.table, f"{place.text} ({name})")
+        return Raw(made.table, rows.features, made.name, media_checked=True)
 
     return Splits(raw(main), {name: raw(name) for name in tests})
 

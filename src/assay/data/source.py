@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from assay import files
-from assay.data import paths
+from assay.data import paths, text
 from assay.errors import InputError, nearest, unknown
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ class Table:
         if self.features is not None:
             given: str | Iterable[str] = self.features  # a list from JSON, or a single name
             object.__setattr__(self, "features", (given,) if isinstance(given, str) else tuple(given))
+        text.check_encoding(self.encoding)
 
     def load(self, needs: Iterable[str] | None = None) -> LoadedTable:
         """Read the rows and give the columns their roles' names.
@@ -115,7 +116,7 @@ class Table:
             if field.name not in ("source", "test")
             and (field.name not in ("encoding", "missing") or getattr(self, field.name) != field.default)
         }
-        contents = [_content(parse(text)) for text in (self.source, self.test) if text is not None]
+        contents = [_content(parse(place)) for place in (self.source, self.test) if place is not None]
         state = json.dumps({"roles": roles, "contents": contents}, sort_keys=True)
         return hashlib.sha256(state.encode()).hexdigest()
 

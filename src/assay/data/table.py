@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from assay.data.pictures import read_picture
 from assay.errors import InputError
 
 if TYPE_CHECKING:
     import datasets
     import numpy as np
     import scipy.sparse
+
+
+class DataWarning(UserWarning):
+    """Rows that can be used, but not all of them."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,26 @@ class LoadedTable:
         flat = [np.concatenate([np.empty(0), *_flat(column)]) for column in (values, indices)]
         shape = (table.num_rows, self.num_features)
         return scipy.sparse.csr_matrix((flat[0], flat[1].astype(np.int64), np.cumsum(lengths)), shape=shape)
+
+    def pictures(
+        self, rows: datasets.Dataset | None = None, mode: Literal["RGB", "L"] = "RGB"
+    ) -> Iterator[np.ndarray[Any, np.dtype[np.uint8]]]:
+        """Yield the picture of each row of `rows` (a selection from this table), or of all, as `read_picture`.
+
+        Raises:
+            InputError: there are no pictures, one is damaged, or has more than 8 bits a channel.
+        """
+        import datasets
+
+        chosen = self.rows if rows is None else rows
+        if "image" not in chosen.column_names:
+            raise InputError(f"{self.source} has no pictures. Name the column with --data.image.")
+        encoded = chosen.select_columns("image").cast_column("image", datasets.Image(decode=False))
+        for number, row in enumerate(encoded, start=1):
+            image: Any = row["image"]  # type: ignore[call-overload, index]
+            content = image["bytes"] if image["bytes"] is not None else image["path"]
+            name = image["path"] if image["bytes"] is None else f"{self.source}, picture {number}"
+            yield read_picture(content, mode, name)
 
     def _is_sparse(self) -> bool:
         if self.num_features == 0:

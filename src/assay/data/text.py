@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from assay.data.paths import existing_file
-from assay.errors import InputError, unknown
+from assay.errors import AssayError, InputError, unknown
 
 MOST_GROWTH = 200
 """How many times larger than its file unpacked content may be, beyond the first gigabyte."""
@@ -22,6 +22,7 @@ FREE_GROWTH = 1 << 30
 
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _PIECE = 1 << 20
+_OTHER_ENCODING = "Save the file as UTF-8, or name its encoding (--data.encoding, for a table)."
 
 
 def read_text(path: str | Path, encoding: str = "utf-8") -> str:
@@ -41,12 +42,14 @@ def open_text(path: str | Path, encoding: str = "utf-8", newline: str = "") -> I
     Raises:
         InputError: it is missing, empty, a pickle, or not in this encoding; names the byte.
     """
-    path, codec = existing_file(path), _codec(encoding)
+    path, codec = existing_file(path), check_encoding(encoding)
     try:
         with _open_bytes(path) as file:
             _check(file, path, codec)
         with _open_bytes(path) as file, io.TextIOWrapper(file, codec, newline=newline) as text:
             yield text
+    except AssayError:
+        raise
     except (EOFError, OSError, zlib.error) as error:
         raise InputError(f"{path} is damaged or cannot be read ({error}).") from None
 
@@ -64,8 +67,12 @@ def check_growth(packed: int, unpacked: int, name: str) -> None:
         )
 
 
-def _codec(encoding: str) -> str:
-    """Return the name of a text encoding; UTF-8 may begin with a byte order mark."""
+def check_encoding(encoding: str) -> str:
+    """Return Python's name of a text encoding; UTF-8 may begin with a byte order mark.
+
+    Raises:
+        InputError: there is no such encoding.
+    """
     try:
         name = codecs.lookup(encoding).name
         "".encode(name)
@@ -97,9 +104,10 @@ def _check(file: IO[bytes], path: Path, codec: str) -> None:
             text = decoder.decode(piece, final=not piece)
         except UnicodeDecodeError as error:
             place, byte = offset - pending + error.start, error.object[error.start]
+            if place == 0 and error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                raise InputError(f"{path} is UTF-16. {_OTHER_ENCODING}") from None
             raise InputError(
-                f"{path} is not {plain.upper()}: byte {place} (0x{byte:02x}) does not fit. Save the file as"
-                " UTF-8, or name its encoding (--data.encoding, for a table)."
+                f"{path} is not {plain.upper()}: byte {place} (0x{byte:02x}) does not fit. {_OTHER_ENCODING}"
             ) from None
         blank = blank and not text.strip("\ufeff \t\r\n")
         offset += len(piece)
