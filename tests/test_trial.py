@@ -9,12 +9,15 @@ import io
 import itertools
 import json
 import math
+import os
+import platform
 import random
 import sys
 import threading
 import time
 import types
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +29,7 @@ import PIL.Image
 import pytest
 import torch
 
-from assay import trial as trial_module
+from assay import stages, trial as trial_module
 from assay.artefact import load
 from assay.errors import DivergedError, InputError
 from assay.trial import Trial, at_level, derive_seed, random_state
@@ -330,6 +333,49 @@ class TestOnce:
         Trial(0, "c", stages=tmp_path).once("draw", draw, 3)
         assert CALLS == [3, 3]
         assert list(tmp_path.iterdir()) == [stage]
+
+    @pytest.mark.parametrize("file", ["record.json", "tensors.safetensors", "cost.json"])
+    @pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[: len(content) // 2]])
+    def test_a_damaged_stage_is_computed_again(
+        self, tmp_path: Path, file: str, damage: Callable[[bytes], bytes]
+    ) -> None:
+        expected = Trial(0, "a", stages=tmp_path).once("draw", draw, 3)["torch"].clone()  # it is mapped
+        (stage,) = tmp_path.iterdir()
+        (stage / file).write_bytes(damage((stage / file).read_bytes()))
+        again = Trial(0, "b", stages=tmp_path).once("draw", draw, 3)
+        assert torch.equal(again["torch"], expected)
+        assert CALLS == [3, 3]
+
+    def test_a_stage_older_than_a_fresh_check_is_computed_again_once(self, tmp_path: Path) -> None:
+        Trial(0, "a", stages=tmp_path).once("draw", draw, 3)
+        (stage,) = tmp_path.iterdir()
+        os.utime(stage / "record.json", (1, 1))
+        for arm in "bc":
+            Trial(0, arm, stages=tmp_path, fresh_since=time.time() - 60).once("draw", draw, 3)
+        assert CALLS == [3, 3]
+
+    def test_what_a_killed_process_left_of_a_stage_is_cleaned(self, tmp_path: Path) -> None:
+        Trial(0, "a", stages=tmp_path).once("draw", draw, 3)
+        (stage,) = tmp_path.iterdir()
+        remnant = tmp_path / f".{stage.name}.abc123"
+        stage.rename(remnant)
+        Trial(0, "b", stages=tmp_path).once("draw", draw, 3)
+        assert list(tmp_path.iterdir()) == [stage]
+
+    def test_who_computes_a_stage_is_said_to_those_who_wait(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(stages, "PATIENCE", 0.05)
+        said: list[str] = []
+        keeper = stages.Stages(tmp_path / "stages", report=said.append)
+        stage = stages.Stage("draw", 0, draw, (3,))
+        with ThreadPoolExecutor(1) as other:
+            with keeper._lock("key", "draw"):
+                waiting = other.submit(keeper.get, "key", stage)
+                while not said and not waiting.done():
+                    time.sleep(0.01)
+            waiting.result()
+        assert said == [f"waiting for 'draw', which process {os.getpid()} on {platform.node()} computes"]
 
     def test_a_stage_that_fails_leaves_nothing(self, tmp_path: Path) -> None:
         with pytest.raises(TypeError, match="cannot save a Linear"):

@@ -52,6 +52,9 @@ def atomic_folder(path: Path, marker: str | None = None) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
+        for file in temporary.rglob("*"):
+            _sync(file)
+        _sync(temporary)
         if marker is not None and path.is_dir() and not (path / marker).exists():
             shutil.rmtree(path, ignore_errors=True)
         try:
@@ -65,6 +68,15 @@ def atomic_folder(path: Path, marker: str | None = None) -> Iterator[Path]:
         raise cannot_write(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Have what was written to a file or folder on the disk before it counts."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def cannot_write(path: Path, error: OSError) -> StorageError:

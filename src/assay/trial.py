@@ -7,32 +7,30 @@ the same random state and share the stages that go through `Trial.once`.
 from __future__ import annotations
 
 import base64
-import contextlib
-import hashlib
 import inspect
 import io
 import math
-import random
 import shutil
 import statistics
 import tempfile
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-import filelock
 import numpy as np
 import PIL.Image
 import torch
 
-from assay import files, records
+from assay import files
 from assay.artefact import Artefacts
 from assay.errors import DivergedError, InputError
+from assay.randomness import derive_seed as derive_seed, random_state as random_state
+from assay.stages import Stage, Stages
 from assay.training.compute import Compute, Precision
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
 LARGEST_PICTURE = 200_000
 """Bytes of a picture for the report."""
 
-Stage = TypeVar("Stage")
+Result = TypeVar("Result")
 Rows = TypeVar("Rows")
 Fitted = TypeVar("Fitted")
 Candidate = TypeVar("Candidate")
@@ -78,6 +76,7 @@ class Trial:
         out: a folder for artefacts, or `None` when nothing is to be kept.
         stages: a folder for stages that arms share, or `None` to share nothing.
         code: a fingerprint of the code that `once` may run; part of a stage's key.
+        fresh_since: stages computed before are computed again, in seconds since the epoch.
         report: where `progress` sends its text.
     """
 
@@ -88,6 +87,7 @@ class Trial:
     out: Path | None = None
     stages: Path | None = None
     code: str = ""
+    fresh_since: float = 0.0
     report: Callable[[str], None] = lambda text: None
 
     def __post_init__(self) -> None:
@@ -178,8 +178,8 @@ class Trial:
     # --- stages that arms share -----------------------------------------------------------------
 
     def once(
-        self, name: str, function: Callable[..., Stage], *arguments: Any, seedless: bool = False
-    ) -> Stage:
+        self, name: str, function: Callable[..., Result], *arguments: Any, seedless: bool = False
+    ) -> Result:
         """Compute a stage that the arms of this seed share, or load it if one of them has computed it.
 
         The stage runs under its own random stream and leaves the caller's untouched. Its result always
@@ -204,47 +204,15 @@ class Trial:
             )
         qualified = f"{function.__module__}.{function.__qualname__}"
         seed = None if seedless else self.seed
+        stage = Stage(name, seed or 0, function, arguments)
         key = files.digest(name, qualified, seed, self.code, torch.__version__, self.device.type, arguments)
         if self.stages is None:
-            with tempfile.TemporaryDirectory() as folder:
-                self._compute(Path(folder) / key, name, seed, function, arguments)
-                return self._load(Path(folder) / key, function)
-        stage = self.stages / key
-        if not (stage / records.RECORD).exists():
-            with self._alone(stage):
-                if not (stage / records.RECORD).exists():
-                    self._compute(stage, name, seed, function, arguments)
-                    self._booked.add(key)
-        if key not in self._booked:
-            self.shared_seconds += float(files.read_json(stage / "cost.json")["seconds"])
-            self._booked.add(key)
-        return self._load(stage, function)
-
-    def _alone(self, stage: Path) -> AbstractContextManager[Any]:
-        """Let one process compute a stage while others wait for it; without locks there, each computes."""
-        try:
-            locks = stage.parent.parent / "locks"
-            locks.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(locks / stage.name)
-            lock.acquire()
-            return lock
-        except (OSError, NotImplementedError):
-            return contextlib.nullcontext()
-
-    def _compute(
-        self, stage: Path, name: str, seed: int | None, function: Callable[..., Any], arguments: Any
-    ) -> None:
-        with files.atomic_folder(stage, marker=records.RECORD) as folder:
-            start = time.perf_counter()
-            with random_state(derive_seed(seed or 0, f"stage/{name}")):
-                result = function(*arguments)
-            records.save(folder, result)
-            files.write_json(folder / "cost.json", {"seconds": time.perf_counter() - start, "stage": name})
-
-    @staticmethod
-    def _load(stage: Path, function: Callable[..., Stage]) -> Stage:
-        loaded: Stage = records.load(stage, (function.__module__.split(".")[0],))
-        return loaded
+            return stage.alone()
+        result, seconds, is_new = Stages(self.stages, self.fresh_since, self.report).get(key, stage)
+        if key not in self._booked and not is_new:  # else this arm's own clock ran
+            self.shared_seconds += seconds
+        self._booked.add(key)
+        return result
 
     @property
     def replies(self) -> Path | None:
@@ -391,30 +359,6 @@ def at_level(log: Sequence[dict[str, float]], y: str, x: str, level: float) -> f
             return previous[1] + share * (point[1] - previous[1])
         previous = point
     return None
-
-
-def derive_seed(seed: int, name: str) -> int:
-    """Return a seed of 63 bits for the stream `name` of `seed`."""
-    hashed = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
-    return int.from_bytes(hashed, "little") >> 1
-
-
-@contextlib.contextmanager
-def random_state(seed: int) -> Iterator[None]:
-    """Seed the global streams of Python, numpy and torch, and restore them afterwards."""
-    python, array, tensor = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    try:
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(array)
-        torch.set_rng_state(tensor)
-        if devices:
-            torch.cuda.set_rng_state_all(devices)
 
 
 def _is_at_module_level(function: Callable[..., Any]) -> bool:
