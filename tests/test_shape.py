@@ -20,7 +20,6 @@ PENDING = {
     "cot_information",
     "ecm",
     "ednet",
-    "ef21w",
     "eft",
     "elang",
     "esb",
@@ -50,7 +49,9 @@ FILES = {
 }
 FOLDERS = {"inputs", "method", "recipes", "synthetic"}
 MOST_LINES = 2500
-LONGER: dict[str, tuple[int, str]] = {}
+LONGER: dict[str, tuple[int, str]] = {
+    "ef21w": (2750, "a simulator over dense and sparse rows, objectives of the user's own, and a hook for DDP"),
+}
 """Entries that are allowed more lines, each with the reason."""
 MOST_OPTIONS = 40
 MOST_PARAMETERS = 6

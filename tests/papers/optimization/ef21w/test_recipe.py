@@ -1,6 +1,5 @@
 """The recipe on tables of the user's, its artefact, and the card's examples."""
 
-import json
 import re
 from pathlib import Path
 
@@ -9,15 +8,15 @@ import pandas as pd
 import pytest
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file
 from sklearn.datasets import dump_svmlight_file, load_breast_cancer
 
 import assay.papers.optimization.ef21w
 from assay import options
 from assay.cli import running
 from assay.errors import InputError
+from assay.papers.optimization.ef21w.artefact import LinearClassifier
 from assay.papers.optimization.ef21w.config import Train
-from assay.papers.optimization.ef21w.method import EF21, LinearClassifier, SmoothnessProfile, TopK
+from assay.papers.optimization.ef21w.method import EF21, SmoothnessProfile, TopK
 from assay.papers.optimization.ef21w.recipe import across, train
 from assay.trial import Trial
 
@@ -55,19 +54,20 @@ def test_a_run_on_a_users_table_leaves_what_is_needed_to_go_on(svmlight, tmp_pat
     rows = np.zeros((2, 15))
     rows[:, 0] = [-1.0, 1.0]
     assert model.predict(rows).tolist() == [0, 1]
-    folder = out / "classifier"
-    np.testing.assert_array_equal(load_file(folder / "weights.safetensors")["weights"], model.weights)
-    pd.testing.assert_frame_equal(pd.read_parquet(folder / "history.parquet"), model.history)
-    reason = json.loads((folder / "stepsize.json").read_text())
-    assert reason["rule"] == "1 / (L + L_AM ξ(α))"
-    terms = reason["terms"]
-    assert reason["value"] == pytest.approx(1 / (terms["L"] + terms["L_AM"] * terms["xi"]))
+    assert model.stepsize.rule == "1 / (L + L_AM ξ(α))"
+    terms = model.stepsize.terms
+    assert model.stepsize.value == pytest.approx(1 / (terms["L"] + terms["L_AM"] * terms["xi"]))
+    model.save(tmp_path / "again")
+    again = LinearClassifier.load(tmp_path / "again")
+    np.testing.assert_array_equal(again.weights, model.weights)
+    pd.testing.assert_frame_equal(again.history, model.history)
+    assert torch.equal(again.profile.L_i, model.profile.L_i)
 
 
 def test_sparse_and_dense_tables_give_the_same_run(svmlight, monkeypatch):
     settings = {"data": f"svmlight:{svmlight}", "standardize": False}
     sparse = run(**settings)
-    monkeypatch.setattr("assay.papers.optimization.ef21w.examples.MOST_FILLED", 0.0)
+    monkeypatch.setattr("assay.papers.optimization.ef21w.inputs.MOST_FILLED", 0.0)
     dense = run(**settings)
     assert sparse.keys() == dense.keys()
     for name in sparse:
@@ -200,6 +200,7 @@ def test_test_rows_of_the_table_measure_the_accuracy(tmp_path):
         ({"participation": 0.0}, "participation"),
         ({"positive": "maligant"}, "Did you mean 'malignant'"),
         ({"rule": "rare", "compressor": "sign"}, "use one of"),
+        ({"rule": "rare", "strength": 0.0, "participation": 0.5}, "no rule for participation and rare"),
         ({"strength": -1.0}, "strength"),
         ({"test_fraction": 1.0}, "test-fraction"),
         ({"rounds": 0}, "rounds"),
@@ -222,6 +223,7 @@ def test_the_classifier_refuses_rows_of_another_width(tmp_path):
 def test_the_package_hands_out_the_method():
     assert assay.papers.optimization.ef21w.EF21 is EF21
     assert assay.papers.optimization.ef21w.TopK is TopK
+    assert assay.papers.optimization.ef21w.LinearClassifier is LinearClassifier
 
 
 @pytest.mark.parametrize("example", [0, 1])

@@ -99,13 +99,6 @@ def test_weights_follow_smoothness_and_keep_a_floor():
         profile.weights(1.5)
 
 
-def test_profile_survives_json():
-    profile = SmoothnessProfile(1.5, torch.tensor([1 / 3, 2.0], dtype=torch.float64), guaranteed=False)
-    again = SmoothnessProfile.from_dict(profile.to_dict())
-    assert torch.equal(again.L_i, profile.L_i)
-    assert (again.L, again.guaranteed) == (profile.L, profile.guaranteed)
-
-
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
 def test_constants_that_are_none_are_refused(bad):
     with pytest.raises(ValueError, match="client 1"):

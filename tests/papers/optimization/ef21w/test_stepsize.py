@@ -9,6 +9,7 @@ from assay.papers.optimization.ef21w.method import (
     SmoothnessProfile,
     beta,
     ef21_stepsize,
+    rare_stepsize,
     theta,
     xi,
 )
@@ -121,7 +122,7 @@ def test_disjoint_clients_are_as_good_as_one():
     profile = SmoothnessProfile(9.0 / 3, PROFILE.L_i)
     features = FeatureSupport(torch.eye(3).bool())
     assert features.share(profile.weights()) == pytest.approx(float(profile.weights().max()))
-    step = ef21_stepsize(profile, 0.5, features=features)
+    step = rare_stepsize(profile, 0.5, features)
     assert step.value == pytest.approx(1 / (profile.L * (1 + xi(0.5))))
 
 
@@ -129,7 +130,7 @@ def test_rare_rules_by_hand_and_in_order():
     features = FeatureSupport(torch.tensor([[1, 1, 0], [0, 1, 1], [0, 0, 1]]).bool())
 
     def constant(mean="am", rare="tight"):
-        return 1 / ef21_stepsize(PROFILE, 0.75, mean, features=features, rare=rare).value - PROFILE.L
+        return 1 / rare_stepsize(PROFILE, 0.75, features, mean, rare).value - PROFILE.L
 
     assert constant() == pytest.approx(11 / 3)
     assert constant(rare="safe") == pytest.approx(math.sqrt(11 / 12) * 4)
@@ -141,11 +142,11 @@ def test_rare_rules_by_hand_and_in_order():
 def test_features_that_everyone_has_are_not_rare():
     features = FeatureSupport(torch.ones(3, 5).bool())
     for rare in ("tight", "safe", "paper"):
-        step = ef21_stepsize(PROFILE, 0.3, features=features, rare=rare).value
+        step = rare_stepsize(PROFILE, 0.3, features, rare=rare).value
         assert step == pytest.approx(ef21_stepsize(PROFILE, 0.3).value)
 
 
-# --- the door -------------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("alpha", [0.0, -0.1, 1.1, math.nan])

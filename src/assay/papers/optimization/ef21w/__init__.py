@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from assay import lazy
 
 if TYPE_CHECKING:
+    from assay.papers.optimization.ef21w.artefact import LinearClassifier as LinearClassifier
     from assay.papers.optimization.ef21w.method import *
 else:
     __getattr__, __dir__, __all__ = lazy.attach(__name__, "optimization")

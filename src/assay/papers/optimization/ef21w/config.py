@@ -26,23 +26,23 @@ class Train:
     data: Table = Table("bundled:breast_cancer")
     """Rows with numbers (or text) and a label."""
     positive: str = ""
-    """Name of the class that is told from all others. Unless given, the second of two classes, or the
-    commonest of more."""
+    """Name of the class to tell from all others. Unless given, the second of two classes, or the
+    most frequent of more."""
     words: Words = Words()
     """What counts as a feature of a text."""
     standardize: bool = True
     """Whether to bring every feature to mean 0 and deviation 1 over the training rows. Without it, tables
     with mostly zeros are computed with as sparse ones."""
     test_fraction: ShareBelowOne = 0.1
-    """Share of the rows held out for the accuracy, drawn anew for each seed. 0 trains on all rows, as does a
-    table that brings test rows."""
+    """Share of the rows held out for the accuracy, drawn for each seed. 0 trains on all rows, as does a table
+    that brings test rows."""
     clients: PositiveInt = 20
     """Number of clients; each gets the same number of rows, the last rows left over are dropped."""
     partition: Literal["sorted", "max-variance", "random"] = "sorted"
     """Which rows a client gets: neighbours by norm, those that make the variance of the smoothness constants
     large (greedily), or random ones."""
     even: bool = False
-    """Whether to deal the rows evenly by norm instead, so that all clients are alike."""
+    """Whether to assign the rows evenly by norm instead, so that all clients are alike."""
     penalty: Literal["nonconvex", "l2"] = "nonconvex"
     """Regulariser: strength times the sum of x^2/(1+x^2), or strength/2 times the sum of x^2."""
     strength: NonNegativeFloat = 1e-3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,9 @@ import torch
 
 from assay.errors import InputError, refusals
 from assay.paper import Value
+from assay.papers.optimization.ef21w.artefact import LinearClassifier
 from assay.papers.optimization.ef21w.config import Train
-from assay.papers.optimization.ef21w.examples import (
-    Examples,
-    from_parts,
-    read,
-    standardized,
-    standardizing,
-    to_parts,
-)
+from assay.papers.optimization.ef21w.inputs import Prepared, from_parts, prepare, read, to_parts
 from assay.papers.optimization.ef21w.method import (
     EF21,
     Compressor,
@@ -30,7 +23,6 @@ from assay.papers.optimization.ef21w.method import (
     FixedGrid,
     Identity,
     L2Penalty,
-    LinearClassifier,
     LinearModel,
     NonconvexPenalty,
     RandK,
@@ -55,9 +47,9 @@ MULTIPLES = tuple(2.0**power for power in range(14))
 
 def train(config: Train, trial: Trial) -> dict[str, Value]:
     """Divide the rows among clients, train with the rule's step, and count rounds and bits."""
-    examples = Examples.from_stage(trial.once("table", read, config.data, config.positive, config.words))
+    table = trial.once("table", read, config.data, config.positive, config.words)
     with refusals():
-        rows = prepare(examples, config, trial)
+        rows = prepare(table, config, trial)
         problem = divide_among_clients(rows, config, trial)
         method = make_method(problem, config)
     trial.progress(f"step size {method.stepsize.value:.3g} = {method.stepsize.rule}")
@@ -76,20 +68,23 @@ def train(config: Train, trial: Trial) -> dict[str, Value]:
         weights=result.x.numpy(),
         mean=rows.mean,
         scale=rows.scale,
-        labels=examples.classes,
-        features=examples.names,
+        labels=table.classes,
+        features=table.names,
         profile=method.profile,
         stepsize=result.stepsize,
         history=result.history,
     )
     trial.save("classifier", classifier)
+    # how far the iterates of EF21 and EF21-W come apart at the same step
+    other = make_method(problem, config, method.profile, method.stepsize, flipped=True)
+    gap = iterate_gap(method, other, x0, config.compared_rounds, lambda: trial.generator("draws"))
     return {
         "rounds": result.rounds,
         "bits": None if result.rounds is None else result.state.bits,
         "accuracy": accuracy(classifier, rows),
         "stepsize": result.stepsize.value,
         "step_multiple": result.stepsize.value / method.stepsize.value,
-        "weighting_gap": gap_of_weightings(problem, method, x0, config, trial),
+        "weighting_gap": gap,
         "heterogeneity": method.profile.qm / method.profile.am,
         "roughest_client": float(method.profile.L_i.max() / method.profile.L_i.median()),
         "feature_share": FeatureSupport(problem.supports()).share(),
@@ -113,33 +108,6 @@ def across(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Value]:
     }
 
 
-# --- data ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Scaled training rows, and held-out rows as they came."""
-
-    features: Any
-    labels: np.ndarray
-    mean: np.ndarray
-    scale: np.ndarray
-    test_features: Any
-    test_labels: np.ndarray | None
-
-
-def prepare(examples: Examples, config: Train, trial: Trial) -> Prepared:
-    """Hold rows out, and scale the others by their own means and deviations."""
-    features, labels = examples.features, examples.labels
-    test_features, test_labels = examples.test_features, examples.test_labels
-    if test_labels is None and config.test_fraction:
-        split = trial.split(len(labels), test=config.test_fraction, group=examples.groups)
-        test_features, test_labels = features[split.test], labels[split.test]
-        features, labels = features[split.train], labels[split.train]
-    mean, scale = standardizing(features, config.standardize)
-    return Prepared(standardized(features, mean, scale), labels, mean, scale, test_features, test_labels)
-
-
 def divide_among_clients(rows: Prepared, config: Train, trial: Trial) -> LinearModel:
     """Give each client its rows, and make the objective of them."""
     if config.even:
@@ -156,7 +124,7 @@ def divide_among_clients(rows: Prepared, config: Train, trial: Trial) -> LinearM
 
 
 def split_greedily(parts: dict[str, Any], clients: int) -> np.ndarray:
-    """Split rows that were taken apart; long enough to share between arms."""
+    """Split rows that were taken apart; it takes long enough to be shared between arms."""
     return partition_max_variance(from_parts(parts), clients)
 
 
@@ -166,9 +134,6 @@ def accuracy(classifier: LinearClassifier, rows: Prepared) -> float | None:
         return None
     predicted = classifier.predict(np.asarray(rows.test_features.toarray()))
     return float(np.mean((predicted == 1) == (rows.test_labels > 0)))
-
-
-# --- method -------------------------------------------------------------------------------------------------
 
 
 def make_method(
@@ -230,11 +195,3 @@ def fastest(problem: LinearModel, method: EF21, x0: torch.Tensor, config: Train,
     if found is None:
         raise InputError("The gradients are not finite: look for huge or missing numbers in the data.")
     return found
-
-
-def gap_of_weightings(
-    problem: LinearModel, method: EF21, x0: torch.Tensor, config: Train, trial: Trial
-) -> float:
-    """Return how far the iterates of EF21 and EF21-W come apart at the same step."""
-    other = make_method(problem, config, method.profile, method.stepsize, flipped=True)
-    return iterate_gap(method, other, x0, config.compared_rounds, lambda: trial.generator("draws"))

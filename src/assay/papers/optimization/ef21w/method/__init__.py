@@ -1,6 +1,5 @@
 """EF21 and EF21-W: compressed gradients without divergence, and a step size that needs no tuning."""
 
-from .classifier import LinearClassifier as LinearClassifier
 from .compressors import (
     Blockwise as Blockwise,
     Compressed as Compressed,
@@ -52,6 +51,7 @@ from .stepsize import (
     convergence_bound as convergence_bound,
     distortion as distortion,
     ef21_stepsize as ef21_stepsize,
+    rare_stepsize as rare_stepsize,
     theta as theta,
     xi as xi,
 )

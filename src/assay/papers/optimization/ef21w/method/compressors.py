@@ -13,7 +13,9 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Generator, Tensor
+
+Vectors = Float[Tensor, "*batch d"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Compressed:
     bits: int | Int[Tensor, "*batch"]
     dimension: int
 
-    def dense(self) -> Float[Tensor, "*batch d"]:
+    def dense(self) -> Vectors:
         """Return the vectors that the receiver reconstructs."""
         if self.indices is None:
             return self.values
@@ -47,9 +49,7 @@ class Compressor(Protocol):
     def alpha(self, dimension: int) -> float:
         """Return the contraction constant for vectors with `dimension` coordinates; 0 where there is none."""
 
-    def compress(
-        self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
-    ) -> Compressed:
+    def compress(self, vectors: Vectors, generator: Generator | None = None) -> Compressed:
         """Compress each vector of the batch by itself."""
 
 
@@ -63,24 +63,12 @@ def index_bits(dimension: int) -> int:
     return max(dimension - 1, 0).bit_length()
 
 
-def largest(vectors: Float[Tensor, "*batch d"], count: int) -> Int[Tensor, "*batch k"]:
+def largest(vectors: Vectors, count: int) -> Int[Tensor, "*batch k"]:
     """Return the positions of the `count` coordinates of largest magnitude."""
     magnitudes = vectors.abs()
     if count == 1:  # max is four times as fast as topk
         return magnitudes.max(-1, keepdim=True).indices
     return magnitudes.topk(count, dim=-1, sorted=False).indices
-
-
-def _checked_count(k: int | float) -> None:
-    fraction = isinstance(k, float)
-    if (fraction and not 0 < k <= 1) or (not fraction and k < 1):
-        raise ValueError(f"k is {k}: give a number of coordinates from 1 up, or a fraction in (0, 1].")
-
-
-def coordinates_kept(k: int | float, dimension: int) -> int:
-    """Return how many of `dimension` coordinates a k given as a number or as a fraction keeps."""
-    wanted = math.ceil(k * dimension) if isinstance(k, float) else k
-    return min(wanted, dimension)
 
 
 @dataclass(frozen=True)
@@ -90,69 +78,60 @@ class Identity:
     homogeneous: ClassVar[bool] = True
 
     def alpha(self, dimension: int) -> float:
-        """Return 1."""
         return 1.0
 
-    def compress(
-        self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
-    ) -> Compressed:
-        """Return the vectors themselves."""
+    def compress(self, vectors: Vectors, generator: Generator | None = None) -> Compressed:
         dimension = vectors.shape[-1]
         return Compressed(vectors.clone(), None, dimension * float_bits(vectors), dimension)
 
 
 @dataclass(frozen=True)
 class _KeptCoordinates(ABC):
-    """Sends k (value, index) pairs of a vector; a subclass says which coordinates."""
+    """Sends k (value, index) pairs of a vector; a subclass says which coordinates.
+
+    `k` is a number of coordinates, or a fraction of them as a float (0.01 keeps one per cent, rounded up).
+    A vector with fewer than k coordinates is sent whole.
+    """
 
     k: int | float
     homogeneous: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _checked_count(self.k)
+        fraction = isinstance(self.k, float)
+        if (fraction and not 0 < self.k <= 1) or (not fraction and self.k < 1):
+            raise ValueError(
+                f"k is {self.k}: give a number of coordinates from 1 up, or a fraction in (0, 1]."
+            )
+
+    def count(self, dimension: int) -> int:
+        """Return how many of `dimension` coordinates are kept."""
+        return min(math.ceil(self.k * dimension) if isinstance(self.k, float) else self.k, dimension)
 
     def alpha(self, dimension: int) -> float:
-        """Return k/d."""
-        return coordinates_kept(self.k, dimension) / dimension
+        return self.count(dimension) / dimension
 
-    def compress(
-        self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
-    ) -> Compressed:
-        """Keep k coordinates of each vector."""
+    def compress(self, vectors: Vectors, generator: Generator | None = None) -> Compressed:
         dimension = vectors.shape[-1]
-        count = coordinates_kept(self.k, dimension)
-        indices = self.choose(vectors, count, generator)
-        bits = count * (float_bits(vectors) + index_bits(dimension))
+        indices = self.choose(vectors, self.count(dimension), generator)
+        bits = indices.shape[-1] * (float_bits(vectors) + index_bits(dimension))
         return Compressed(vectors.gather(-1, indices), indices, bits, dimension)
 
     @abstractmethod
-    def choose(
-        self, vectors: Float[Tensor, "*batch d"], count: int, generator: torch.Generator | None
-    ) -> Int[Tensor, "*batch k"]:
+    def choose(self, vectors: Vectors, count: int, generator: Generator | None) -> Int[Tensor, "*batch k"]:
         """Return the positions of the coordinates to keep."""
 
 
 class TopK(_KeptCoordinates):
-    """The k coordinates of largest magnitude; alpha = k/d, deterministic and homogeneous.
+    """The k coordinates of largest magnitude; alpha = k/d, deterministic and homogeneous."""
 
-    `k` is a number of coordinates, or a fraction of them as a float (0.01 keeps one per cent, rounded up).
-    Where a vector has fewer than k coordinates, it is sent whole.
-    """
-
-    def choose(
-        self, vectors: Float[Tensor, "*batch d"], count: int, generator: torch.Generator | None
-    ) -> Int[Tensor, "*batch k"]:
-        """Return the positions of the largest coordinates."""
+    def choose(self, vectors: Vectors, count: int, generator: Generator | None) -> Int[Tensor, "*batch k"]:
         return largest(vectors, count)
 
 
 class RandK(_KeptCoordinates):
     """k coordinates drawn without replacement, not rescaled; alpha = k/d in expectation."""
 
-    def choose(
-        self, vectors: Float[Tensor, "*batch d"], count: int, generator: torch.Generator | None
-    ) -> Int[Tensor, "*batch k"]:
-        """Return positions drawn for each vector by itself."""
+    def choose(self, vectors: Vectors, count: int, generator: Generator | None) -> Int[Tensor, "*batch k"]:
         draw = torch.rand(vectors.shape, generator=generator, device=vectors.device)
         return draw.topk(count, dim=-1, sorted=False).indices
 
@@ -168,13 +147,9 @@ class SignL1:
     homogeneous: ClassVar[bool] = True
 
     def alpha(self, dimension: int) -> float:
-        """Return 1/d."""
         return 1.0 / dimension
 
-    def compress(
-        self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
-    ) -> Compressed:
-        """Replace each coordinate by its sign times the mean magnitude."""
+    def compress(self, vectors: Vectors, generator: Generator | None = None) -> Compressed:
         dimension = vectors.shape[-1]
         scale = vectors.abs().mean(-1, keepdim=True)
         values = torch.where(vectors < 0, -scale, scale)
@@ -186,7 +161,7 @@ class ScaledQuantizer:
     """Random rounding of |v_j| / ||v|| to one of s levels, divided by 1 + omega to be contractive.
 
     The rounding Q is unbiased with E||Q(v) - v||^2 <= omega ||v||^2, omega = min(d / s^2, sqrt(d) / s);
-    then Q / (1 + omega) is contractive with alpha = 1 / (1 + omega).
+    then Q / (1 + omega) is contractive with alpha = 1 / (1 + omega). A message has a norm, signs and levels.
     """
 
     levels: int
@@ -201,13 +176,9 @@ class ScaledQuantizer:
         return min(dimension / self.levels**2, math.sqrt(dimension) / self.levels)
 
     def alpha(self, dimension: int) -> float:
-        """Return 1 / (1 + omega)."""
         return 1.0 / (1.0 + self.variance(dimension))
 
-    def compress(
-        self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
-    ) -> Compressed:
-        """Round each coordinate up or down at random; a message has a norm, signs and levels."""
+    def compress(self, vectors: Vectors, generator: Generator | None = None) -> Compressed:
         dimension = vectors.shape[-1]
         norms = vectors.norm(dim=-1, keepdim=True)
         scaled = self.levels * vectors.abs() / torch.where(norms > 0, norms, torch.ones_like(norms))
@@ -218,17 +189,26 @@ class ScaledQuantizer:
         return Compressed(values, None, bits, dimension)
 
 
+class _ExactCoordinates:
+    """Always sends the `exact` largest coordinates as they are; so it is contractive: alpha = exact/d."""
+
+    exact: int
+    homogeneous: ClassVar[bool] = False
+
+    def alpha(self, dimension: int) -> float:
+        return min(self.exact, dimension) / dimension
+
+
 @dataclass(frozen=True)
-class Threshold:
+class Threshold(_ExactCoordinates):
     """Coordinates of magnitude `tau` or more, and in any case the `exact` largest ones.
 
-    A bare threshold sends nothing once all coordinates are small, so it is not contractive;
-    the guaranteed largest coordinates make it so, with alpha = exact/d. Deterministic, not homogeneous.
+    A bare threshold sends nothing once all coordinates are small, so it is not contractive. Deterministic,
+    not homogeneous. A message has one (value, index) pair for each coordinate sent.
     """
 
     tau: float
     exact: int = 1
-    homogeneous: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not self.tau > 0 or self.exact < 0:
@@ -236,14 +216,7 @@ class Threshold:
                 f"tau is {self.tau} and exact {self.exact}: tau must be above 0, exact from 0 up."
             )
 
-    def alpha(self, dimension: int) -> float:
-        """Return exact/d."""
-        return min(self.exact, dimension) / dimension
-
-    def compress(
-        self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
-    ) -> Compressed:
-        """Zero the small coordinates; a message has one (value, index) pair for each other."""
+    def compress(self, vectors: Vectors, generator: Generator | None = None) -> Compressed:
         dimension = vectors.shape[-1]
         kept = vectors.abs() >= self.tau
         if self.exact:
@@ -253,18 +226,17 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class FixedGrid:
+class FixedGrid(_ExactCoordinates):
     """Rounding to a grid of 2^b - 1 points, `step` apart, around 0; the `exact` largest are sent as they are.
 
-    The grid is step * {-(2^(b-1) - 1), ..., 2^(b-1) - 1} with b = `width` bits. It is the same for large and
-    small vectors, so C is deterministic but not homogeneous. No coordinate is moved by more than its own
-    magnitude, and the exact ones not at all: alpha = exact/d.
+    The grid is step * {-(2^(b-1) - 1), ..., 2^(b-1) - 1} with b = `width` bits, the same for large and small
+    vectors: deterministic, not homogeneous. No coordinate is moved by more than its own magnitude. A message
+    has d grid numbers and the exact pairs.
     """
 
     step: float
     width: int = 4
     exact: int = 1
-    homogeneous: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not self.step > 0 or self.width < 2 or self.exact < 0:
@@ -273,14 +245,7 @@ class FixedGrid:
                 "step must be above 0, width (in bits) from 2 up, exact from 0 up."
             )
 
-    def alpha(self, dimension: int) -> float:
-        """Return exact/d."""
-        return min(self.exact, dimension) / dimension
-
-    def compress(
-        self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
-    ) -> Compressed:
-        """Round every coordinate but the largest; a message has d grid numbers and the exact pairs."""
+    def compress(self, vectors: Vectors, generator: Generator | None = None) -> Compressed:
         dimension = vectors.shape[-1]
         end = 2 ** (self.width - 1) - 1
         values = (vectors / self.step).round().clamp(-end, end) * self.step
@@ -304,19 +269,14 @@ class Blockwise:
 
     @property
     def homogeneous(self) -> bool:
-        """Say whether the compressor of the blocks is."""
         return self.compressor.homogeneous
 
     def alpha(self, dimension: int) -> float:
-        """Return the smallest alpha of the blocks."""
         if dimension != sum(self.sizes):
             raise ValueError(f"The blocks have {sum(self.sizes)} coordinates, the vectors {dimension}.")
         return min(self.compressor.alpha(size) for size in self.sizes)
 
-    def compress(
-        self, vectors: Float[Tensor, "*batch d"], generator: torch.Generator | None = None
-    ) -> Compressed:
-        """Compress the blocks in order; indices are those of the whole vector."""
+    def compress(self, vectors: Vectors, generator: Generator | None = None) -> Compressed:
         return joined(
             [self.compressor.compress(part, generator) for part in vectors.split(self.sizes, dim=-1)]
         )

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .compressors import Compressed, Compressor, float_bits, joined
-from .smoothness import SmoothnessProfile
+from .smoothness import SmoothnessProfile, checked_weights
 
 
 class EF21WState:
@@ -68,7 +68,7 @@ class EF21WState:
         self.process_group = process_group or _world()
         self.rank, self.world_size = self.process_group.rank(), self.process_group.size()
         self.compressor, self.init, self.loss_scale = compressor, init, loss_scale
-        self.weight = float(_checked_weights(weights, self.world_size)[self.rank])
+        self.weight = float(checked_weights(weights, self.world_size)[self.rank])
         self.bits_sent = 0
         self.memory: dict[str, Tensor] = {}
         self.estimate: dict[str, Tensor] = {}
@@ -106,15 +106,14 @@ class EF21WState:
                 f"the memories are those of rank {place[0]} of {place[1]}, "
                 f"this is rank {self.rank} of {self.world_size}."
             )
+        known = {name: parameter.numel() for name, parameter in self._parameters.items()}
         for part in ("memory", "estimate"):
             sizes = {name: tensor.numel() for name, tensor in saved[part].items()}
-            known = {name: parameter.numel() for name, parameter in self._parameters.items()}
             if sizes and sizes != known:
                 raise ValueError(f"the saved {part} has the sizes {sizes}, the module has {known}.")
-            restored = {
-                name: tensor.to(self._parameters[name].device) for name, tensor in saved[part].items()
-            }
-            setattr(self, part, {name: tensor.clone() for name, tensor in restored.items()})
+            devices = {name: parameter.device for name, parameter in self._parameters.items()}
+            restored = {name: tensor.to(devices[name], copy=True) for name, tensor in saved[part].items()}
+            setattr(self, part, restored)
         self.bits_sent = saved["bits_sent"]
         for name, state in saved["generators"].items():
             self._generators[name].set_state(state)
@@ -142,16 +141,14 @@ class EF21WState:
         return [torch.full_like(vector, torch.nan) for vector in found]
 
     def compress(self, names: list[str], vectors: list[Tensor]) -> list[Compressed]:
-        """Compress each parameter's innovation, and count the bits."""
+        """Compress each parameter's innovation, and count the bits; the first exchange may send all of it."""
+        if self.init == "full" and any(name not in self.memory for name in names):
+            self.bits_sent += sum(vector.numel() * float_bits(vector) for vector in vectors)
+            return [Compressed(vector, None, 0, vector.numel()) for vector in vectors]
         streams = [self._generators[name] for name in names]
         messages = [self.compressor.compress(*pair) for pair in zip(vectors, streams, strict=True)]
         self.bits_sent += sum(int(message.bits) for message in messages)
         return messages
-
-    def send_all(self, vectors: list[Tensor]) -> list[Compressed]:
-        """Return the messages of the first exchange: everything, as it is."""
-        self.bits_sent += sum(vector.numel() * float_bits(vector) for vector in vectors)
-        return [Compressed(vector, None, 0, vector.numel()) for vector in vectors]
 
     def advance(self, names: list[str], sent: Tensor, update: Tensor, gradients: Sequence[Tensor]) -> None:
         """Add u_i to the memories and sum_i w_i u_i to the estimates, and write those into `gradients`."""
@@ -160,9 +157,8 @@ class EF21WState:
             return
         sizes = [gradient.numel() for gradient in gradients]
         scale = 1.0 if self.loss_scale is None else self.loss_scale()
-        for name, vector, part, gradient in zip(
-            names, sent.split(sizes), update.split(sizes), gradients, strict=True
-        ):
+        parts = zip(names, sent.split(sizes), update.split(sizes), gradients, strict=True)
+        for name, vector, part, gradient in parts:
             self.memory[name] = self.memory.get(name, 0.0) + vector
             self.estimate[name] = self.estimate.get(name, 0.0) + part
             gradient.copy_((self.estimate[name] * scale).view_as(gradient))
@@ -198,11 +194,7 @@ def ef21w_hook(state: EF21WState, bucket: dist.GradBucket):  # type: ignore[no-u
     what comes back is the estimate of (1/n) sum_i grad f_i.
     """
     names, gradients = state.names_of(bucket.parameters()), bucket.gradients()
-    vectors = state.innovations(names, gradients)
-    first = any(name not in state.memory for name in names)
-    message = joined(
-        state.send_all(vectors) if first and state.init == "full" else state.compress(names, vectors)
-    )
+    message = joined(state.compress(names, state.innovations(names, gradients)))
 
     def finish(received: Any) -> Tensor:
         state.advance(names, message.dense(), received.value(), gradients)
@@ -264,15 +256,3 @@ def _world() -> dist.ProcessGroup:
     group = dist.group.WORLD
     assert group is not None
     return group
-
-
-def _checked_weights(weights: Tensor | None, world_size: int) -> Tensor:
-    if weights is None:
-        return torch.full((world_size,), 1.0 / world_size, dtype=torch.float64)
-    sound = weights.shape == (world_size,) and bool((weights > 0).all())
-    if not sound or abs(float(weights.sum()) - 1.0) > 1e-6:
-        raise ValueError(
-            f"weights of shape {tuple(weights.shape)} with sum {float(weights.sum()):.6g} given: "
-            f"there must be one above 0 for each of {world_size} ranks, with sum 1."
-        )
-    return weights

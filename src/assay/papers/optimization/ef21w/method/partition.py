@@ -23,7 +23,7 @@ def partition_sorted(features: Any, num_clients: int) -> Int[np.ndarray, "n s"]:
 
 
 def partition_dealt(features: Any, num_clients: int) -> Int[np.ndarray, "n s"]:
-    """Deal the rows, sorted by norm, to the clients in turn and back again, so that all clients are alike."""
+    """Assign the rows, sorted by norm, to the clients in turn and back again, so that all are alike."""
     squared_norms = _squared_norms(features)
     rows = _rows_used(len(squared_norms), num_clients)
     deals = np.argsort(squared_norms[:rows], kind="stable").reshape(-1, num_clients)

@@ -8,15 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from .rows import DenseRows, Rows, SparseRows
+from .rows import Rows
 from .smoothness import SmoothnessProfile
+
+Point = Float[Tensor, " d"]
+PerClient = Float[Tensor, "n d"]
 
 
 @runtime_checkable
@@ -26,158 +29,94 @@ class FiniteSum(Protocol):
     num_clients: int
     dimension: int
 
-    def value(self, x: Float[Tensor, " d"]) -> float:
+    def value(self, x: Point) -> float:
         """Return f(x)."""
 
-    def gradients(self, x: Float[Tensor, " d"]) -> Float[Tensor, "n d"]:
+    def gradients(self, x: Point) -> PerClient:
         """Return grad f_i(x) for every client."""
 
-    def minibatch_gradients(
-        self, x: Float[Tensor, " d"], size: int, generator: torch.Generator
-    ) -> Float[Tensor, "n d"]:
+    def minibatch_gradients(self, x: Point, size: int, generator: Generator) -> PerClient:
         """Return for every client an unbiased estimate of grad f_i(x) from `size` of its samples."""
 
 
 # --- linear models: closed forms --------------------------------------------------------------------------
 
 
-@runtime_checkable
-class Loss(Protocol):
-    """A loss of a margin z = a^T x and a target y, elementwise."""
-
-    @property
-    def smoothness(self) -> float:
-        """Return the largest second derivative in z."""
-
-    def value(self, margins: Tensor, targets: Tensor) -> Tensor:
-        """Return l(z, y)."""
-
-    def derivative(self, margins: Tensor, targets: Tensor) -> Tensor:
-        """Return dl/dz."""
-
-    def curvature(self, margins: Tensor, targets: Tensor) -> Tensor:
-        """Return d^2 l/dz^2."""
-
-
 @dataclass(frozen=True)
-class LogisticLoss:
-    """l(z, y) = log(1 + exp(-y z)) for y in {-1, 1}; its second derivative is largest at z = 0: 1/4."""
+class Loss:
+    """A loss l(z, y) of a margin z = a^T x and a target y, elementwise, with its derivatives in z.
 
-    smoothness: ClassVar[float] = 0.25
+    `smoothness` is the largest second derivative.
+    """
 
-    def value(self, margins: Tensor, targets: Tensor) -> Tensor:
-        """Return log(1 + exp(-y z))."""
-        return nn.functional.softplus(-targets * margins)
-
-    def derivative(self, margins: Tensor, targets: Tensor) -> Tensor:
-        """Return -y sigmoid(-y z)."""
-        return -targets * torch.sigmoid(-targets * margins)
-
-    def curvature(self, margins: Tensor, targets: Tensor) -> Tensor:
-        """Return sigmoid(z) sigmoid(-z)."""
-        return torch.sigmoid(margins) * torch.sigmoid(-margins)
+    smoothness: float
+    value: Callable[[Tensor, Tensor], Tensor]
+    derivative: Callable[[Tensor, Tensor], Tensor]
+    curvature: Callable[[Tensor, Tensor], Tensor]
 
 
-@dataclass(frozen=True)
-class SquaredLoss:
-    """l(z, y) = (z - y)^2, with second derivative 2."""
-
-    smoothness: ClassVar[float] = 2.0
-
-    def value(self, margins: Tensor, targets: Tensor) -> Tensor:
-        """Return (z - y)^2."""
-        return (margins - targets).square()
-
-    def derivative(self, margins: Tensor, targets: Tensor) -> Tensor:
-        """Return 2 (z - y)."""
-        return 2.0 * (margins - targets)
-
-    def curvature(self, margins: Tensor, targets: Tensor) -> Tensor:
-        """Return 2."""
-        return torch.full_like(margins, 2.0)
-
-
-@runtime_checkable
-class Penalty(Protocol):
-    """A regulariser r(x), the same for every client, counted once."""
-
-    @property
-    def strength(self) -> float:
-        """Return lambda."""
-
-    @property
-    def smoothness(self) -> float:
-        """Return the largest magnitude of a second derivative."""
-
-    def value(self, x: Tensor) -> Tensor:
-        """Return r(x)."""
-
-    def gradient(self, x: Tensor) -> Tensor:
-        """Return grad r(x)."""
-
-    def curvature(self, x: Tensor) -> Tensor:
-        """Return the diagonal of the Hessian of r at x."""
+LOGISTIC = Loss(
+    0.25,
+    value=lambda z, y: nn.functional.softplus(-y * z),
+    derivative=lambda z, y: -y * torch.sigmoid(-y * z),
+    curvature=lambda z, y: torch.sigmoid(z) * torch.sigmoid(-z),
+)
+"""log(1 + exp(-y z)) for y in {-1, 1}; its second derivative is largest at z = 0: 1/4."""
+SQUARED = Loss(
+    2.0,
+    value=lambda z, y: (z - y).square(),
+    derivative=lambda z, y: 2.0 * (z - y),
+    curvature=lambda z, y: torch.full_like(z, 2.0),
+)
+"""(z - y)^2, with second derivative 2."""
 
 
 @dataclass(frozen=True)
 class L2Penalty:
-    """r(x) = (lambda/2) ||x||^2, with second derivative lambda; lambda = 0 is no regulariser."""
+    """r(x) = (lambda/2) ||x||^2, with second derivative lambda; lambda = 0 is no regulariser.
+
+    A penalty is the same for every client and counted once. `smoothness` is the largest magnitude of a second
+    derivative, `curvature` the diagonal of the Hessian.
+    """
 
     strength: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_strength(self.strength)
+        if not (math.isfinite(self.strength) and self.strength >= 0):
+            raise ValueError(f"the regulariser's strength is {self.strength}: give a number from 0 up.")
 
     @property
     def smoothness(self) -> float:
-        """Return lambda."""
         return self.strength
 
     def value(self, x: Tensor) -> Tensor:
-        """Return (lambda/2) ||x||^2."""
         return 0.5 * self.strength * x.square().sum()
 
     def gradient(self, x: Tensor) -> Tensor:
-        """Return lambda x."""
         return self.strength * x
 
     def curvature(self, x: Tensor) -> Tensor:
-        """Return lambda."""
         return torch.full_like(x, self.strength)
 
 
 @dataclass(frozen=True)
-class NonconvexPenalty:
+class NonconvexPenalty(L2Penalty):
     """r(x) = lambda sum_j x_j^2 / (1 + x_j^2); its second derivative lies in lambda [-1/2, 2]."""
-
-    strength: float
-
-    def __post_init__(self) -> None:
-        _check_strength(self.strength)
 
     @property
     def smoothness(self) -> float:
-        """Return 2 lambda, which the second derivative reaches at x = 0."""
-        return 2.0 * self.strength
+        return 2.0 * self.strength  # which the second derivative reaches at x = 0
 
     def value(self, x: Tensor) -> Tensor:
-        """Return lambda sum_j x_j^2 / (1 + x_j^2)."""
         squared = x.square()
         return self.strength * (squared / (1.0 + squared)).sum()
 
     def gradient(self, x: Tensor) -> Tensor:
-        """Return 2 lambda x / (1 + x^2)^2."""
         return 2.0 * self.strength * x / (1.0 + x.square()).square()
 
     def curvature(self, x: Tensor) -> Tensor:
-        """Return lambda (2 - 6 x^2) / (1 + x^2)^3."""
         squared = x.square()
         return self.strength * (2.0 - 6.0 * squared) / (1.0 + squared).pow(3)
-
-
-def _check_strength(strength: float) -> None:
-    if not (math.isfinite(strength) and strength >= 0):
-        raise ValueError(f"the regulariser's strength is {strength}: give a number from 0 up.")
 
 
 class LinearModel:
@@ -186,7 +125,9 @@ class LinearModel:
     All clients are computed at once: a round costs two products with the whole table.
     """
 
-    def __init__(self, rows: Rows, targets: Sequence[Tensor] | Tensor, loss: Loss, penalty: Penalty) -> None:
+    def __init__(
+        self, rows: Rows, targets: Sequence[Tensor] | Tensor, loss: Loss, penalty: L2Penalty
+    ) -> None:
         """Take the divided rows, and the targets client by client (or row-shaped)."""
         self.rows, self.loss, self.penalty = rows, loss, penalty
         self.num_clients, self.dimension = rows.num_clients, rows.dimension
@@ -197,18 +138,14 @@ class LinearModel:
                 f"the targets {tuple(self.targets.shape)}."
             )
 
-    def value(self, x: Float[Tensor, " d"]) -> float:
-        """Return f(x)."""
+    def value(self, x: Point) -> float:
         losses = self.loss.value(self.rows.margins(x), self.targets)
         return float((self.rows.shares * losses).sum() / self.num_clients + self.penalty.value(x))
 
-    def gradients(self, x: Float[Tensor, " d"]) -> Float[Tensor, "n d"]:
-        """Return grad f_i(x) for every client."""
+    def gradients(self, x: Point) -> PerClient:
         return self._gradients(x, self.rows.shares)
 
-    def minibatch_gradients(
-        self, x: Float[Tensor, " d"], size: int, generator: torch.Generator
-    ) -> Float[Tensor, "n d"]:
+    def minibatch_gradients(self, x: Point, size: int, generator: Generator) -> PerClient:
         """Return estimates from `size` rows of each client, drawn without replacement."""
         return self._gradients(x, self.rows.sample(size, generator))
 
@@ -216,7 +153,7 @@ class LinearModel:
         slopes = self.loss.derivative(self.rows.margins(x), self.targets)
         return self.rows.combine(row_weights * slopes) + self.penalty.gradient(x)
 
-    def hessian_products(self, x: Float[Tensor, " d"], vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    def hessian_products(self, x: Point, vectors: PerClient) -> PerClient:
         """Return H_i v_i with the Hessian H_i of f_i at x."""
         curvatures = self.rows.shares * self.loss.curvature(self.rows.margins(x), self.targets)
         products = self.rows.combine(curvatures * self.rows.client_margins(vectors))
@@ -237,7 +174,7 @@ class LinearModel:
 
 
 def logistic_regression(
-    rows: DenseRows | SparseRows, labels: Sequence[Tensor] | Tensor, penalty: Penalty | None = None
+    rows: Rows, labels: Sequence[Tensor] | Tensor, penalty: L2Penalty | None = None
 ) -> LinearModel:
     """Return the logistic loss over the clients' rows, labels in {-1, 1}; no intercept is added.
 
@@ -247,17 +184,17 @@ def logistic_regression(
     if not (values.abs() == 1).all():
         found = sorted(set(values.flatten().tolist()))[:5]
         raise ValueError(f"logistic labels must be -1 or 1, found {found}.")
-    return LinearModel(rows, labels, LogisticLoss(), penalty or L2Penalty())
+    return LinearModel(rows, labels, LOGISTIC, penalty or L2Penalty())
 
 
 def least_squares(
-    rows: DenseRows | SparseRows, targets: Sequence[Tensor] | Tensor, penalty: Penalty | None = None
+    rows: Rows, targets: Sequence[Tensor] | Tensor, penalty: L2Penalty | None = None
 ) -> LinearModel:
     """Return the mean of (a^T x - b)^2 over the clients' rows."""
-    return LinearModel(rows, targets, SquaredLoss(), penalty or L2Penalty())
+    return LinearModel(rows, targets, SQUARED, penalty or L2Penalty())
 
 
-# --- the reader's own objectives --------------------------------------------------------------------------
+# --- the user's own objectives ----------------------------------------------------------------------------
 
 
 class ModuleSum:
@@ -285,28 +222,24 @@ class ModuleSum:
         self.num_clients = len(inputs)
         self.dimension = sum(shape.numel() for shape in self._shapes.values())
 
-    def initial(self) -> Float[Tensor, " d"]:
+    def initial(self) -> Point:
         """Return the module's present parameters as one vector."""
         return nn.utils.parameters_to_vector(self._module.parameters()).detach().clone()
 
-    def value(self, x: Float[Tensor, " d"]) -> float:
-        """Return f(x)."""
+    def value(self, x: Point) -> float:
         with torch.no_grad():
             return float(vmap(self._local, in_dims=(None, 0, 0))(x, self._inputs, self._targets).mean())
 
-    def gradients(self, x: Float[Tensor, " d"]) -> Float[Tensor, "n d"]:
-        """Return grad f_i(x) for every client."""
+    def gradients(self, x: Point) -> PerClient:
         return self._gradients(x, self._inputs, self._targets)
 
-    def minibatch_gradients(
-        self, x: Float[Tensor, " d"], size: int, generator: torch.Generator
-    ) -> Float[Tensor, "n d"]:
+    def minibatch_gradients(self, x: Point, size: int, generator: Generator) -> PerClient:
         """Return estimates from `size` samples of each client, drawn without replacement."""
         draw = torch.rand(self._inputs.shape[:2], generator=generator).argsort(1)[:, :size]
         client = torch.arange(self.num_clients)[:, None]
         return self._gradients(x, self._inputs[client, draw], self._targets[client, draw])
 
-    def hessian_products(self, x: Float[Tensor, " d"], vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    def hessian_products(self, x: Point, vectors: PerClient) -> PerClient:
         """Return H_i v_i with the Hessian H_i of f_i at x."""
 
         def product(inputs: Tensor, targets: Tensor, vector: Tensor) -> Tensor:
@@ -332,36 +265,38 @@ def _hessian_product(function: Callable[[Tensor], Tensor], x: Tensor, vector: Te
     return found
 
 
-class FunctionSum:
+class _WithoutSamples:
+    """A problem whose gradients are known as a whole only."""
+
+    def minibatch_gradients(self, x: Point, size: int, generator: Generator) -> PerClient:
+        """Refuse: there are no samples to draw."""
+        raise TypeError(
+            f"{type(self).__name__} has no samples to draw minibatches from: use ModuleSum or LinearModel."
+        )
+
+
+class FunctionSum(_WithoutSamples):
     """A list of functions f_i, each from x [d] to a scalar tensor; gradients by autograd, one by one."""
 
     def __init__(self, functions: Sequence[Callable[[Tensor], Tensor]], dimension: int) -> None:
         self._functions = list(functions)
         self.num_clients, self.dimension = len(self._functions), dimension
 
-    def value(self, x: Float[Tensor, " d"]) -> float:
-        """Return f(x)."""
+    def value(self, x: Point) -> float:
         with torch.no_grad():
             return float(torch.stack([function(x) for function in self._functions]).mean())
 
-    def gradients(self, x: Float[Tensor, " d"]) -> Float[Tensor, "n d"]:
-        """Return grad f_i(x) for every client."""
+    def gradients(self, x: Point) -> PerClient:
         return torch.stack([grad(function)(x) for function in self._functions])
 
-    def minibatch_gradients(
-        self, x: Float[Tensor, " d"], size: int, generator: torch.Generator
-    ) -> Float[Tensor, "n d"]:
-        """Refuse: a function has no samples to draw."""
-        raise TypeError("FunctionSum has no samples to draw minibatches from: use ModuleSum or LinearModel.")
-
-    def hessian_products(self, x: Float[Tensor, " d"], vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    def hessian_products(self, x: Point, vectors: PerClient) -> PerClient:
         """Return H_i v_i with the Hessian H_i of f_i at x."""
         pairs = zip(self._functions, vectors, strict=True)
         return torch.stack([_hessian_product(function, x, vector) for function, vector in pairs])
 
 
-class BatchedSum:
-    """The reader's own batched callables: `value(x)` and `gradients(x)` of shape [n, d]; numpy results do."""
+class BatchedSum(_WithoutSamples):
+    """The user's own batched callables: `value(x)` and `gradients(x)` of shape [n, d]; numpy results do."""
 
     def __init__(
         self,
@@ -373,12 +308,10 @@ class BatchedSum:
         self._value, self._gradients = value, gradients
         self.num_clients, self.dimension = num_clients, dimension
 
-    def value(self, x: Float[Tensor, " d"]) -> float:
-        """Return f(x)."""
+    def value(self, x: Point) -> float:
         return float(self._value(x))
 
-    def gradients(self, x: Float[Tensor, " d"]) -> Float[Tensor, "n d"]:
-        """Return grad f_i(x) for every client."""
+    def gradients(self, x: Point) -> PerClient:
         found = torch.as_tensor(self._gradients(x), dtype=x.dtype)
         if found.shape != (self.num_clients, self.dimension):
             raise ValueError(
@@ -386,9 +319,3 @@ class BatchedSum:
                 f"expected {(self.num_clients, self.dimension)}."
             )
         return found
-
-    def minibatch_gradients(
-        self, x: Float[Tensor, " d"], size: int, generator: torch.Generator
-    ) -> Float[Tensor, "n d"]:
-        """Refuse: a callable has no samples to draw."""
-        raise TypeError("BatchedSum has no samples to draw minibatches from: use ModuleSum or LinearModel.")

@@ -1,7 +1,8 @@
 """The rows of a table, divided among clients: matrix products for all clients at once, dense or sparse.
 
-Quantities with one number a row are "row-shaped": [n, s] for dense blocks (s rows at most, shorter clients
-padded with zero rows), [m] for a sparse matrix.
+A_i are the n_i rows of client i. Quantities with one number a row are "row-shaped": [n, s] for dense blocks
+(s rows at most, shorter clients padded with zero rows), [m] for a sparse matrix. `counts` are the n_i [n],
+and `shares` is 1/n_i row-shaped, 0 on padding.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,41 +20,6 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
 DENSE_EIGENPROBLEM = 2000  # up to this dimension a d x d matrix is formed and decomposed
-
-
-@runtime_checkable
-class Rows(Protocol):
-    """What a linear model asks of its data. A_i are the n_i rows of client i."""
-
-    num_clients: int
-    dimension: int
-    counts: Int[Tensor, " n"]
-    shares: Float[Tensor, " ..."]
-    """Row-shaped: 1/n_i, and 0 on padding."""
-
-    def margins(self, x: Float[Tensor, " d"]) -> Float[Tensor, " ..."]:
-        """Return a^T x for every row, row-shaped."""
-
-    def client_margins(self, vectors: Float[Tensor, "n d"]) -> Float[Tensor, " ..."]:
-        """Return a^T v_i for every row a of client i, row-shaped."""
-
-    def combine(self, coefficients: Float[Tensor, " ..."]) -> Float[Tensor, "n d"]:
-        """Return A_i^T c_i for every client."""
-
-    def arrange(self, values: Sequence[Tensor]) -> Float[Tensor, " ..."]:
-        """Bring one number a row, given client by client, into the row shape."""
-
-    def sample(self, size: int, generator: torch.Generator) -> Float[Tensor, " ..."]:
-        """Draw `size` rows of every client without replacement: 1/size on drawn rows, 0 elsewhere."""
-
-    def client_curvatures(self) -> Float[Tensor, " n"]:
-        """Return lambda_max(A_i^T A_i) / n_i."""
-
-    def whole_curvature(self) -> float:
-        """Return lambda_max((1/n) sum_i A_i^T A_i / n_i)."""
-
-    def supports(self) -> Bool[Tensor, "n d"]:
-        """Say which features have an entry other than zero at which client."""
 
 
 class DenseRows:
@@ -135,18 +101,15 @@ class SparseRows:
         self._backward = _torch_csr(_client_columns(self._matrix, self._client.numpy(), self.num_clients))
 
     def margins(self, x: Float[Tensor, " d"]) -> Float[Tensor, " m"]:
-        """Return a^T x for every row."""
         return self._forward @ x
 
     def client_margins(self, vectors: Float[Tensor, "n d"]) -> Float[Tensor, " m"]:
-        """Return a^T v_i for every row a of client i."""
         entries = sparse.coo_array(self._matrix)
         row, column = torch.from_numpy(entries.row).long(), torch.from_numpy(entries.col).long()
         products = torch.from_numpy(entries.data) * vectors[self._client[row], column]
         return torch.zeros_like(self.shares).index_add_(0, row, products)
 
     def combine(self, coefficients: Float[Tensor, " m"]) -> Float[Tensor, "n d"]:
-        """Return A_i^T c_i for every client."""
         return (self._backward @ coefficients).view(self.num_clients, self.dimension)
 
     def arrange(self, values: Sequence[Tensor]) -> Float[Tensor, " m"]:
@@ -155,7 +118,6 @@ class SparseRows:
         return torch.cat(list(values)).double()
 
     def sample(self, size: int, generator: torch.Generator) -> Float[Tensor, " m"]:
-        """Draw `size` rows of every client without replacement; a client with fewer uses all of them."""
         draw = torch.rand(len(self._client), generator=generator, dtype=torch.float64)
         order = (self._client + draw).argsort()  # by client, then at random
         starts = self.counts.cumsum(0) - self.counts
@@ -174,7 +136,6 @@ class SparseRows:
         return torch.tensor(largest, dtype=torch.float64)
 
     def whole_curvature(self) -> float:
-        """Return lambda_max((1/n) sum_i A_i^T A_i / n_i)."""
         scale = np.sqrt(self.shares.numpy() / self.num_clients)
         scaled = sparse.diags_array(scale) @ self._matrix
         if min(scaled.shape) <= DENSE_EIGENPROBLEM:
@@ -183,14 +144,16 @@ class SparseRows:
         return float(eigsh(gram, k=1, return_eigenvectors=False)[0])
 
     def supports(self) -> Bool[Tensor, "n d"]:
-        """Say which features have an entry other than zero at which client."""
         entries = sparse.coo_array(self._matrix)
         owned = torch.zeros(self.num_clients, self.dimension, dtype=torch.bool)
         owned[self._client[torch.from_numpy(entries.row).long()], torch.from_numpy(entries.col).long()] = True
         return owned
 
 
-def divide(features: Any, clients: Sequence[Sequence[int]] | np.ndarray) -> DenseRows | SparseRows:
+Rows = DenseRows | SparseRows
+
+
+def divide(features: Any, clients: Sequence[Sequence[int]] | np.ndarray) -> Rows:
     """Give each client its rows of a table.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from torch import Tensor
 
 from .compressors import Compressed, Compressor, FixedGrid, Identity, Threshold, TopK
 from .problems import FiniteSum
-from .smoothness import FeatureSupport, SmoothnessProfile
-from .stepsize import Mean, RareRule, StepSize, ef21_stepsize
+from .smoothness import FeatureSupport, SmoothnessProfile, checked_weights
+from .stepsize import Mean, RareRule, StepSize, ef21_stepsize, rare_stepsize
 
 Rule = Literal["new", "old", "rare", "rare-paper", "rare-safe", "rare-old"]
 Start = Literal["compressed", "full", "zero"]
@@ -62,20 +63,13 @@ class EF21State:
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain numbers, for `torch.save`."""
-        plain = {name: getattr(self, name) for name in _STATE_FIELDS}
-        return plain | {"generator": self.generator.get_state()}
+        return vars(self) | {"generator": self.generator.get_state()}
 
     @classmethod
     def from_state_dict(cls, saved: dict[str, Any]) -> EF21State:
         """Restore a state."""
-        generator = torch.Generator()
-        generator.set_state(saved["generator"])
-        copied = {name: saved[name].clone() for name in ("x", "memory", "estimate", "gradient")}
-        numbers = {name: saved[name] for name in ("round", "bits", "message_bits")}
-        return cls(**copied, **numbers, generator=generator)
-
-
-_STATE_FIELDS = ("x", "memory", "estimate", "gradient", "round", "bits", "message_bits")
+        copied: dict[str, Any] = copy.deepcopy(saved)
+        return cls(**copied | {"generator": torch.Generator().set_state(saved["generator"])})
 
 
 @dataclass(frozen=True)
@@ -116,7 +110,7 @@ class EF21:
         compressor: C.
         weights: "smoothness" is EF21-W, None EF21; or any weights above zero that sum to one, [n].
         stepsize: "new" is 1/(L + L_AM ξ), "old" 1/(L + L_QM ξ), both with the rule for partial participation
-            where that applies; "rare" (the tight one of `ef21_stepsize`), "rare-paper", "rare-safe" and
+            where that applies; "rare" (the tight one of `rare_stepsize`), "rare-paper", "rare-safe" and
             "rare-old" use that features are rare; or a number or a `StepSize`.
         participation: the probability with which a client takes part in a round, one or one a client. The
             others send nothing and keep g_i. All take part in the first exchange, at x^0.
@@ -168,10 +162,8 @@ class EF21:
         if x0.shape != (self.problem.dimension,):
             raise ValueError(f"x0 has the shape {tuple(x0.shape)}, expected ({self.problem.dimension},).")
         x, dimension = x0.detach().clone(), self.problem.dimension
-        memory = x.new_zeros(self.problem.num_clients, dimension)
-        state = EF21State(
-            x, memory, torch.zeros_like(x), torch.zeros_like(x), generator or _default_generator()
-        )
+        memory, zero = x.new_zeros(self.problem.num_clients, dimension), torch.zeros_like(x)
+        state = EF21State(x, memory, zero, zero.clone(), generator or _default_generator())
         scaled = self._scaled_gradients(state)
         if self.init == "full":
             state.memory += scaled
@@ -272,7 +264,7 @@ class EF21:
         exact = state.gradient if self.minibatch is None else self.problem.gradients(state.x).mean(0)
         return float(exact @ exact)
 
-    # --- the door -------------------------------------------------------------------------------------------
+    # --- what was given -------------------------------------------------------------------------------------
 
     def _check_sizes(self) -> None:
         k = getattr(self.compressor, "k", 0)
@@ -284,20 +276,11 @@ class EF21:
             raise ValueError(f"init is {self.init!r}: give 'compressed', 'full' or 'zero'.")
 
     def _resolve_weights(self, weights: Any) -> Float[Tensor, " n"]:
-        n = self.problem.num_clients
-        if weights is None:
-            return torch.full((n,), 1.0 / n, dtype=torch.float64)
         if isinstance(weights, str):
             if weights != "smoothness":
                 raise ValueError(f"weights is {weights!r}: give 'smoothness', None or one number a client.")
             return self.profile.weights()
-        given = torch.as_tensor(weights, dtype=torch.float64)
-        if given.shape != (n,) or not (given > 0).all() or abs(float(given.sum()) - 1.0) > 1e-9:
-            raise ValueError(
-                f"weights of shape {tuple(given.shape)} with sum {float(given.sum()):.6g} given: "
-                f"there must be {n} of them, above 0, with sum 1."
-            )
-        return given
+        return checked_weights(weights, self.problem.num_clients)
 
     def _resolve_participation(self, participation: float | Tensor) -> Float[Tensor, " n"]:
         given = torch.as_tensor(participation, dtype=torch.float64)
@@ -321,32 +304,24 @@ class EF21:
         if rule not in RULES:
             raise ValueError(f"stepsize is {rule!r}: give a number above 0 or one of {', '.join(RULES)}.")
         mean, rare = RULES[rule]
-        dimension, features = self.problem.dimension, None
-        if rare is not None:
-            self._check_keeps_support()
-            features = self._features()
-            dimension = features.widest_client
-        return ef21_stepsize(
-            self.profile,
-            self.compressor.alpha(dimension),
-            mean,
-            participation=self.participation,
-            features=features,
-            rare=rare or "tight",
-        )
-
-    def _check_keeps_support(self) -> None:
+        if rare is None:
+            alpha = self.compressor.alpha(self.problem.dimension)
+            return ef21_stepsize(self.profile, alpha, mean, participation=self.participation)
         if not isinstance(self.compressor, KEEP_SUPPORT):
             names = ", ".join(kind.__name__ for kind in KEEP_SUPPORT)
             raise ValueError(
                 f"{self.compressor!r} does not contract better on vectors with few features, "
                 f"which the rare-features rule rests on: use one of {names}."
             )
-
-    def _features(self) -> FeatureSupport:
         if not hasattr(self.problem, "supports"):
             raise ValueError(f"{type(self.problem).__name__} does not know which features a client has.")
-        return FeatureSupport(self.problem.supports())
+        if not self._everyone:
+            raise ValueError(
+                "there is no rule for participation and rare features together: give one of them."
+            )
+        features = FeatureSupport(self.problem.supports())
+        alpha = self.compressor.alpha(features.widest_client)
+        return rare_stepsize(self.profile, alpha, features, mean, rare)
 
 
 def iterate_gap(

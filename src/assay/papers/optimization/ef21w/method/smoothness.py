@@ -7,10 +7,10 @@ the difference of the two means is what the paper's step size gains.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -64,14 +64,21 @@ class SmoothnessProfile:
             raise ValueError(f"floor is {floor}: give a share from 0 to 1.")
         return (1.0 - floor) * self.L_i / self.L_i.sum() + floor / len(self.L_i)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return {"L": self.L, "L_i": self.L_i.tolist(), "guaranteed": self.guaranteed}
 
-    @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> SmoothnessProfile:
-        """Build a profile from `to_dict`'s values."""
-        return cls(plain["L"], torch.tensor(plain["L_i"], dtype=torch.float64), plain["guaranteed"])
+def checked_weights(weights: Any, clients: int) -> Float[Tensor, " n"]:
+    """Return one weight a client, as float64; None is 1/n each.
+
+    Raises ValueError where they are not above 0 with sum 1.
+    """
+    if weights is None:
+        return torch.full((clients,), 1.0 / clients, dtype=torch.float64)
+    given = torch.as_tensor(weights, dtype=torch.float64)
+    if given.shape != (clients,) or not (given > 0).all() or abs(float(given.sum()) - 1.0) > 1e-6:
+        raise ValueError(
+            f"weights of shape {tuple(given.shape)} with sum {float(given.sum()):.6g} given: "
+            f"there must be {clients} of them, above 0, with sum 1."
+        )
+    return given
 
 
 @dataclass(frozen=True)
@@ -109,24 +116,10 @@ def clone_plan(L_i: Sequence[float] | Float[Tensor, " n"]) -> list[int]:
     return [max(1, math.ceil(ratio - 1e-12)) for ratio in (constants / profile.am).tolist()]
 
 
-@runtime_checkable
-class TwiceDifferentiable(Protocol):
-    """A finite sum whose clients' Hessians can be applied to vectors."""
-
-    num_clients: int
-    dimension: int
-
-    def hessian_products(self, x: Float[Tensor, " d"], vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Return H_i v_i."""
-
-
 def estimate_smoothness(
-    problem: TwiceDifferentiable,
-    x: Float[Tensor, " d"],
-    iterations: int = 100,
-    generator: torch.Generator | None = None,
+    problem: Any, x: Float[Tensor, " d"], iterations: int = 100, generator: torch.Generator | None = None
 ) -> SmoothnessProfile:
-    """Estimate L and all L_i as the largest curvature at x, by power iteration on Hessian products.
+    """Estimate L and all L_i as the largest curvature at x, by power iteration on `problem.hessian_products`.
 
     v_i <- H_i v_i / ||H_i v_i||; ||H_i v_i|| tends from below to the largest magnitude of an eigenvalue.
     The curvature may be larger elsewhere, so no convergence guarantee holds with these constants.
@@ -135,7 +128,8 @@ def estimate_smoothness(
     start = torch.randn(shape, generator=generator, dtype=x.dtype)
 
     def local(vectors: Tensor) -> Tensor:
-        return problem.hessian_products(x, vectors)
+        products: Tensor = problem.hessian_products(x, vectors)
+        return products
 
     def whole(vectors: Tensor) -> Tensor:
         return local(vectors.expand(shape)).mean(0, keepdim=True)
@@ -145,7 +139,7 @@ def estimate_smoothness(
     return SmoothnessProfile(float(L), L_i, guaranteed=False)
 
 
-def _power_iteration(product: Any, vectors: Tensor, iterations: int) -> Tensor:
+def _power_iteration(product: Callable[[Tensor], Tensor], vectors: Tensor, iterations: int) -> Tensor:
     norms: Tensor = vectors.norm(dim=1)
     for _ in range(iterations):
         vectors = product(vectors / norms[:, None].clamp(min=torch.finfo(vectors.dtype).tiny))

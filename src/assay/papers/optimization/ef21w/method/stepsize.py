@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -38,10 +38,6 @@ class StepSize:
             guaranteed=self.guaranteed and multiplier <= 1,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return asdict(self)
-
 
 def theta(alpha: float) -> float:
     """Return θ(α) = 1 - √(1-α), the rate at which the compression error contracts."""
@@ -64,8 +60,6 @@ def ef21_stepsize(
     mean: Mean = "am",
     *,
     participation: float | Float[Tensor, " n"] = 1.0,
-    features: FeatureSupport | None = None,
-    rare: RareRule = "tight",
     pl_constant: float | None = None,
 ) -> StepSize:
     """Return the largest step size that the theory of EF21 and EF21-W allows.
@@ -79,32 +73,73 @@ def ef21_stepsize(
 
     Args:
         profile: the smoothness constants.
-        alpha: the compressor's contraction; with `features`, that for vectors of r coordinates.
+        alpha: the compressor's contraction.
         mean: which mean of the L_i.
         participation: the probability with which clients take part in a round, one or one a client.
-        features: who has which feature; then the constant is smaller, see `rare`.
-        rare: with `features` and C_v = max_j Σ_{i∈S_j} v_i over the owners S_j of feature j, the constant is
-            √(c/n) L_AM ("paper"), √max(c/n, C_v) L_AM ("safe") or C_v L_AM ("tight"). The argument above
-            gives a factor √C_v by Cauchy-Schwarz over the owners of each coordinate, and another one because
-            ∇f_i moves only with the coordinates that client i owns; so "tight" is proven, and
-            C_v L_AM = max_j (1/n) Σ_{i∈S_j} L_i still is at least L. "paper" is not proven for unequal v.
         pl_constant: μ > 0 where f has the Polyak-Łojasiewicz property; then the rate is linear and
             γ = min(1/(L + √2 L_AM ξ(α)), θ/(2μ)).
 
     Raises:
-        ValueError: alpha is no contraction, a probability is outside (0, 1], no step is feasible, or two of
-            participation, features and pl_constant are combined, for which there is no rule.
+        ValueError: alpha is no contraction, a probability is outside (0, 1], no step is feasible, or
+            participation and pl_constant are combined, for which there is no rule.
     """
-    _check_combination(participation, features, pl_constant)
-    if features is not None:
-        return _rare_features(profile, alpha, mean, features, rare)
-    if pl_constant is not None:
-        return _polyak_lojasiewicz(profile, alpha, mean, pl_constant)
-    if not _everyone(participation):
-        return _partial_participation(profile, alpha, mean, participation)
-    constant = _mean_constant(profile, mean)
-    terms = {"L": profile.L, f"L_{mean.upper()}": constant, "alpha": alpha, "xi": xi(alpha)}
-    return _step(profile, f"1 / (L + L_{mean.upper()} ξ(α))", constant * xi(alpha), terms)
+    low, high = _probabilities(participation)
+    constant, symbol = _mean_constant(profile, mean), f"L_{mean.upper()}"
+    terms = {"L": profile.L, symbol: constant, "alpha": alpha}
+    if low < 1 and pl_constant is not None:
+        raise ValueError("there is no rule for participation and pl_constant together: give one of them.")
+    if low < 1:
+        # γ = 1/(L + M √(b/θ_p)), with the free constants s and ρ of the analysis chosen to make γ largest
+        ratio, contraction, slack = _best_participation_constants(_checked_alpha(alpha), low, high)
+        terms |= {"p_min": low, "p_max": high, "theta": contraction, "rho": slack}
+        terms["sqrt_ratio"] = math.sqrt(ratio)
+        return _step(profile, f"1 / (L + {symbol} √(b/θ_p))", constant * math.sqrt(ratio), terms)
+    terms["xi"] = xi(alpha)
+    if pl_constant is None:
+        return _step(profile, f"1 / (L + {symbol} ξ(α))", constant * xi(alpha), terms)
+    if not pl_constant > 0:
+        raise ValueError(f"pl_constant is {pl_constant}: give a number above 0.")
+    rule = f"min(1 / (L + √2 {symbol} ξ(α)), θ(α) / (2μ))"
+    terms["mu"] = pl_constant
+    step = _step(profile, rule, math.sqrt(2.0) * constant * xi(alpha), terms)
+    return replace(step, value=min(step.value, theta(alpha) / (2.0 * pl_constant)))
+
+
+def rare_stepsize(
+    profile: SmoothnessProfile,
+    alpha: float,
+    features: FeatureSupport,
+    mean: Mean = "am",
+    rare: RareRule = "tight",
+) -> StepSize:
+    """Return γ = 1/(L + M ξ(α)), where M makes use of features that few clients have.
+
+    With C_v = max_j Σ_{i∈S_j} v_i over the owners S_j of feature j, M is √(c/n) L_AM ("paper"),
+    √max(c/n, C_v) L_AM ("safe") or C_v L_AM ("tight"). The argument of `ef21_stepsize` gives a factor √C_v by
+    Cauchy-Schwarz over the owners of each coordinate, and another one because ∇f_i moves only with the
+    coordinates that client i owns; so "tight" is proven, and C_v L_AM = max_j (1/n) Σ_{i∈S_j} L_i still is at
+    least L. "paper" is not proven for unequal v. Before this paper (`mean="qm"`) M was
+    √(c/n) min(L_QM, √(c/n) max_i L_i).
+
+    Args:
+        profile: the smoothness constants.
+        alpha: the compressor's contraction for vectors of `features.widest_client` coordinates.
+        features: who has which feature.
+        mean: which mean of the L_i.
+        rare: which constant, with the arithmetic mean.
+    """
+    owners, weighted = features.share(), features.share(profile.weights())
+    if mean == "qm":
+        rule = "√(c/n) min(L_QM, √(c/n) max L_i)"
+        constant = math.sqrt(owners) * min(profile.qm, math.sqrt(owners) * float(profile.L_i.max()))
+    elif rare == "paper":
+        rule, constant = "√(c/n) L_AM", math.sqrt(owners) * profile.am
+    elif rare == "safe":
+        rule, constant = "√max(c/n, C_v) L_AM", math.sqrt(max(owners, weighted)) * profile.am
+    else:
+        rule, constant = "C_v L_AM", weighted * profile.am
+    terms = {"L": profile.L, "M": constant, "c/n": owners, "C_v": weighted, "alpha": alpha, "xi": xi(alpha)}
+    return _step(profile, f"1 / (L + M ξ(α)), M = {rule}", constant * xi(alpha), terms)
 
 
 def convergence_bound(gap: float, distortion: float, stepsize: float, alpha: float, rounds: int) -> float:
@@ -135,56 +170,11 @@ def distortion(
     return float((errors / (n * profile.weights())).mean())
 
 
-# --- the rules ----------------------------------------------------------------------------------------------
-
-
-def _rare_features(
-    profile: SmoothnessProfile, alpha: float, mean: Mean, features: FeatureSupport, rare: RareRule
-) -> StepSize:
-    """γ = 1/(L + M ξ(α)); before this paper M was √(c/n) min(L_QM, √(c/n) max_i L_i)."""
-    owners, weighted = features.share(), features.share(profile.weights())
-    if mean == "qm":
-        rule = "√(c/n) min(L_QM, √(c/n) max L_i)"
-        constant = math.sqrt(owners) * min(profile.qm, math.sqrt(owners) * float(profile.L_i.max()))
-    elif rare == "paper":
-        rule, constant = "√(c/n) L_AM", math.sqrt(owners) * profile.am
-    elif rare == "safe":
-        rule, constant = "√max(c/n, C_v) L_AM", math.sqrt(max(owners, weighted)) * profile.am
-    else:
-        rule, constant = "C_v L_AM", weighted * profile.am
-    terms = {"L": profile.L, "M": constant, "c/n": owners, "C_v": weighted, "alpha": alpha, "xi": xi(alpha)}
-    return _step(profile, f"1 / (L + M ξ(α)), M = {rule}", constant * xi(alpha), terms)
-
-
-def _polyak_lojasiewicz(profile: SmoothnessProfile, alpha: float, mean: Mean, constant: float) -> StepSize:
-    if not constant > 0:
-        raise ValueError(f"pl_constant is {constant}: give a number above 0.")
-    smoothness = _mean_constant(profile, mean)
-    terms = {"L": profile.L, f"L_{mean.upper()}": smoothness, "alpha": alpha, "xi": xi(alpha), "mu": constant}
-    rule = f"min(1 / (L + √2 L_{mean.upper()} ξ(α)), θ(α) / (2μ))"
-    step = _step(profile, rule, math.sqrt(2.0) * smoothness * xi(alpha), terms)
-    return replace(step, value=min(step.value, theta(alpha) / (2.0 * constant)))
-
-
-def _partial_participation(
-    profile: SmoothnessProfile, alpha: float, mean: Mean, participation: float | Tensor
-) -> StepSize:
-    """γ = 1/(L + M √(b/θ_p)), with the free constants s and ρ of the analysis chosen to make γ largest.
+def _best_participation_constants(alpha: float, low: float, high: float) -> tuple[float, float, float]:
+    """Return the smallest b/θ_p, and the θ and ρ at which it is reached.
 
     θ = 1 - (1+s)(1-α), β = (1+1/s)(1-α), θ_p = ρ p_min + θ p_max - ρ - (p_max - p_min),
     b = β p_max + (1 + 1/ρ)(1 - p_min); feasible where θ_p > 0.
-    """
-    low, high = _probabilities(participation)
-    ratio, contraction, slack = _best_participation_constants(_checked_alpha(alpha), low, high)
-    constant = _mean_constant(profile, mean)
-    symbol = f"L_{mean.upper()}"
-    terms = {"L": profile.L, symbol: constant, "alpha": alpha, "p_min": low, "p_max": high}
-    terms |= {"theta": contraction, "rho": slack, "sqrt_ratio": math.sqrt(ratio)}
-    return _step(profile, f"1 / (L + {symbol} √(b/θ_p))", constant * math.sqrt(ratio), terms)
-
-
-def _best_participation_constants(alpha: float, low: float, high: float) -> tuple[float, float, float]:
-    """Return the smallest b/θ_p, and the θ and ρ at which it is reached.
 
     s is written as s = (α-θ)/(1-α), so that β = (1-α)(1-θ)/(α-θ) with θ in (0, α). For a given θ let
     a = θ p_max - (p_max - p_min), m = 1 - p_min and b₀ = β p_max + m: (b₀ + m/ρ)/(a - mρ) is smallest
@@ -201,7 +191,8 @@ def _best_participation_constants(alpha: float, low: float, high: float) -> tupl
     def best_slack(contraction: float) -> tuple[float, float]:
         """Return b/θ_p and the ρ at which it is smallest for this θ."""
         room, missing = contraction * high - (high - low), 1.0 - low
-        base = _error_growth(alpha, contraction) * high + missing
+        growth = (1.0 - alpha) * (1.0 - contraction) / (alpha - contraction)
+        base = growth * high + missing
         slack = room / (missing + math.sqrt(missing**2 + base * room))
         return (base + missing / slack) / (room - missing * slack), slack
 
@@ -214,11 +205,6 @@ def _best_participation_constants(alpha: float, low: float, high: float) -> tupl
     return float(found.fun), float(found.x), best_slack(float(found.x))[1]
 
 
-def _error_growth(alpha: float, contraction: float) -> float:
-    """Return β as a function of θ."""
-    return (1.0 - alpha) * (1.0 - contraction) / (alpha - contraction)
-
-
 def _step(profile: SmoothnessProfile, rule: str, compression: float, terms: dict[str, float]) -> StepSize:
     return StepSize(1.0 / (profile.L + compression), rule, terms, profile.guaranteed)
 
@@ -227,9 +213,6 @@ def _mean_constant(profile: SmoothnessProfile, mean: Mean) -> float:
     if mean not in ("am", "qm"):
         raise ValueError(f"mean is {mean!r}: give 'am' (this paper) or 'qm' (the older rule).")
     return profile.am if mean == "am" else profile.qm
-
-
-# --- the door -----------------------------------------------------------------------------------------------
 
 
 def _checked_alpha(alpha: float) -> float:
@@ -241,26 +224,8 @@ def _checked_alpha(alpha: float) -> float:
     return alpha
 
 
-def _everyone(participation: float | Tensor) -> bool:
-    return bool((torch.as_tensor(participation) == 1.0).all())
-
-
 def _probabilities(participation: float | Tensor) -> tuple[float, float]:
     values = torch.as_tensor(participation, dtype=torch.float64)
     if not ((values > 0) & (values <= 1)).all():
         raise ValueError(f"participation is {participation}: probabilities lie in (0, 1].")
     return float(values.min()), float(values.max())
-
-
-def _check_combination(
-    participation: float | Tensor, features: FeatureSupport | None, pl_constant: float | None
-) -> None:
-    _probabilities(participation)
-    given = {
-        "participation": not _everyone(participation),
-        "features": features is not None,
-        "pl_constant": pl_constant is not None,
-    }
-    named = [name for name, is_given in given.items() if is_given]
-    if len(named) > 1:
-        raise ValueError(f"there is no rule for {' and '.join(named)} together: give one of them.")

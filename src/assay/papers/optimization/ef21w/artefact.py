@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float, Int
-from safetensors.torch import load_file, save_file
 
-from .smoothness import SmoothnessProfile
-from .stepsize import StepSize
+from assay.artefact import Artefact
+from assay.papers.optimization.ef21w.method import SmoothnessProfile, StepSize
 
 
 @dataclass(frozen=True)
-class LinearClassifier:
+class LinearClassifier(Artefact):
     """Two classes by the sign of w^T ((a - mean) / scale).
 
     Attributes:
@@ -52,28 +49,11 @@ class LinearClassifier:
         """Return 0 or 1 for each row, positions in `labels`."""
         return (self.decision_function(features) > 0).astype(np.int64)
 
-    def save(self, folder: Path) -> None:
-        """Write weights.safetensors, classifier.json, stepsize.json and history.parquet."""
-        arrays = {"weights": self.weights, "mean": self.mean, "scale": self.scale}
-        tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-        save_file(tensors, folder / "weights.safetensors")
-        plain = {"labels": self.labels, "features": self.features, "profile": self.profile.to_dict()}
-        (folder / "classifier.json").write_text(json.dumps(plain, indent=2), encoding="utf-8")
-        reason = json.dumps(self.stepsize.to_dict(), indent=2, ensure_ascii=False)
-        (folder / "stepsize.json").write_text(reason, encoding="utf-8")
-        self.history.to_parquet(folder / "history.parquet")
+    def record(self) -> dict[str, Any]:
+        """Return what it consists of, as `Artefact` saves it."""
+        return vars(self) | {"history": self.history.to_dict("list")}
 
     @classmethod
-    def load(cls, folder: Path) -> LinearClassifier:
-        """Read what `save` wrote."""
-        arrays = {name: tensor.numpy() for name, tensor in load_file(folder / "weights.safetensors").items()}
-        plain = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
-        negative, positive = plain["labels"]
-        return cls(
-            **arrays,
-            labels=(negative, positive),
-            features=tuple(plain["features"]),
-            profile=SmoothnessProfile.from_dict(plain["profile"]),
-            stepsize=StepSize(**json.loads((folder / "stepsize.json").read_text(encoding="utf-8"))),
-            history=pd.read_parquet(folder / "history.parquet"),
-        )
+    def from_record(cls, record: dict[str, Any]) -> LinearClassifier:
+        """Build a classifier of what `record` returned."""
+        return cls(**record | {"history": pd.DataFrame(record["history"])})

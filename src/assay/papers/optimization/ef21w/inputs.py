@@ -11,13 +11,14 @@ from scipy import sparse
 from assay.data import Table
 from assay.data.table import LoadedTable
 from assay.errors import InputError, unknown
-from assay.papers.optimization.ef21w.config import Words
+from assay.papers.optimization.ef21w.config import Train, Words
+from assay.trial import Trial
 
 MOST_FILLED = 0.2  # sparse rows pay up to about this share of entries other than zero
 
 
 @dataclass(frozen=True)
-class Examples:
+class BinaryTable:
     """Features [m, d] in compressed rows, labels [m] in {-1, 1}, groups, and test rows that came along."""
 
     features: Any
@@ -28,16 +29,30 @@ class Examples:
     names: tuple[str, ...]
     classes: tuple[str, str]
 
+    def record(self) -> dict[str, Any]:
+        """Return what it consists of, for a shared stage."""
+        return vars(self) | {name: to_parts(vars(self)[name]) for name in ("features", "test_features")}
+
     @classmethod
-    def from_stage(cls, stage: dict[str, Any]) -> Examples:
-        """Build from what `read` returned, loaded from a stage."""
-        parts = {name: stage[name] for name in ("labels", "groups", "test_labels")}
-        parts |= {name: from_parts(stage[name]) for name in ("features", "test_features")}
-        return cls(**parts, names=tuple(stage["names"]), classes=tuple(stage["classes"]))
+    def from_record(cls, record: dict[str, Any]) -> BinaryTable:
+        """Build a table of what `record` returned."""
+        return cls(**record | {name: from_parts(record[name]) for name in ("features", "test_features")})
 
 
-def read(data: Table, positive: str, words: Words) -> dict[str, Any]:
-    """Read a table; the result can be a shared stage. Rows without any feature are left out.
+@dataclass(frozen=True)
+class Prepared:
+    """Scaled training rows, and held-out rows as they came."""
+
+    features: Any
+    labels: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+    test_features: Any
+    test_labels: np.ndarray | None
+
+
+def read(data: Table, positive: str, words: Words) -> BinaryTable:
+    """Read a table. Rows without any feature are left out.
 
     Raises:
         InputError: there are neither numbers nor texts, or fewer than two classes.
@@ -48,43 +63,41 @@ def read(data: Table, positive: str, words: Words) -> dict[str, Any]:
     labels = _signs(table.labels(), table, classes)
     groups = [str(group) for group in table.rows["group"][:]] if "group" in table.rows.column_names else None
     filled = np.diff(features.indptr) > 0
-    return {
-        "features": to_parts(features[filled]),
-        "labels": labels[filled],
-        "groups": None if groups is None else [groups[row] for row in np.flatnonzero(filled)],
-        "test_features": None if test_features is None else to_parts(test_features),
-        "test_labels": None if table.test is None else _signs(table.labels(table.test), table, classes),
-        "names": list(names),
-        "classes": list(classes),
-    }
+    return BinaryTable(
+        features=features[filled],
+        labels=labels[filled],
+        groups=None if groups is None else [groups[row] for row in np.flatnonzero(filled)],
+        test_features=test_features,
+        test_labels=None if table.test is None else _signs(table.labels(table.test), table, classes),
+        names=names,
+        classes=classes,
+    )
 
 
-def standardizing(features: Any, wanted: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and the deviation of each feature, or 0 and 1; a constant feature keeps its scale."""
-    if not wanted:
-        return np.zeros(features.shape[1]), np.ones(features.shape[1])
-    dense = features.toarray()
-    deviation = dense.std(0)
-    return dense.mean(0), np.where(deviation > 0, deviation, 1.0)
-
-
-def standardized(features: Any, mean: np.ndarray, scale: np.ndarray) -> Any:
-    """Return the features scaled: sparse where they are unchanged and mostly zeros, else an array."""
+def prepare(table: BinaryTable, config: Train, trial: Trial) -> Prepared:
+    """Hold rows out, and scale the others by their own means and deviations."""
+    features, labels = table.features, table.labels
+    test_features, test_labels = table.test_features, table.test_labels
+    if test_labels is None and config.test_fraction:
+        split = trial.split(len(labels), test=config.test_fraction, group=table.groups)
+        test_features, test_labels = features[split.test], labels[split.test]
+        features, labels = features[split.train], labels[split.train]
+    mean, scale = np.zeros(features.shape[1]), np.ones(features.shape[1])
+    if config.standardize:
+        dense = features.toarray()
+        deviation = dense.std(0)
+        mean, scale = dense.mean(0), np.where(deviation > 0, deviation, 1.0)
     changed = bool(mean.any() or (scale != 1).any())
-    if not changed and features.nnz <= MOST_FILLED * features.shape[0] * features.shape[1]:
-        return features
-    return (features.toarray() - mean) / scale
+    if changed or features.nnz > MOST_FILLED * features.shape[0] * features.shape[1]:
+        features = (features.toarray() - mean) / scale
+    return Prepared(features, labels, mean, scale, test_features, test_labels)
 
 
 def _features(table: LoadedTable, words: Words) -> tuple[Any, Any, tuple[str, ...]]:
-    """Return the rows' features, the test rows' and the names."""
-    if table.num_features == 0 and "text" in table.rows.column_names:
-        return _count_words(table, words)
-    test = None if table.test is None else table.sparse(table.test)
-    return table.sparse(), test, table.feature_names
-
-
-def _count_words(table: LoadedTable, words: Words) -> tuple[Any, Any, tuple[str, ...]]:
+    """Return the rows' features, the test rows' and the names; texts become counts of words."""
+    if table.num_features or "text" not in table.rows.column_names:
+        test = None if table.test is None else table.sparse(table.test)
+        return table.sparse(), test, table.feature_names
     from sklearn.feature_extraction.text import CountVectorizer
 
     counter = CountVectorizer(min_df=words.min_documents, max_df=words.max_share, dtype=np.float64)
@@ -117,19 +130,17 @@ def _signs(numbers: np.ndarray, table: LoadedTable, classes: tuple[str, str]) ->
     return np.where(numbers == table.label_names.index(classes[1]), 1.0, -1.0)
 
 
-def to_parts(matrix: Any) -> dict[str, Any]:
+def to_parts(matrix: Any) -> dict[str, Any] | None:
     """Take a matrix apart into arrays that a stage can hold."""
+    if matrix is None:
+        return None
     rows = sparse.csr_array(matrix)
-    return {
-        "data": rows.data,
-        "indices": rows.indices.astype(np.int64),
-        "indptr": rows.indptr.astype(np.int64),
-        "shape": list(rows.shape),
-    }
+    indices, indptr = rows.indices.astype(np.int64), rows.indptr.astype(np.int64)
+    return {"data": rows.data, "indices": indices, "indptr": indptr, "shape": rows.shape}
 
 
 def from_parts(parts: dict[str, Any] | None) -> Any:
     """Put together what `to_parts` took apart."""
     if parts is None:
         return None
-    return sparse.csr_array((parts["data"], parts["indices"], parts["indptr"]), shape=tuple(parts["shape"]))
+    return sparse.csr_array((parts["data"], parts["indices"], parts["indptr"]), shape=parts["shape"])
