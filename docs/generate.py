@@ -8,15 +8,17 @@ import mkdocs_gen_files
 
 from assay import catalogue, cli
 
+OWN = [entry for entry in catalogue.entries() if entry.package.startswith(catalogue.PAPERS)]
 API = {
-    "assay": ("checking.check", "running.run", "running.load", "catalogue.list_papers"),
+    "assay": ("checking.check", "cli.running.run", "artefact.load", "catalogue.list_papers"),
     "assay.paper": ("paper",),
     "assay.trial": ("trial",),
     "assay.data": ("data.source", "data.table"),
     "assay.models": ("models.source", "models.text", "models.networks", "models.encoders"),
     "assay.training": ("training.compute", "training.loop", "training.loader", "training.language"),
-    "assay.checking.statistics": ("statistics",),
-    "assay.checking.executors": ("executors",),
+    "assay.records": ("records", "artefact.Artefact"),
+    "assay.checking.statistics": ("checking.statistics",),
+    "assay.checking.executors": ("checking.executors",),
 }
 
 
@@ -26,16 +28,24 @@ def write(path: str, text: str) -> None:
         page.write(text)
 
 
+def section(folder: str, title: str, pages: dict[str, str]) -> None:
+    """Write the index of a section, and its part of the navigation: what each page is, by its name."""
+    entries = [f"[{name}]({name}.md)" for name in pages]
+    listed = [f"- {entry}{text}" for entry, text in zip(entries, pages.values(), strict=True)]
+    write(f"{folder}/index.md", "\n".join([f"# {title}", "", *listed]) + "\n")
+    write(
+        f"{folder}/SUMMARY.md", "\n".join(f"- {entry}" for entry in [f"[{title}](index.md)", *entries]) + "\n"
+    )
+
+
 def papers() -> None:
     """Write a page a paper, from its card, and their index."""
-    lines = ["# Papers", ""]
-    for entry in catalogue.entries():
-        if not entry.package.startswith(catalogue.PAPERS):
-            continue
+    pages = {}
+    for entry in OWN:
         paper = entry.paper
-        lines.append(f"- [{paper.slug}]({paper.slug}.md) ({paper.family}): {paper.summary}. *{paper.title}*")
+        pages[paper.slug] = f" ({paper.family}): {paper.summary}. *{paper.title}*"
         write(f"papers/{paper.slug}.md", entry.card.read_text(encoding="utf-8"))
-    write("papers/index.md", "\n".join(lines) + "\n")
+    section("papers", "Papers", pages)
 
 
 def commands() -> None:
@@ -52,15 +62,10 @@ def commands() -> None:
 
 def api() -> None:
     """Write the reference, from the docstrings."""
-    lines = ["# API", ""]
-    for name, parts in API.items():
-        lines.append(f"- [{name}]({name}.md)")
-        write(f"api/{name}.md", f"# {name}\n\n" + "".join(f"::: assay.{part}\n\n" for part in parts))
-    for entry in catalogue.entries():
-        if entry.package.startswith(catalogue.PAPERS):
-            lines.append(f"- [{entry.package}]({entry.package}.md)")
-            write(f"api/{entry.package}.md", f"# {entry.package}\n\n::: {entry.package}.method\n")
-    write("api/index.md", "\n".join(lines) + "\n")
+    parts = API | {entry.package: (entry.package.removeprefix("assay.") + ".method",) for entry in OWN}
+    for name, modules in parts.items():
+        write(f"api/{name}.md", f"# {name}\n\n" + "".join(f"::: assay.{module}\n\n" for module in modules))
+    section("api", "API", dict.fromkeys(parts, ""))
 
 
 papers()

@@ -142,7 +142,6 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
         "mkdocs",
         "build",
         "--strict",
-        "--quiet",
         "--site-dir",
         str(tmp_path / "site"),
     ]

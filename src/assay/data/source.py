@@ -58,7 +58,7 @@ class Table:
 
     source: str
     """Where the rows are: bundled:NAME, csv:FILE, json:FILE, parquet:FILE or FOLDER, svmlight:FILE,
-    images:FOLDER, audio:FOLDER, or hub:NAME[/CONFIG][@REVISION] (the only one that downloads)."""
+    images:FOLDER, audio:FOLDER, or `hub:NAME[/CONFIG][@REVISION]` (the only one that downloads)."""
     text: str | None = None
     """Column with the text. Unless given, one called text, sentence, review or content."""
     image: str | None = None
@@ -179,7 +179,7 @@ class Rows:
     """Rows in a file or a table, or none."""
 
     source: str | None = None
-    """A file of JSON lines, or a table: hub:NAME[/CONFIG][#SPLIT], csv:FILE, json:FILE, parquet:FILE."""
+    """A file of JSON lines, or a table: `hub:NAME[/CONFIG][#SPLIT]`, csv:FILE, json:FILE, parquet:FILE."""
 
     def table(self) -> Table | None:
         """Return the table that the source names, if it is not the path of a file."""
