@@ -36,7 +36,7 @@ def load_model(
     place, target = source.weights(), _device(device)
     if dtype is not None and dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is unknown: give one of {', '.join(DTYPES)}.")
-    with _quiet(), _explained(source):
+    with _quiet(), _explained(source), offline(source):
         model, report = auto.from_pretrained(
             place,
             dtype=dtype or ("float32" if target.type == "cpu" else "auto"),
@@ -69,7 +69,7 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     place = source.weights()
-    with _quiet(), _explained(source):
+    with _quiet(), _explained(source), offline(source):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, **_rules(source))
     return tokenizer
 
@@ -99,6 +99,19 @@ def _explained(source: ModelSource) -> Iterator[None]:
         if "trust_remote_code" in str(error):
             first_line = "it needs code of its own to run, which assay does not trust."
         raise InputError(f"{source} cannot be loaded: {first_line}") from error
+
+
+@contextlib.contextmanager
+def offline(source: ModelSource) -> Iterator[None]:
+    """Let nothing be fetched that a model's files name, such as the backbone in a config, unless `hub:`."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or source.kind != "hub"
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 @contextlib.contextmanager
