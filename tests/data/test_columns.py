@@ -167,3 +167,37 @@ def test_json_lines_and_arrays_are_read_alike(write, layout: str) -> None:
 )
 def test_malformed_json_is_refused_with_its_place(write, content: str | bytes, words: str) -> None:
     assert words in refused(Table(f"json:{write('rows.json', content)}"))
+
+
+# --- long whole numbers -------------------------------------------------------------------------
+
+LONG = [f"182303472386771340{number:02d}" for number in range(8)]
+
+
+@pytest.mark.parametrize("cells", [LONG, [cell + "0" for cell in LONG], [f"-{cell}0" for cell in LONG]])
+def test_long_whole_numbers_stay_as_they_are_written(write, cells: list[str]) -> None:
+    content = "id,text,label\n" + "".join(f"{cell},t,{'ab'[n % 2]}\n" for n, cell in enumerate(cells))
+    lines = "\n".join(f'{{"id": {cell}, "text": "t", "label": "{cell[-2:]}"}}' for cell in cells)
+    for source in (f"csv:{write('x.csv', content)}", f"json:{write('x.jsonl', lines)}"):
+        ids = Table(source).load(("id", "text", "label")).rows["id"]
+        assert [str(each) for each in ids] == cells
+
+
+@pytest.mark.parametrize(
+    ("cells", "found"),
+    [
+        (["9223372036854775807", "-9223372036854775807"], [2**63 - 1, 1 - 2**63]),
+        (["9223372036854775808", "1"], ["9223372036854775808", "1"]),
+        (["12345678901234567890", ""], ["12345678901234567890", ""]),
+        (["12345678901234567", ""], [12345678901234567, None]),
+    ],
+)
+def test_what_64_bits_hold_is_a_number_and_the_rest_is_text(write, cells: list[str], found: list) -> None:
+    table = load_csv(write, "text,n\n" + "".join(f"t,{cell}\n" for cell in cells))
+    assert list(table.rows["n"]) == found
+
+
+def test_names_of_rows_are_not_rewritten_as_real_numbers(write) -> None:
+    content = "key,text,label\n1e5,a,0\n1.50,b,1\n"
+    assert list(load_csv(write, content, id="key").rows["id"]) == ["1e5", "1.50"]
+    assert list(load_csv(write, content).rows["key"]) == [100_000.0, 1.5]

@@ -8,12 +8,13 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pandas as pd
 import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from assay.data import Table
+from assay.data import Table, text
 from assay.data.parquet import read_hub
 from assay.data.source import Place
 from assay.errors import InputError
@@ -298,3 +299,48 @@ def test_local_files_leave_nothing_in_the_hubs_cache(tmp_path: Path, monkeypatch
     table = Table(f"parquet:{path}").load()
     assert table.rows.cache_files == []
     assert not cache.exists()
+
+
+# --- what pandas and other writers leave --------------------------------------------------------
+
+
+def test_the_index_of_a_frame_is_no_feature(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"m1": np.arange(20) / 7, "label": ["a"] * 10 + ["b"] * 10}).drop(index=[3])
+    frame.to_parquet(tmp_path / "index.parquet")
+    assert "__index_level_0__" in pq.read_schema(tmp_path / "index.parquet").names
+    table = Table(f"parquet:{tmp_path}/index.parquet").load(("features", "label"))
+    assert table.feature_names == ("m1",)
+    frame.set_index(pd.Index([5, *range(18)], name="patient")).to_parquet(tmp_path / "named.parquet")
+    assert Table(f"parquet:{tmp_path}/named.parquet", group="patient").load().rows["group"][:2] == [5, 0]
+
+
+def test_the_index_of_a_frame_on_the_hub_is_no_feature(hub) -> None:
+    rows = datasets.Dataset.from_dict({"m1": [0.1, 0.2], "__index_level_0__": [0, 1], "label": ["a", "b"]})
+    hub(datasets.DatasetDict(train=rows))
+    assert Table("hub:org/name").load().feature_names == ("m1",)
+
+
+def test_parts_with_whole_numbers_of_other_widths_are_one_table(tmp_path: Path) -> None:
+    for part, kind in enumerate((pa.int8(), pa.int64(), pa.uint16())):
+        columns = {"text": ["a", "b"], "n": pa.array([part, 100], kind), "label": ["x", "y"]}
+        save(tmp_path / f"train-0000{part}-of-00003.parquet", columns)
+    assert list(Table(f"parquet:{tmp_path}").load().rows["n"]) == [0, 100, 1, 100, 2, 100]
+
+
+def test_parts_that_are_no_one_table_are_refused(tmp_path: Path) -> None:
+    first, second = (tmp_path / f"train-0000{part}-of-00002.parquet" for part in range(2))
+    save(first, {"text": ["a"], "n": [2**62 + 1]})
+    save(second, {"text": ["b"], "n": [0.5]})
+    assert "cannot be read as Parquet: Integer value" in refused(f"parquet:{tmp_path}")
+    save(second, {"text": ["b"], "m": [1]})
+    assert "have different columns: 'm' is in one of them only" in refused(f"parquet:{tmp_path}")
+    save(second, {"text": ["b"], "n": ["c"]})
+    assert "cannot be read as Parquet: " in refused(f"parquet:{tmp_path}")
+
+
+def test_a_file_that_unpacks_beyond_all_measure_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text, "FREE_GROWTH", 1 << 20)
+    save(tmp_path / "bomb.parquet", {"label": np.zeros(1 << 20, np.int64)})
+    assert "unpacks to more than 200 times its size" in refused(f"parquet:{tmp_path}/bomb.parquet")

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from assay.data import LoadedTable, Table, require_classes
+from assay.data import DataWarning, LoadedTable, Table, require_classes
 from assay.errors import InputError
 
 
@@ -178,6 +178,32 @@ def test_empty_text_cells_are_refused_where_the_format_knows_them(write) -> None
     assert "column 'user' is empty in 1 of 2 rows (row 2)" in refused(
         write, "text,user\na,1\nb,\n", group="user"
     )
+
+
+@pytest.mark.parametrize("role", ["group", "id"])
+def test_blank_names_of_groups_and_rows_are_refused_like_missing_numbers(write, role: str) -> None:
+    content = f"text,label,{role}\n" + "".join(
+        f"t{row},{'ab'[row % 2]},{' ' if row % 3 == 0 else f'p{row % 4}'}\n" for row in range(12)
+    )
+    assert f"column '{role}' is empty in 4 of 12 rows (rows 1, 4, 7, 10)" in refused(write, content)
+
+
+def test_rows_with_empty_cells_are_dropped_where_the_user_says_so(write) -> None:
+    content = "a,b,label,group,note\n1,2,x,u,\n3,,y,v,n\n5,6,,u,n\n7,8,y,,n\n9,10,x,w,n\n11,12,y,w,n\n"
+    test = write("test.csv", "a,b,label,group\n1,2,x,u\n3,NA,y,v\n")
+    with pytest.warns(DataWarning) as said:
+        table = load(write, content, missing="drop", test=f"csv:{test}")
+    first, second = (str(warning.message) for warning in said)
+    assert first.endswith("3 of 6 rows have empty cells and are left out (rows 2, 3, 4).")
+    assert second.endswith("test.csv: 1 of 2 rows have empty cells and are left out (row 2).")
+    assert table.matrix().tolist() == [[1, 2], [9, 10], [11, 12]]
+    assert table.test is not None
+    assert table.matrix(table.test).tolist() == [[1, 2]]
+    words = refused(write, "text,label\na,\nb,\n", missing="drop")
+    assert "every row has an empty cell in one of the columns that are used" in words
+    records = [{"features": [1, 2], "label": 0}, {"features": [1, None], "label": 1}, {"label": 0}]
+    with pytest.warns(DataWarning, match=r"2 of 3 rows"), pytest.raises(InputError, match="only one class"):
+        load_json(write, records, missing="drop")
 
 
 # --- labels -------------------------------------------------------------------------------------

@@ -102,7 +102,8 @@ def open_archive(path: str | Path) -> Iterator[Archive]:
     except AssayError:
         raise
     except _BROKEN as error:
-        raise InputError(f"{found} is no whole archive, zip or tar ({error}).") from None
+        reason = str(error).splitlines()[0].rstrip(":") if str(error) else "it ends too early"
+        raise InputError(f"{found} is no whole archive, zip or tar ({reason}).") from None
 
 
 def _zipped(packed: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Member:

@@ -18,7 +18,6 @@ _ISO = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _YEAR_LAST = re.compile(r"(\d{1,2})[./-](\d{1,2})[./-](\d{4})\b.*", re.DOTALL | re.ASCII)
-_DIGITS = {"s": 0, "ms": 3, "us": 6}
 
 
 def parse_dates(
@@ -71,14 +70,15 @@ def _in_utc(match: re.Match[str], unit: str) -> np.datetime64:
     year, month, day = date.split(mark) if mark else (date[:4], date[4:6], date[6:])
     clock, _, fraction = (match["time"] or "").replace(":", "").replace(",", ".").partition(".")
     hours, minutes, seconds = (int(clock[place : place + 2] or 0) for place in (0, 2, 4))
-    moment = datetime.datetime(int(year), int(month), int(day), hours, minutes, seconds)
+    parts = (int(year), int(month), int(day), hours, minutes, seconds, int(fraction[:6].ljust(6, "0")))
+    moment = datetime.datetime(*parts)
     zone = (match["zone"] or "").upper()
     if zone not in ("", "Z", "UTC"):
         digits = zone[1:].replace(":", "")
         shift = datetime.timedelta(hours=int(digits[:2]), minutes=int(digits[2:] or 0))
         moment += -shift if zone[0] == "+" else shift
-    finer = int(fraction.ljust(6, "0")[: _DIGITS[unit]] or 0)
-    return np.datetime64(moment, "s").astype(f"datetime64[{unit}]") + np.timedelta64(finer, unit)
+    found: np.datetime64 = np.datetime64(moment, "us").astype(f"datetime64[{unit}]")
+    return found
 
 
 def _refusal(text: str) -> str:
@@ -90,5 +90,6 @@ def _refusal(text: str) -> str:
         if 1 <= month <= 12 and 1 <= day <= 31
     ]
     if meant:
-        return f"{text[:40]!r} is ambiguous, as the day or the month may stand first. Write {' or '.join(meant)}."
+        iso = " or ".join(meant)
+        return f"{text[:40]!r} is ambiguous, as the day or the month may stand first. Write {iso}."
     return f"{text[:40]!r} is no date in an ISO form. Write dates as 2022-05-31 or 2022-05-31T10:20:30Z."

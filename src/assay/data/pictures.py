@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import warnings
@@ -45,14 +46,13 @@ def read_picture(
         name, content = str(content) if name is None else name, existing_file(content)
     shown = "the picture" if name is None else name
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.ExitStack() as opened:
             warnings.simplefilter("ignore")  # of sizes and of palettes
-            picture = content if isinstance(content, PIL.Image.Image) else PIL.Image.open(_file(content))
-            check_depth(picture)
-            upright = PIL.ImageOps.exif_transpose(picture).convert(mode)
+            if not isinstance(content, PIL.Image.Image):
+                content = opened.enter_context(PIL.Image.open(_file(content)))
+            check_depth(content)
+            upright = PIL.ImageOps.exif_transpose(content).convert(mode)
             pixels: np.ndarray[Any, np.dtype[np.uint8]] = np.array(upright)
-            if picture is not content:
-                picture.close()
     except MemoryError:
         raise InputError(f"{shown} cannot be read: it does not fit into memory.") from None
     except Exception as error:  # decoders raise what they like on damaged bytes

@@ -56,13 +56,8 @@ def make_raw(table: pa.Table, name: str) -> Raw:
         raise InputError(f"{name} has no rows.")
     try:
         features = datasets.Features.from_arrow_schema(table.schema)
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        NotImplementedError,
-    ):  # metadata of another version: the types alone say enough
+    except (AttributeError, KeyError, TypeError, ValueError, NotImplementedError):
+        # metadata of another version: the types alone say enough
         table = table.replace_schema_metadata(None)
         features = datasets.Features({field.name: _type(field, name) for field in table.schema})
     return Raw(table, features, name)

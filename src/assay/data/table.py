@@ -96,7 +96,7 @@ class LoadedTable:
     def pictures(
         self, rows: datasets.Dataset | None = None, mode: Literal["RGB", "L"] = "RGB"
     ) -> Iterator[np.ndarray[Any, np.dtype[np.uint8]]]:
-        """Yield the picture of each row of `rows` (a selection from this table), or of all, as `read_picture`.
+        """Yield what `read_picture` says of each row of `rows` (a selection from this table), or of all.
 
         Raises:
             InputError: there are no pictures, one is damaged, or has more than 8 bits a channel.
@@ -108,7 +108,7 @@ class LoadedTable:
             raise InputError(f"{self.source} has no pictures. Name the column with --data.image.")
         encoded = chosen.select_columns("image").cast_column("image", datasets.Image(decode=False))
         for number, row in enumerate(encoded, start=1):
-            image: Any = row["image"]  # type: ignore[call-overload, index]
+            image: Any = row["image"]
             content = image["bytes"] if image["bytes"] is not None else image["path"]
             name = image["path"] if image["bytes"] is None else f"{self.source}, picture {number}"
             yield read_picture(content, mode, name)
