@@ -210,9 +210,19 @@ def _handler(owner: OpenAIServer) -> type[BaseHTTPRequestHandler]:
             self.send_response(status)
             if status == 307:
                 self.send_header("Location", str(answer))
+            if owner.trouble in ("trickle", "endless"):
+                self._stream(0.05 if owner.trouble == "trickle" else 0.0)
+                return
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+
+        def _stream(self, pause: float) -> None:
+            """Send pieces for as long as somebody reads them, a while apart."""
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            while not owner._closing.wait(pause):
+                self.wfile.write(b"1000\r\n" + b" " * 4096 + b"\r\n")
 
         def log_message(self, *_: Any) -> None:
             """Keep the access log off the screen."""

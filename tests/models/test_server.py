@@ -7,7 +7,14 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from assay.errors import InputError
-from assay.models import LocalTextModel, ModelSource, ServerError, ServerTextModel, open_text_model
+from assay.models import (
+    LocalTextModel,
+    ModelSource,
+    ServerError,
+    ServerTextModel,
+    connection,
+    open_text_model,
+)
 from assay.models.server import _border
 
 from .server import OpenAIServer
@@ -138,6 +145,19 @@ def test_a_slow_server_is_said(server: OpenAIServer) -> None:
     with pytest.raises(ServerError, match=r"gave no answer within 0\.2 s"):
         remote(server, timeout=0.2).generate(["the"])
     assert len(server.requests) == 1  # not asked again
+
+
+def test_a_reply_that_trickles_is_not_waited_for_without_end(server: OpenAIServer) -> None:
+    server.trouble = "trickle"
+    with pytest.raises(ServerError, match=r"gave no answer within 0\.5 s"):
+        remote(server, timeout=0.5).generate(["the"])
+
+
+def test_an_answer_without_end_is_not_read_on(server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LARGEST_ANSWER", 2**20)
+    server.trouble = "endless"
+    with pytest.raises(ServerError, match="more than 1 MiB"):
+        remote(server, timeout=20.0).generate(["the"])
 
 
 @pytest.mark.parametrize(

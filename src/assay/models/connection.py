@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 import time
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,24 @@ from assay.errors import AssayError, InputError
 KEY = "OPENAI_API_KEY"
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
 _LONGEST_WAIT = 60.0
+LARGEST_ANSWER = 64 * 2**20
+"""Bytes of one answer, unpacked."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a server answered, whole."""
+
+    status: int
+    headers: httpx2.Headers
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode(errors="replace")
+
+    def json(self) -> Any:
+        return json.loads(self.body)
 
 
 class ServerError(AssayError, ConnectionError):
@@ -90,29 +109,23 @@ class Connection:
             f" It begins: {_without_key(shown)[:200]!r}"
         )
 
-    def _send(self, method: str, route: str, body: dict[str, Any] | None) -> httpx2.Response:
+    def _send(self, method: str, route: str, body: dict[str, Any] | None) -> _Answer:
         """Send a request, again where the server is away or busy."""
         content = None if body is None else json.dumps(body).encode()  # ASCII holds half a surrogate pair too
         for attempt in range(self.retries + 1):
             wait = self.backoff * 2**attempt
             try:
-                response = self._client.request(
-                    method, f"{self.url}/{route}", content=content, headers=_headers()
-                )
+                response = self._ask(method, route, content)
             except httpx2.ReadTimeout:
-                raise ServerError(
-                    f"{self.url} gave no answer within {self.timeout:g} s: it is overloaded or the reply is"
-                    " long. Ask for fewer tokens, or give ServerTextModel a longer timeout or less"
-                    " concurrency."
-                ) from None
+                raise self._too_slow() from None
             except httpx2.TransportError as error:
                 problem = f"cannot be reached ({str(error) or type(error).__name__})"
             except httpx2.HTTPError as error:  # an answer that cannot be unpacked, say
                 raise self.nonsense(route, type(error).__name__, str(error)) from None
             else:
-                if response.status_code not in _AGAIN:
+                if response.status not in _AGAIN:
                     return response
-                problem = f"answers {response.status_code} to /{route}: {_said(response)}"
+                problem = f"answers {response.status} to /{route}: {_said(response)}"
                 wait = _named_wait(response, wait)
             if attempt < self.retries:
                 time.sleep(min(wait, _LONGEST_WAIT))
@@ -121,9 +134,30 @@ class Connection:
             f"{self.url} {problem}, in {tries}. Is the server running, and is this its address?"
         )
 
-    def _read(self, route: str, response: httpx2.Response) -> dict[str, Any] | None:
+    def _ask(self, method: str, route: str, content: bytes | None) -> _Answer:
+        """Send one request and read its answer, within the time and the size that one may take."""
+        end = time.monotonic() + self.timeout
+        address = f"{self.url}/{route}"
+        with self._client.stream(method, address, content=content, headers=_headers()) as response:
+            body = bytearray()
+            for piece in response.iter_bytes(2**16):
+                body += piece
+                if len(body) > LARGEST_ANSWER:
+                    most = LARGEST_ANSWER // 2**20
+                    raise ServerError(f"{address} answers with more than {most} MiB, which is not read on.")
+                if time.monotonic() > end:  # the client's own limit is for each piece
+                    raise self._too_slow()
+            return _Answer(response.status_code, response.headers, bytes(body))
+
+    def _too_slow(self) -> ServerError:
+        return ServerError(
+            f"{self.url} gave no answer within {self.timeout:g} s: it is overloaded or the reply is long. Ask"
+            " for fewer tokens, or give ServerTextModel a longer timeout or less concurrency."
+        )
+
+    def _read(self, route: str, response: _Answer) -> dict[str, Any] | None:
         """Return the JSON object of an answer, or None where the server has no such route."""
-        status = response.status_code
+        status = response.status
         if status in (401, 403):
             held = "is not accepted" if _key() else "is not set"
             raise InputError(f"{self.url} refuses access ({status}): the key in {KEY} {held}.")
@@ -164,7 +198,7 @@ def _without_key(text: str) -> str:
     return text.replace(key, "[key]") if key else text
 
 
-def _said(response: httpx2.Response) -> str:
+def _said(response: _Answer) -> str:
     """Return what a server says of an error, in one short line and without the key."""
     try:
         answer = response.json()
@@ -176,7 +210,7 @@ def _said(response: httpx2.Response) -> str:
     return " ".join(_without_key(str(answer)).split())[:300] or "(nothing more)"
 
 
-def _named_wait(response: httpx2.Response, otherwise: float) -> float:
+def _named_wait(response: _Answer, otherwise: float) -> float:
     try:
         return max(0.0, float(response.headers.get("retry-after", "")))
     except ValueError:
