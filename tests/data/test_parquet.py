@@ -338,6 +338,12 @@ def test_parts_that_are_no_one_table_are_refused(tmp_path: Path) -> None:
     assert "cannot be read as Parquet: " in refused(f"parquet:{tmp_path}")
 
 
+def test_text_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    broken = pa.array([b"caf\xe9", b"x"]).view(pa.string())
+    save(tmp_path / "x.parquet", {"text": broken})
+    assert "cannot be read as Parquet: " in refused(f"parquet:{tmp_path}/x.parquet")
+
+
 def test_a_file_that_unpacks_beyond_all_measure_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -278,6 +278,12 @@ def test_empty_and_infinite_features_are_located(write) -> None:
     assert "column 'b' is infinite in row 2" in refused(write, "a,b,label\n1,2,0\n3,-inf,1\n")
 
 
+def test_long_whole_numbers_are_no_features_by_accident(write) -> None:
+    words = refused(write, "account,a,label\n12345678901234567,1,x\n12345678901234568,2,y\n")
+    assert "column 'account' has whole numbers beyond 2^53, as ids are" in words
+    assert "Name the columns that measure something with --data.features" in words
+
+
 @pytest.mark.parametrize(
     ("lists", "words"),
     [

@@ -74,5 +74,5 @@ def test_integers_are_scaled_by_their_range_and_odd_rates_refused() -> None:
         np.testing.assert_allclose(ends, [-1, 1], atol=0.01)
     with pytest.raises(InputError, match="samples reach 30000"):
         to_mono(np.array([30_000.0]))
-    with pytest.raises(InputError, match="The sampling rate is 0; it must be a whole number"):
+    with pytest.raises(InputError, match="the sampling rate is 0; it must be a whole number"):
         resample(np.zeros(3), 0, 16_000)

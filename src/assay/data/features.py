@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from assay.data.raw import Raw, null_mask, row_numbers
+from assay.data.raw import Raw, floats, null_mask, row_numbers
 from assay.data.roles import is_list
 from assay.errors import InputError
 
@@ -52,7 +52,7 @@ def _numbers(raw: Raw, column: str, data: pa.ChunkedArray) -> Matrix:
             f"{raw.name}: column {column!r} is empty or NaN in {int(empty.sum())} of {len(empty)} rows"
             f" ({row_numbers(empty)}). Fill them in, or choose other columns with --data.features."
         )
-    values: Matrix = data.cast(pa.float64()).to_numpy()
+    values = floats(raw, column, data)
     _refuse_infinite(~np.isfinite(values), raw, column)
     return values[:, None]
 
@@ -73,7 +73,7 @@ def _lists(raw: Raw, column: str, data: pa.ChunkedArray) -> Matrix:
     empty = np.any(null_mask(flat).reshape(-1, width), axis=1)
     if empty.any():
         raise InputError(f"{raw.name}: column {column!r} has empty or NaN numbers in {row_numbers(empty)}.")
-    values: Matrix = flat.cast(pa.float64()).to_numpy().reshape(-1, width)
+    values = floats(raw, column, flat).reshape(-1, width)
     _refuse_infinite(np.any(~np.isfinite(values), axis=1), raw, column)
     return values
 

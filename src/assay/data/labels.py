@@ -9,7 +9,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
-from assay.data.raw import Raw, blank_mask, null_mask, row_numbers
+from assay.data.raw import Raw, blank_mask, floats, null_mask, row_numbers
 from assay.data.roles import is_text
 from assay.errors import InputError, nearest
 
@@ -36,7 +36,7 @@ def real_values(raw: Raw, column: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     if is_text(data.type):
         raise InputError(f"{raw.name}: column {column!r} is text; a target must be numbers.")
     _refuse_empty(null_mask(data), raw, column)
-    values: np.ndarray[Any, np.dtype[np.float64]] = data.cast(pa.float64()).to_numpy()
+    values = floats(raw, column, data)
     if not np.isfinite(values).all():
         raise InputError(f"{raw.name}: column {column!r} is infinite in {row_numbers(~np.isfinite(values))}.")
     return values

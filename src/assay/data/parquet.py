@@ -91,6 +91,7 @@ def read_files(files: list[Path], name: str) -> pa.Table:
                     " one of them only."
                 )
         table = tables[0] if len(tables) == 1 else _joined(tables)
+        table.validate(full=True)  # text that is not UTF-8 comes through otherwise
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise

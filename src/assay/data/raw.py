@@ -82,6 +82,22 @@ def blank_mask(column: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return np.array([value is None or not value.strip() for value in column.to_pylist()], dtype=bool)
 
 
+def floats(raw: Raw, column: str, data: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return numbers as float64.
+
+    Raises:
+        InputError: a whole number is too long to stay what it is.
+    """
+    try:
+        values: np.ndarray[Any, np.dtype[np.float64]] = data.cast(pa.float64()).to_numpy()
+    except pa.ArrowInvalid:
+        raise InputError(
+            f"{raw.name}: column {column!r} has whole numbers beyond 2^53, as ids are, which real numbers do"
+            " not hold. Name the columns that measure something with --data.features."
+        ) from None
+    return values
+
+
 def _type(field: pa.Field, name: str) -> Any:
     try:
         return datasets.Features.from_arrow_schema(pa.schema([field.remove_metadata()]))[field.name]

@@ -49,7 +49,7 @@ def read_sound(
     samples, found = _decode(content, start, seconds, shown)
     mono = to_mono(samples, shown)
     wanted = found if rate is None else rate
-    return resample(mono, found, wanted), wanted
+    return resample(mono, found, wanted, shown), wanted
 
 
 def check_sound(path: Path) -> str | None:
@@ -94,7 +94,7 @@ def to_mono(samples: Any, name: str = "the sound") -> np.ndarray[Any, np.dtype[n
     return scaled
 
 
-def resample(mono: np.ndarray[Any, Any], found: float, wanted: int) -> Samples:
+def resample(mono: np.ndarray[Any, Any], found: float, wanted: int, name: str = "the sound") -> Samples:
     """Return samples at another rate, as float32.
 
     Raises:
@@ -104,7 +104,9 @@ def resample(mono: np.ndarray[Any, Any], found: float, wanted: int) -> Samples:
 
     for rate in (found, wanted):
         if not (math.isfinite(rate) and rate == int(rate) and rate > 0):
-            raise InputError(f"The sampling rate is {rate}; it must be a whole number of samples a second.")
+            raise InputError(
+                f"{name}: the sampling rate is {rate}; it must be a whole number of samples a second."
+            )
     if int(found) != wanted and len(mono):
         from scipy.signal import resample_poly
 
