@@ -17,7 +17,6 @@ OWN = [entry for entry in catalogue.entries() if entry.package.startswith(catalo
 PENDING = {
     "abmilx",
     "bayes_unlearnable",
-    "cot_information",
     "ecm",
     "ednet",
     "eft",

@@ -104,7 +104,10 @@ def load(folder: str | Path, name: str | None = None) -> Any:
 
 
 def _write(target: Path, value: Any) -> dict[str, str]:
-    if not isinstance(value, Artefact) and hasattr(value, "save") and hasattr(type(value), "load"):
+    if isinstance(value, Artefact):
+        value.save(target)
+        return {"kind": "record"}
+    if hasattr(value, "save") and hasattr(type(value), "load"):
         value.save(target)  # in a format of others, such as a folder of transformers
         return {"kind": "object", "class": records.class_name(type(value))}
     if hasattr(value, "savefig"):

@@ -9,6 +9,7 @@ from assay.papers.theory.cot_information.method import (
     Agreements,
     ConstantTraces,
     Labels,
+    Learner,
     RevealingTraces,
     ShuffleIdeals,
     agnostic_samples,
@@ -138,7 +139,12 @@ def test_learning_curves_fall_and_cot_is_below_e2e():
     for supervision in ("cot", "e2e"):
         random = generator(6)
         curves[supervision] = learning_curve(
-            automata, 0, lambda count, r=random: uniform_words(count, 12, 2, r), ms, 20, "worst", supervision
+            automata,
+            0,
+            lambda count, r=random: uniform_words(count, 12, 2, r),
+            ms,
+            Learner("worst", supervision),
+            trials=20,
         )
         assert np.all(np.diff(curves[supervision], axis=1) <= 0)
     assert curves["cot"].shape == (20, 6)

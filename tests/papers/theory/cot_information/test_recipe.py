@@ -13,6 +13,7 @@ import assay
 from assay import catalogue, options
 from assay.errors import InputError
 from assay.models import OwnModel, tiny_causal_lm, word_tokenizer
+from assay.papers.theory.cot_information.artefact import Writer
 from assay.papers.theory.cot_information.config import (
     Autoregressive,
     Estimate,
@@ -23,7 +24,7 @@ from assay.papers.theory.cot_information.config import (
     RandomAutomata,
     Traces,
 )
-from assay.papers.theory.cot_information.examples import draw_examples
+from assay.papers.theory.cot_information.inputs import read_rows
 from assay.papers.theory.cot_information.method import (
     CheckpointPool,
     CoTInformation,
@@ -35,9 +36,7 @@ from assay.papers.theory.cot_information.method import (
     split_reply,
     token_rows,
 )
-from assay.papers.theory.cot_information.recipe import across, estimate, finetune, learn
-from assay.papers.theory.cot_information.records import read_rows
-from assay.papers.theory.cot_information.writer import Writer
+from assay.papers.theory.cot_information.recipe import across, estimate, examples_of, finetune, learn
 from assay.trial import Trial
 
 ENTRY = catalogue.entry("cot_information")
@@ -346,7 +345,7 @@ def test_a_trained_writer_is_kept_and_answers_by_itself(tmp_path):
 
 def test_arms_see_the_same_words_and_traces_differ_only_in_what_they_say():
     parts = {
-        labels: draw_examples(replace(QUICK, labels=labels), Trial(seed=1000))
+        labels: examples_of(replace(QUICK, labels=labels), Trial(seed=1000))
         for labels in ("own", "filler", "independent")
     }
     for part in parts.values():
@@ -373,17 +372,16 @@ def test_gsm8k_is_read_as_it_is_published(tmp_path):
 
     for split, rows in (("train", GSM8K[:30]), ("test", GSM8K[30:])):
         pd.DataFrame(rows).to_parquet(tmp_path / f"{split}.parquet")
-    settings = ENTRY.paper.recipes["finetune"].presets["paper"].settings
     config = options.resolve(
         Finetune,
-        settings,
         {
+            "examples": 2000,
+            "test_examples": 1319,
             "traces.source": f"parquet:{tmp_path}",
             "traces.input": "question",
             "traces.cot": "answer",
             "base_model": None,
             "steps": 3,
-            "compute.precision": "32-true",
             "learning_rates": (1e-3,),
             "max_new_tokens": 8,
             "llama.hidden": 16,
@@ -392,7 +390,7 @@ def test_gsm8k_is_read_as_it_is_published(tmp_path):
     rows = read_rows(config.traces, config.traces.source)
     assert len(rows) == 30
     assert rows[3].record == Record("She has 3+3 = <<3+3=6>>6 nuts.", "6")
-    parts = draw_examples(config, Trial(seed=0))
+    parts = examples_of(config, Trial(seed=0))
     assert [each.answer for each in parts.test] == [str(2 * x) for x in range(30, 40)]
     assert len(parts.train) + len(parts.validation) == 30
     assert finetune(config, Trial(seed=0))["exact_match"] == 0.0

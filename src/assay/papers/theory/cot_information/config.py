@@ -9,7 +9,6 @@ from assay.bounds import OpenShare, PositiveFloats, PositiveInt, PositiveShare, 
 from assay.data import Table
 from assay.errors import InputError
 from assay.models import OwnModel
-from assay.training import Compute
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,10 @@ class Autoregressive:
     """Bits that a threshold sees, and bits of an input; there are 3^window hypotheses."""
     steps: PositiveInt = 16
     """Bits that are written; the last one is the answer."""
+
+
+Size = Ideals | RandomAutomata | Autoregressive
+"""The sizes of a class of hypotheses, which say what class it is."""
 
 
 @dataclass(frozen=True)
@@ -216,5 +219,3 @@ class Finetune:
     """Most tokens of a reply."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of a given model."""
-    compute: Compute = Compute()
-    """Where and how to train."""

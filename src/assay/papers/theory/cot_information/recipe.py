@@ -12,9 +12,9 @@ import numpy as np
 from assay.errors import InputError, refusals
 from assay.paper import Rate, Value
 from assay.papers.theory.cot_information.config import Estimate, Finetune, Learn
+from assay.papers.theory.cot_information.inputs import Examples, own_examples, read_pool
 from assay.papers.theory.cot_information.method import (
     CoTInformation,
-    ExactAgreement,
     Rule,
     cot_information,
     exact_information,
@@ -24,15 +24,13 @@ from assay.papers.theory.cot_information.method import (
     risk_curve,
     samples_needed,
 )
-from assay.papers.theory.cot_information.records import read_pool
-from assay.papers.theory.cot_information.worlds import (
-    World,
+from assay.papers.theory.cot_information.stages import Design, Program, simulate, wrong_traces
+from assay.papers.theory.cot_information.synthetic import (
     build,
     draw_program,
     draw_words,
-    simulate,
     solve,
-    wrong_traces,
+    words_with_traces,
 )
 from assay.trial import Trial
 
@@ -112,7 +110,7 @@ def thresholds(config: Estimate) -> tuple[float, ...] | None:
 def learn(config: Learn, trial: Trial) -> dict[str, Value]:
     """Count how many examples a consistent learner needs, and hold the bounds against it."""
     check_learn(config)
-    world = World(
+    design = Design(
         size=getattr(config, config.family),
         balance=config.balance,
         labels=config.labels if config.labels != "wrong" else "own",
@@ -125,12 +123,12 @@ def learn(config: Learn, trial: Trial) -> dict[str, Value]:
     seed = int(trial.numpy("world").integers(2**62))
     trial.count("words", config.references * config.repeats * config.most_examples)
     if config.labels == "wrong":
-        return {"erm_error": trial.once("wrong traces", wrong_traces, world, seed, config.erm_examples)}
-    programs = trial.once("world", simulate, world, seed)
+        return {"erm_error": trial.once("wrong traces", wrong_traces, design, seed, config.erm_examples)}
+    programs = trial.once("world", simulate, design, seed)
     needed: dict[Rule, list[np.ndarray]] = {"worst": [], "mean": [], "first": []}
     found: dict[str, list[Any]] = {name: [] for name in ("violated", "confused", "floor", "erm")}
     for program in programs:
-        out, errors = program[config.supervision], program["errors"]
+        out, errors = program.ruled_out(config.supervision), program.errors
         for rule, counts in needed.items():
             counts.append(samples_needed(out, errors, config.most_examples, config.eps, rule))
         enough, few = bounds_of(config, program)
@@ -147,7 +145,7 @@ def learn(config: Learn, trial: Trial) -> dict[str, Value]:
         "confusions": _rate(found["confused"]),
         "floor_samples": float(np.mean(found["floor"])),
         "erm_error": float(np.mean(found["erm"])),
-        "base_rate": float(np.mean([program["base_rate"] for program in programs])),
+        "base_rate": float(np.mean([program.exact.base_rate for program in programs])),
         **information_metrics(config, programs),
     }
 
@@ -171,14 +169,14 @@ def check_learn(config: Learn) -> None:
             raise InputError(f"--{name} is {given:g}; it must be {expected}.")
 
 
-def curve_of(program: Mapping[str, Any]) -> CoTInformation:
+def curve_of(program: Program) -> CoTInformation:
     """Return the exact curve around one program."""
-    return exact_information(ExactAgreement(program["agree"], program["class_errors"], program["base_rate"]))
+    return exact_information(program.exact)
 
 
-def bounds_of(config: Learn, program: Mapping[str, Any]) -> tuple[int, int]:
+def bounds_of(config: Learn, program: Program) -> tuple[int, int]:
     """Return how many examples suffice by result 1, and how many do not by result 4."""
-    point, count = curve_of(program).at(config.eps), len(program["errors"])
+    point, count = curve_of(program).at(config.eps), len(program.errors)
     informative = config.labels == "own" and config.supervision != "e2e"
     share = {"cot": 1.0, "e2e": 0.0, "mixed": config.trace_share}[config.supervision] if informative else 0.0
     enough = mixed_sufficient_samples(point.info, point.e2e_info, count, share, config.delta)
@@ -191,7 +189,7 @@ def bounds_of(config: Learn, program: Mapping[str, Any]) -> tuple[int, int]:
     return int(enough), largest_confused_sample(point.info if informative else point.e2e_info, config.delta)
 
 
-def information_metrics(config: Learn, programs: list[dict[str, Any]]) -> dict[str, Value]:
+def information_metrics(config: Learn, programs: list[Program]) -> dict[str, Value]:
     """Return the information at eps, what a trace is worth, and how far I(eps) stays above eps."""
     curves = [curve_of(program) for program in programs]
     points = [curve.at(config.eps) for curve in curves]
@@ -218,10 +216,10 @@ def across(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Value]:
     return {"prediction_error": float(np.mean(np.abs(apart)))}
 
 
-def _log_curve(config: Learn, programs: list[dict[str, Any]], trial: Trial) -> None:
+def _log_curve(config: Learn, programs: list[Program], trial: Trial) -> None:
     rules: tuple[Rule, ...] = ("worst", "mean")
     curves = [
-        risk_curve(program[config.supervision], program["errors"], config.most_examples, rule).mean(0)
+        risk_curve(program.ruled_out(config.supervision), program.errors, config.most_examples, rule).mean(0)
         for rule in rules
         for program in programs
     ]
@@ -235,25 +233,33 @@ def _log_curve(config: Learn, programs: list[dict[str, Any]], trial: Trial) -> N
 
 def finetune(config: Finetune, trial: Trial) -> dict[str, Value]:
     """Train a language model to write traces and answers, or answers alone, and let it answer by itself."""
-    from assay.papers.theory.cot_information.examples import draw_examples
-    from assay.papers.theory.cot_information.writer import score_writer, train_writer
+    from assay.papers.theory.cot_information.training import train_writer  # it imports transformers
 
     with refusals():
-        parts = draw_examples(config, trial)
+        parts = examples_of(config, trial)
     trial.count("training_examples", len(parts.train))
     trial.count("gradient_steps", config.steps)
     tuned = trial.tune(
         config.learning_rates,
-        fit=lambda rate: train_writer(config, parts.train, parts.texts, rate, trial),
-        metric=lambda writer: score_writer(writer, config, parts.validation),
+        fit=lambda rate: train_writer(config, parts, rate, trial),
+        metric=lambda writer: writer.score(parts.validation),
     )
     writer = tuned.fitted
     trial.save("writer", writer)
     return {
-        "exact_match": score_writer(writer, config, parts.test),
-        "training_match": score_writer(writer, config, parts.train[: len(parts.test)]),
+        "exact_match": writer.score(parts.test),
+        "training_match": writer.score(parts.train[: len(parts.test)]),
         "base_rate": parts.base_rate,
     }
+
+
+def examples_of(config: Finetune, trial: Trial) -> Examples:
+    """Return your examples, or words with the visited states of an automaton."""
+    if config.traces.source is not None:
+        return own_examples(config, trial)
+    counts = (config.examples, config.test_examples // 2, config.test_examples)
+    words = words_with_traces(config.ideals, sum(counts), config.labels, trial.numpy("examples"))
+    return Examples.of(words, counts)
 
 
 # --- small things -------------------------------------------------------------------------------

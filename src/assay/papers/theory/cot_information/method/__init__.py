@@ -49,6 +49,7 @@ from .language import (
     token_rows as token_rows,
 )
 from .learners import (
+    Learner as Learner,
     Rule as Rule,
     consistent_set as consistent_set,
     eliminated_at as eliminated_at,

@@ -5,10 +5,9 @@ I(eps; H) = inf over h with R_e2e(h) > eps of -log P_x[h(x) = h*(x)]      (natur
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from numpy import ndarray
 from scipy import special
 
 from assay import files
+from assay.artefact import Artefact
 
 from .agreements import Agreements, HypothesisClass, Labels, compare
 from .bounds import indistinguishable_samples, sufficient_samples
@@ -25,12 +25,9 @@ from .chains import ExactAgreement
 
 Supervision = Literal["cot", "e2e"]
 
-FILE = "information.json"
-FORMAT = 1
-
 
 @dataclass(frozen=True)
-class CoTInformation:
+class CoTInformation(Artefact):
     """The curve eps -> I(eps) with simultaneous confidence limits, in nats.
 
     `eps` are the thresholds at which the curve was computed. Where a value is estimated, `lower` and `upper`
@@ -147,46 +144,18 @@ class CoTInformation:
             "information_gain": self.information_gain.tolist(),
         }
         words = [self.describe(float(each)) for each in _shown(self.eps)]
-        found: dict[str, Any] = files.spell_infinities(
-            {"format": FORMAT} | plain | {"derived": derived, "in_words": words}
-        )
+        found: dict[str, Any] = files.spell_infinities(plain | {"derived": derived, "in_words": words})
         return found
 
     def save(self, folder: str | Path) -> None:
-        """Write `information.json`, and `information.svg` with the curve, into a folder."""
+        """Write the curve to a folder, and for readers `information.json` in words and `information.svg`."""
         from .plot import curve_svg
 
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
-        content = json.dumps(self.to_json(), indent=1, allow_nan=False, ensure_ascii=False)
-        for name, text in ((FILE, content + "\n"), ("information.svg", curve_svg(self))):
-            temporary = path / f".{name}.new"
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path / name)
-
-    @classmethod
-    def load(cls, folder: str | Path) -> CoTInformation:
-        """Read a report.
-
-        Raises:
-            FileNotFoundError: there is none.
-            ValueError: it is damaged, or of a later version.
-        """
-        path = Path(folder) / FILE
-        try:
-            content = files.read_infinities(json.loads(path.read_text(encoding="utf-8")))
-            if content.pop("format") != FORMAT:
-                raise ValueError(f"it is not of format {FORMAT}")
-            del content["derived"], content["in_words"]
-            arrays = {"eps", "info", "lower", "upper", "e2e_info", "e2e_lower", "agnostic"}
-            for name in arrays & set(content):
-                if content[name] is not None:
-                    content[name] = np.array(content[name], dtype=np.float64)
-            content["witness"] = np.array(content["witness"], dtype=np.int64)
-            content["names"] = tuple(content["names"])
-            return cls(**content)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a report of CoT information: {error}.") from error
+        super().save(folder)
+        path = files.user_path(folder)
+        files.write_json(path / "information.json", self.to_json())
+        curves = {"I(eps)": self.info, "lower limit": self.lower, "I_e2e(eps)": self.e2e_info}
+        files.write_atomic(path / "information.svg", curve_svg(self.eps, curves))
 
 
 @dataclass(frozen=True)
@@ -236,7 +205,6 @@ def cot_information(
     *,
     split: float = 0.5,
     confidence: float = 0.95,
-    agnostic: bool = False,
 ) -> CoTInformation:
     """Estimate the curve from a sample of inputs.
 
@@ -246,6 +214,8 @@ def cot_information(
     hypotheses is biased downward in any case; the limits allow for it, with Clopper-Pearson limits for each
     hypothesis and a union bound over all of them. No estimate is below -log(1 - eps), which is certain.
 
+    Labels that no hypothesis reproduces are for `compare(..., agnostic=True)` and `information_of`.
+
     Args:
         hypotheses: the class H.
         reference: the number of h* in H, or labels.
@@ -253,13 +223,11 @@ def cot_information(
         eps: thresholds in [0, 1); by default every one at which the curve may change.
         split: share of the inputs that measures errors only.
         confidence: of the limits, for all eps together.
-        agnostic: labels that no hypothesis reproduces are allowed, and I_ag is computed too.
 
     Raises:
         ValueError: the reference is not in H, an eps is outside [0, 1), or an argument is out of its range.
     """
-    agreements = compare(hypotheses, reference, inputs, agnostic=agnostic)
-    return information_of(agreements, eps, split=split, confidence=confidence, agnostic=agnostic)
+    return information_of(compare(hypotheses, reference, inputs), eps, split=split, confidence=confidence)
 
 
 def information_of(
@@ -279,7 +247,8 @@ def information_of(
     agreeing = agreements.part(first, agreements.inputs) if first else agreements
     if first >= agreements.inputs:
         raise ValueError(f"split={split} leaves none of {agreements.inputs} inputs for the agreement.")
-    return _estimate(judged, agreeing, eps, confidence, agnostic, names, transferred=False)
+    found = _estimate(judged, agreeing, eps, confidence, agnostic)
+    return replace(found, names=names)
 
 
 def transfer_information(
@@ -294,7 +263,8 @@ def transfer_information(
 
     Unlike I(eps) it may be 0: a hypothesis can be right on all that the training inputs ask.
     """
-    return _estimate(judged, agreeing, eps, confidence, False, names, transferred=True)
+    found = _estimate(judged, agreeing, eps, confidence, transferred=True)
+    return replace(found, names=names)
 
 
 def _estimate(
@@ -302,9 +272,8 @@ def _estimate(
     agreeing: Agreements,
     eps: Sequence[float] | None,
     confidence: float,
-    agnostic: bool,
-    names: tuple[str, ...],
-    transferred: bool,
+    agnostic: bool = False,
+    transferred: bool = False,
 ) -> CoTInformation:
     """Return the curve with its limits; where one distribution is behind both, -log(1 - eps) is certain."""
     if not 0 < confidence < 1:
@@ -341,7 +310,6 @@ def _estimate(
         confidence=confidence,
         agnostic=agnostic_information(errors, 1 - both / agreeing.inputs, thresholds) if agnostic else None,
         transferred=transferred,
-        names=names,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,8 @@ from .agreements import CHUNK_BYTES, Agreements, HypothesisClass, compare
 
 Supervision = Literal["cot", "e2e", "mixed"]
 Rule = Literal["worst", "mean", "first"]
+TEST_INPUTS = 4000
+"""Inputs on which a learning curve measures errors."""
 
 
 def consistent_set(
@@ -123,15 +126,23 @@ def samples_needed(
     return np.where(above[:, -1], np.inf, needed)
 
 
+@dataclass(frozen=True)
+class Learner:
+    """A consistent learner."""
+
+    rule: Rule = "worst"
+    """Which consistent hypothesis is taken."""
+    supervision: Literal["cot", "e2e"] = "cot"
+    """Whether its examples have traces."""
+
+
 def learning_curve(
     hypotheses: HypothesisClass,
     reference: int,
     sampler: Callable[[int], Int[ndarray, "N n"]],
     ms: Sequence[int],
+    learner: Learner,
     trials: int = 100,
-    rule: Rule = "worst",
-    supervision: Literal["cot", "e2e"] = "cot",
-    test_inputs: int = 4000,
 ) -> Float[ndarray, "trials ms"]:
     """Return the error after each number of examples, in each trial.
 
@@ -142,16 +153,14 @@ def learning_curve(
         reference: the number of h*.
         sampler: draws so many inputs.
         ms: numbers of examples.
+        learner: which consistent hypothesis is taken, from which labels.
         trials: independent samples.
-        rule: which consistent hypothesis is taken.
-        supervision: which labels the examples have.
-        test_inputs: inputs on which errors are measured.
     """
     most = max(ms)
-    errors = compare(hypotheses, reference, sampler(test_inputs)).errors()
+    errors = compare(hypotheses, reference, sampler(TEST_INPUTS)).errors()
     seen = compare(hypotheses, reference, sampler(trials * most))
-    eliminated = eliminated_at(seen, traced_part(supervision, most))
-    return risk_curve(eliminated, errors, most, rule)[:, list(ms)]
+    eliminated = eliminated_at(seen, traced_part(learner.supervision, most))
+    return risk_curve(eliminated, errors, most, learner.rule)[:, list(ms)]
 
 
 def _from_the_end(function: Callable[..., Any], table: ndarray) -> Any:

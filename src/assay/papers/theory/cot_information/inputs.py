@@ -7,18 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from assay import files
 from assay.data import Table
 from assay.errors import InputError, unknown
 from assay.models import ModelSource, open_text_model
-from assay.papers.theory.cot_information.config import Estimate, Traces
+from assay.papers.theory.cot_information.config import Estimate, Finetune, Traces
 from assay.papers.theory.cot_information.method import (
     CheckpointPool,
     Record,
     RecordedPool,
+    Traced,
+    base_rate,
     canonical,
     split_reply,
 )
+from assay.papers.theory.cot_information.synthetic import FILLER
 from assay.trial import Trial
 
 RECORD_FILES = {".jsonl": "json", ".json": "json", ".ndjson": "json", ".csv": "csv", ".parquet": "parquet"}
@@ -70,6 +75,58 @@ def _row(traces: Traces, source: str, number: int, given: Any, cot: Any, answer:
             f" {traces.mark!r} between them. Say what is with --traces.separator."
         )
     return Row(str(canonical(given)), record)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples for a language model: to train, to choose the learning rate, and to measure.
+
+    `texts` has all of them, for a tokenizer.
+    """
+
+    train: list[Traced]
+    validation: list[Traced]
+    test: list[Traced]
+    texts: list[str]
+    base_rate: float
+
+    @classmethod
+    def of(cls, examples: list[Traced], counts: tuple[int, int, int]) -> Examples:
+        """Divide examples into parts of these sizes, in turn."""
+        first, second = counts[0], counts[0] + counts[1]
+        test = examples[second : second + counts[2]]
+        texts = [f"{each.input} {each.trace} {each.answer} {FILLER}" for each in examples]
+        rate = base_rate(np.array([example.answer for example in test]))
+        return cls(examples[:first], examples[first:second], test, texts, rate)
+
+
+def own_examples(config: Finetune, trial: Trial) -> Examples:
+    """Divide a table's rows; a published test split stays what it is."""
+    traces = config.traces
+    assert traces.source is not None
+    if config.labels == "independent":
+        raise InputError("Traces of another program are for words; use --labels own or filler with --traces.")
+    rows = read_rows(traces, traces.source)
+    tests = read_rows(traces, traces.source, test=True)
+    if len(rows) < 8:
+        raise InputError(f"{traces.source} has {len(rows)} rows; give 8 or more.")
+    numbers = trial.numpy("rows").permutation(len(rows))
+    shuffled = [rows[number] for number in numbers]
+    held = min(config.test_examples, len(rows) // 2) if not tests else 0
+    held_out = tests[: config.test_examples] or shuffled[:held]
+    rest = shuffled[held:]
+    chosen = max(1, min(config.test_examples // 2, len(rest) // 4))
+    train = rest[chosen : chosen + config.examples]
+    if not tests:
+        trial.resplit = max(trial.resplit, held / len(train))
+    made = [_traced(row, config.labels) for row in (*train, *rest[:chosen], *held_out)]
+    return Examples.of(made, (len(train), chosen, len(held_out)))
+
+
+def _traced(row: Row, labels: str) -> Traced:
+    steps = row.record.trace if isinstance(row.record.trace, tuple) else str(row.record.trace).split(" ")
+    trace = " ".join(FILLER if labels == "filler" else str(step) for step in steps)
+    return Traced(row.input, trace, str(row.record.answer))
 
 
 def read_pool(config: Estimate, trial: Trial) -> tuple[RecordedPool, list[Record], dict[str, Any]]:
