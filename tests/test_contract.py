@@ -205,9 +205,9 @@ def test_the_order_of_arms_does_not_change_metrics(entry: Entry, monkeypatch: py
     second = run_tiny(entry.slug)
     timed = {metric.name for metric in entry.paper.metrics if metric.kind in ("timing", "memory")}
     for name, arm in first.arms.items():
-        for metric, value in arm["metrics"].items():
+        for metric, value in arm.metrics.items():
             if metric not in timed:
-                assert second.arms[name]["metrics"][metric] == value, f"{name}: {metric}"
+                assert second.arms[name].metrics[metric] == value, f"{name}: {metric}"
 
 
 def shuffle_arms(entry: Entry) -> Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -24,8 +25,6 @@ from assay.paper import (
     Recipe,
     Reported,
     Superior,
-    arms_of,
-    other_arm,
     plain,
 )
 
@@ -107,7 +106,7 @@ class TestNames:
             ({"recipes": {"fit": recipe(ARMS[:2])}}, "needs a control in the recipe 'fit'"),
             (
                 {"recipes": {"fit": recipe(presets={"tiny": Preset()})}},
-                "the recipe 'fit' carries a claim and needs the presets tiny and laptop, or extended",
+                "carries a claim and needs the preset tiny and one of laptop, extended, public",
             ),
         ],
     )
@@ -203,8 +202,38 @@ class TestTests:
     )
     def test_they_say_what_they_test(self, test: Any, text: str, other: str | None) -> None:
         assert str(test) == text
-        assert other_arm(test) == other
-        assert arms_of(test) == (("a",) if other is None else ("a", "b"))
+        assert test.other == other
+        assert test.arms == (("a",) if other is None else ("a", "b"))
+
+    @pytest.mark.parametrize(
+        ("test", "scale", "bounds", "inside", "outside"),
+        [
+            (Superior("m", "a", over="b", by=1), "difference", (1, math.inf), 1.5, 1),
+            (NonInferior("m", "a", to="b", within=1), "difference", (-1, math.inf), -1, -1.5),
+            (Equivalent("m", "a", to="b", within=1), "difference", (-1, 1), 1, 1.5),
+            (Ratio("m", "a", over="b", at_least=1), "ratio", (0, math.inf), 0, -0.5),
+            (Ratio("m", "a", over="b", at_most=1), "ratio", (-math.inf, 0), 0, 0.5),
+            (AtLeast("m", "a", 3), "value", (3, math.inf), 3, 2.5),
+            (AtMost("m", "a", 3), "value", (-math.inf, 3), 3, 3.5),
+        ],
+    )
+    def test_they_know_their_region(
+        self, test: Any, scale: str, bounds: tuple[float, float], inside: float, outside: float
+    ) -> None:
+        assert (test.scale, test.bounds) == (scale, bounds)
+        assert test.holds(inside)
+        assert not test.holds(outside)
+
+    def test_a_difference_is_positive_where_the_arm_is_better_and_a_ratio_is_not_turned(self) -> None:
+        assert Superior("m", "a", over="b").effect([3, 1], "higher") == 2
+        assert Superior("m", "a", over="b").effect([3, 1], "lower") == -2
+        assert AtMost("m", "a", 9).effect([3], "lower") == 3
+        ratio = Ratio("m", "a", over="b", at_most=9)
+        for better in ("higher", "lower"):
+            assert ratio.shown(ratio.effect([3, 1], better)) == pytest.approx(3)  # type: ignore[arg-type]
+        assert ratio.shown(ratio.bounds[0]) == 0
+        with pytest.raises(ValueError, match="needs values above 0, got 3 and 0"):
+            ratio.effect([3, 0], "higher")
 
     @pytest.mark.parametrize("bounds", [{}, {"at_least": 1, "at_most": 2}])
     def test_a_ratio_has_one_bound(self, bounds: dict[str, float]) -> None:

@@ -13,13 +13,11 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
-from toy_paper.paper import PAPER
 
 from assay import catalogue, checking, cli, report
 from assay.checking.store import Store
 from assay.data import Table
 from assay.errors import AssayError
-from assay.report.schema import why_not
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 JSON = st.recursive(
@@ -77,7 +75,7 @@ def places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @FUZZ
 @given(data=st.data())
-def test_any_result_is_shown_or_passed_over(
+def test_any_result_is_shown_or_skipped(
     data: st.DataObject, result: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     toy = catalogue.entry("toy")
@@ -88,7 +86,6 @@ def test_any_result_is_shown_or_passed_over(
     for key in place[:-1]:
         outer = outer[key]
     outer[place[-1]] = data.draw(JSON)
-    why_not(edited, PAPER)  # says so or not, and never fails
     shutil.rmtree(tmp_path / "results", ignore_errors=True)
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "toy--laptop.json").write_text(json.dumps(edited))

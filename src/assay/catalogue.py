@@ -118,7 +118,7 @@ def entry(slug: str) -> Entry:
     """
     known = packages()
     if slug not in known:
-        raise unknown("paper", slug, known)
+        raise InputError(f"{unknown('paper', slug, known)} `assay new` starts an entry of your own.")
     package = known[slug]
     try:
         return Entry(package, importlib.import_module(f"{package}.paper").PAPER)

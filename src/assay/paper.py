@@ -13,7 +13,7 @@ import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 Family = Literal[
     "vision",
@@ -31,10 +31,24 @@ Family = Literal[
 Role = Literal["method", "baseline", "control", "reference"]
 Kind = Literal["sampled", "exact", "rate", "timing", "memory"]
 Source = Literal["paper", "code", "reviews", "measured", "recalled", "inferred"]
+Better = Literal["higher", "lower"]
+Scale = Literal["value", "difference", "ratio"]
+Verdict = Literal["supported", "contradicted", "inconclusive"]
 
-FAMILIES: tuple[str, ...] = get_args(Family)
+FAMILIES: tuple[Family, ...] = get_args(Family)
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 ALL_ARMS = "all"
 """The name under which a recipe's `across` metrics are stored and tested."""
+
+TINY, LAPTOP = "tiny", "laptop"
+AFFORDABLE = (LAPTOP, "extended", "public")
+"""The presets at which claims are judged without the paper's own data, models and hardware."""
+PRESETS = (*AFFORDABLE, "paper", TINY)
+"""The names of presets in the order in which their results are shown; an entry may have further ones."""
+MIN_SEEDS = 3
+"""For a verdict on what varies: two say next to nothing about the spread."""
+LARGEST_LOGARITHM = 700
+"""Beyond it the ratio is not a finite number."""
 
 
 # --- what a recipe returns ----------------------------------------------------------------------
@@ -100,50 +114,124 @@ def plain(value: Value) -> float | None:
 
 
 @dataclass(frozen=True)
-class Superior:
-    """`arm` is better than `over` by more than `by` (in the metric's unit)."""
+class Test:
+    """What a claim says of one metric: its effect lies in the region `bounds`.
+
+    The effect is the mean of `effect` over seeds: a value, a difference oriented so that positive is better,
+    or the logarithm of a ratio.
+    """
+
+    __test__ = False  # for pytest
+    scale: ClassVar[Scale] = "difference"
+    strict: ClassVar[bool] = False
+    """Whether an effect on the bound does not count, even where it has no error."""
 
     metric: str
     arm: str
+
+    @property
+    def other(self) -> str | None:
+        """The arm that `arm` is compared with, or `None` for a test of one arm."""
+        return None
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms that the test reads."""
+        return (self.arm,) if self.other is None else (self.arm, self.other)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The region in which the effect must lie."""
+        raise NotImplementedError
+
+    def holds(self, effect: float) -> bool:
+        """Whether an effect that has no error lies in the region."""
+        low, high = self.bounds
+        return low < effect < high if self.strict else low <= effect <= high
+
+    def effect(self, values: Sequence[float], better: Better) -> float:
+        """Return the effect in one seed, from the value of each arm."""
+        if len(values) == 1:
+            return float(values[0])
+        first, second = values
+        return float(first - second if better == "higher" else second - first)
+
+    def shown(self, effect: float) -> float:
+        """Return an effect, or an end of its interval, as it is printed."""
+        return effect
+
+
+@dataclass(frozen=True)
+class Superior(Test):
+    """`arm` is better than `over` by more than `by` (in the metric's unit)."""
+
+    strict: ClassVar[bool] = True
+
     over: str
     by: float = 0.0
+
+    @property
+    def other(self) -> str:
+        """The arm that is beaten."""
+        return self.over
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """From `by` on."""
+        return self.by, math.inf
 
     def __str__(self) -> str:
         return f"{self.metric}: {self.arm} better than {self.over}" + (f" by {self.by:g}" if self.by else "")
 
 
 @dataclass(frozen=True)
-class NonInferior:
+class NonInferior(Test):
     """`arm` is worse than `to` by less than `within` (in the metric's unit)."""
 
-    metric: str
-    arm: str
     to: str
     within: float
+
+    @property
+    def other(self) -> str:
+        """The arm that is matched."""
+        return self.to
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """From `-within` on."""
+        return -self.within, math.inf
 
     def __str__(self) -> str:
         return f"{self.metric}: {self.arm} at most {self.within:g} worse than {self.to}"
 
 
 @dataclass(frozen=True)
-class Equivalent:
+class Equivalent(Test):
     """`arm` and `to` differ by less than `within` (in the metric's unit)."""
 
-    metric: str
-    arm: str
     to: str
     within: float
+
+    @property
+    def other(self) -> str:
+        """The arm that is matched."""
+        return self.to
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """From `-within` to `within`."""
+        return -self.within, self.within
 
     def __str__(self) -> str:
         return f"{self.metric}: {self.arm} within {self.within:g} of {self.to}"
 
 
 @dataclass(frozen=True)
-class Ratio:
+class Ratio(Test):
     """The geometric mean of `arm` / `over` is at least, or at most, a bound. Judged on paired log-ratios."""
 
-    metric: str
-    arm: str
+    scale: ClassVar[Scale] = "ratio"
+
     over: str
     at_least: float | None = None
     at_most: float | None = None
@@ -154,49 +242,69 @@ class Ratio:
         if (self.at_least or self.at_most or 0) <= 0:
             raise ValueError(f"Ratio({self.metric!r}) needs a bound above 0")
 
+    @property
+    def other(self) -> str:
+        """The arm by whose value is divided."""
+        return self.over
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The logarithms of the bounds."""
+        low = -math.inf if self.at_least is None else math.log(self.at_least)
+        return low, math.inf if self.at_most is None else math.log(self.at_most)
+
+    def effect(self, values: Sequence[float], better: Better) -> float:
+        """Return the logarithm of the ratio in one seed, whatever is better.
+
+        Raises:
+            ValueError: a value is not above 0.
+        """
+        first, second = values
+        if first <= 0 or second <= 0:
+            raise ValueError(f"{self} needs values above 0, got {first:g} and {second:g}.")
+        return math.log(first / second)
+
+    def shown(self, effect: float) -> float:
+        """Return a logarithm as the ratio that it stands for."""
+        return math.exp(effect) if effect < LARGEST_LOGARITHM else math.inf
+
     def __str__(self) -> str:
         bound = f"at least {self.at_least:g}" if self.at_least is not None else f"at most {self.at_most:g}"
         return f"{self.metric}: {self.arm} / {self.over} {bound}"
 
 
 @dataclass(frozen=True)
-class AtLeast:
+class AtLeast(Test):
     """The mean of `arm` is at least `value`."""
 
-    metric: str
-    arm: str
+    scale: ClassVar[Scale] = "value"
+
     value: float
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """From `value` on."""
+        return self.value, math.inf
 
     def __str__(self) -> str:
         return f"{self.metric}: {self.arm} at least {self.value:g}"
 
 
 @dataclass(frozen=True)
-class AtMost:
+class AtMost(Test):
     """The mean of `arm` is at most `value`."""
 
-    metric: str
-    arm: str
+    scale: ClassVar[Scale] = "value"
+
     value: float
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Up to `value`."""
+        return -math.inf, self.value
 
     def __str__(self) -> str:
         return f"{self.metric}: {self.arm} at most {self.value:g}"
-
-
-Test: TypeAlias = Superior | NonInferior | Equivalent | Ratio | AtLeast | AtMost
-
-
-def other_arm(test: Test) -> str | None:
-    """The arm that the test compares with, or `None` for a test of one arm."""
-    if isinstance(test, Superior | Ratio):
-        return test.over
-    return test.to if isinstance(test, NonInferior | Equivalent) else None
-
-
-def arms_of(test: Test) -> tuple[str, ...]:
-    """The arms that the test reads."""
-    other = other_arm(test)
-    return (test.arm,) if other is None else (test.arm, other)
 
 
 # --- a paper ------------------------------------------------------------------------------------
@@ -211,7 +319,7 @@ class Metric:
     """
 
     name: str
-    better: Literal["higher", "lower"]
+    better: Better
     unit: str
     kind: Kind = "sampled"
     description: str = ""
@@ -239,9 +347,10 @@ class Arm:
 class Preset:
     """A named size of a recipe: settings, how it differs from the paper, what it costs, how many seeds.
 
-    The names: `tiny` for tests, `laptop` for minutes on two cores, `extended` for what takes longer there,
+    The names: `tiny` for tests, never a verdict; `laptop` for minutes on two cores without a download;
+    `extended` for what takes longer there; `public` for a public data set and a real pre-trained model;
     `paper` for the paper's own data, models and settings. `data_settings` and `data_differs` speak of the
-    preset's own data and fall away when the user brings other ones (`Recipe.inputs`).
+    preset's own data and do not apply when the user brings other data (`Recipe.inputs`).
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -314,7 +423,8 @@ class Claim:
 
     It is supported when all `tests` are and contradicted when any is. `requires` must hold for the check
     to mean anything; the counters in `equal` must agree between the compared arms. `on` names the data
-    sources that it is about, judged one by one. `untested` says why there is no test.
+    sources that it is about, judged one by one, where neither the preset nor the user brings other data.
+    `untested` says why there is no test.
     """
 
     name: str
@@ -337,13 +447,13 @@ class Claim:
     @property
     def arms(self) -> tuple[str, ...]:
         """The arms that the tests and requirements read, each once, in order."""
-        names = (name for test in (*self.tests, *self.requires) for name in arms_of(test))
+        names = (name for test in (*self.tests, *self.requires) for name in test.arms)
         return tuple(dict.fromkeys(names))
 
     @property
     def compared(self) -> tuple[str, ...]:
         """The arms that the tests compare with one another: those whose `equal` counters must agree."""
-        names = (name for test in self.tests if other_arm(test) for name in arms_of(test))
+        names = (name for test in self.tests if test.other for name in test.arms)
         return tuple(name for name in dict.fromkeys(names) if name != ALL_ARMS)
 
 
@@ -396,14 +506,10 @@ class Paper:
 
 
 def _plain(item: Any) -> dict[str, Any]:
-    return {"type": type(item).__name__, **dataclasses.asdict(item)} | (
-        {
-            "tests": [_plain(test) for test in item.tests],
-            "requires": [_plain(test) for test in item.requires],
-        }
-        if isinstance(item, Claim)
-        else {}
-    )
+    plain = {"type": type(item).__name__, **dataclasses.asdict(item)}
+    if isinstance(item, Claim):
+        plain |= {name: [_plain(test) for test in getattr(item, name)] for name in ("tests", "requires")}
+    return plain
 
 
 def _problems(paper: Paper) -> Iterable[str]:
@@ -431,15 +537,15 @@ def _claim_problems(paper: Paper, claim: Claim) -> Iterable[str]:
     for test in (*claim.tests, *claim.requires):
         if test.metric not in metrics:
             yield f"{where} tests the metric {test.metric!r}, which is not declared"
-        for name in arms_of(test):
+        for name in test.arms:
             if name not in arms:
                 yield f"{where} tests the arm {name!r}, which the recipe {claim.recipe!r} does not have"
     if claim.equal and not claim.compared:
         yield f"{where} wants {claim.equal[0]!r} equal, but its tests compare no arms with one another"
     if not any(arm.role == "control" for arm in recipe.arms):
         yield f"{where} needs a control in the recipe {claim.recipe!r}: an arm that removes the mechanism"
-    if "tiny" not in recipe.presets or not {"laptop", "extended"} & set(recipe.presets):
-        needed = "needs the presets tiny and laptop, or extended"
+    if TINY not in recipe.presets or not set(AFFORDABLE) & set(recipe.presets):
+        needed = f"needs the preset {TINY} and one of {', '.join(AFFORDABLE)}"
         yield f"the recipe {claim.recipe!r} carries a claim and {needed}"
 
 

@@ -51,7 +51,7 @@ def test_a_machine_that_dies_loses_no_trial_and_counts_none_twice(cluster: Any, 
         here = check("toy", store=tmp_path / "here", seeds=6, overrides={"seconds": 0.0}, executor=executor)
     assert not found.errors
     assert [claim.verdict for claim in found.claims] == [claim.verdict for claim in here.claims]
-    assert {name: arm["values"] for name, arm in found.arms.items()} == {
-        name: arm["values"] for name, arm in here.arms.items()
+    assert {name: arm.values for name, arm in found.arms.items()} == {
+        name: arm.values for name, arm in here.arms.items()
     }
-    assert found.provenance["seeds"] == {"draw": [0, 1, 2, 3, 4, 5]}
+    assert found.provenance.seeds == {"draw": [0, 1, 2, 3, 4, 5]}

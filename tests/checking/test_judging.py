@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from assay.checking import statistics
-from assay.checking.judging import ClaimResult, TestResult, Trials, judge_claim, judge_test, requirement_holds
+from assay.checking.judging import Trials, judge_claim, judge_test, requirement_holds
+from assay.checking.results import Checked, ClaimResult, TestResult
 from assay.checking.store import TrialRecord
 from assay.errors import InputError
 from assay.paper import (
@@ -33,6 +34,7 @@ from assay.paper import (
     Test,
     Value,
 )
+from checking.made_results import checked
 
 SCORE = Metric("score", better="higher", unit="fraction")
 LOSS = Metric("loss", better="lower", unit="nats")
@@ -591,8 +593,8 @@ class TestClaim:
         )
         assert result.verdict == INCONCLUSIVE
         assert result.reason == "required but not so: score: base at least 0.8 (found 0.5067)"
-        assert [required["held"] for required in result.requires] == [False, True]
-        assert result.requires[0]["found"] == pytest.approx(sum(BASE) / 6)
+        assert [required.held for required in result.requires] == [False, True]
+        assert result.requires[0].found == pytest.approx(sum(BASE) / 6)
         assert [test.verdict for test in result.tests] == [SUPPORTED, SUPPORTED]
 
     def test_a_requirement_that_was_never_reached_says_so(self) -> None:
@@ -683,7 +685,7 @@ class TestSources:
         assert result.reason == (
             "required but not so on bundled:iris: score: base at least 0.55 (found 0.5067)"
         )
-        assert [required["data"] for required in result.requires] == ["bundled:iris", "bundled:wine"]
+        assert [required.data for required in result.requires] == ["bundled:iris", "bundled:wine"]
 
     def test_the_default_source_has_no_name(self) -> None:
         assert {test.data for test in claim_result().tests} == {None}
@@ -710,10 +712,8 @@ class TestSources:
     ],
 )
 def test_a_result_is_valid_json(result: ClaimResult) -> None:
-    plain = json.loads(json.dumps(result.to_json(), allow_nan=False))
-    assert plain == result.to_json()
-    assert plain["verdict"] == result.verdict
-    assert [test["verdict"] for test in plain["tests"]] == [test.verdict for test in result.tests]
-    for test, judged in zip(plain["tests"], result.tests, strict=True):
-        for end, expected in zip(test["bound"], judged.bound, strict=True):
-            assert end == (expected if math.isfinite(expected) else None)
+    written = json.dumps(checked(result).to_json(), allow_nan=False)
+    (read,) = Checked.from_json(json.loads(written)).claims
+    assert (read.verdict, read.reason, read.requires) == (result.verdict, result.reason, result.requires)
+    assert [test.bound for test in read.tests] == [test.bound for test in result.tests]
+    assert [test.verdict for test in read.tests] == [test.verdict for test in result.tests]

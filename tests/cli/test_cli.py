@@ -60,7 +60,7 @@ def test_check_json_keeps_the_contract(capsys: pytest.CaptureFixture[str], tmp_p
     assert set(result) >= {"paper", "preset", "data", "claims", "arms", "provenance"}
     claim = result["claims"][0]
     assert set(claim) >= {"name", "statement", "reported", "verdict", "reason", "tests"}
-    keys = {"test", "metric", "effect", "interval", "p_value", "n", "unit", "verdict", "seeds_needed"}
+    keys = {"test", "metric", "effect", "interval", "p_value", "n", "unit", "verdict", "seeds_needed", "kind"}
     assert set(claim["tests"][0]) >= keys
     assert set(result["arms"]["high"]) >= {"role", "metrics", "cost"}
     assert {"seconds", "peak_memory_bytes"} <= set(result["arms"]["high"]["cost"])
@@ -94,20 +94,6 @@ def test_a_trial_takes_of_a_cluster_what_the_command_says(
     assert taken == [("auto", None, 2, 0.5, {"disk": 1.0, "memory": 0.5})]
 
 
-def test_a_contradicted_claim_gives_status_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    from assay.checking import Checked
-    from assay.checking.judging import ClaimResult
-
-    def status(*verdicts: str, errors: tuple[str, ...] = ()) -> int:
-        claims = tuple(ClaimResult("c", "s", None, verdict, "") for verdict in verdicts)  # type: ignore[arg-type]
-        return Checked("p", "laptop", "d", claims, {}, errors, {}).exit_status
-
-    assert status("supported") == 0
-    assert status("supported", "inconclusive") == 2
-    assert status("supported", "inconclusive", "contradicted") == 1
-    assert status("contradicted", errors=("boom",)) == 3
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -119,9 +105,13 @@ def test_a_contradicted_claim_gives_status_1(capsys: pytest.CaptureFixture[str],
         (["check", "toy", "--rows", "abc"], "Error parsing --rows"),
         (["check", "toy", "--preset", "labtop"], "Did you mean 'laptop'"),
         (["check", "toy", "--seeds", "1"], "at least 3"),
+        (["check", "toy", "--precision", "bf16"], "--precision"),
+        (["check", "toy", "--device", "cuda:99"], "no device 'cuda:99' here"),
+        (["run", "toy", "--out", "x", "--device", "gpu"], "no device 'gpu' here"),
         (["check", "toy", "--gpus", "1"], "add --ray"),
         (["check", "toy", "--ray", "auto", "--resources", "disk"], "NAME=AMOUNT"),
         (["show", "tooy"], "Did you mean 'toy'"),
+        (["show", "of_mine"], "`assay new` starts an entry"),
         (["show"], "Missing"),
         (["list", "--family", "theor"], "Did you mean 'theory'"),
         (["list", "--rows", "3"], "no option --rows"),

@@ -13,8 +13,9 @@ from toy_paper.config import Draw, Inner
 
 import assay
 from assay import options
-from assay.cli.running import load, run
-from assay.errors import InputError, StorageError
+from assay.artefact import load
+from assay.cli.running import run
+from assay.errors import InputError, MissingExtraError, StorageError
 
 
 def rewrite(folder: Path, **changes: Any) -> None:
@@ -40,7 +41,7 @@ class TestRun:
         assert manifest["metrics"] == {"score": ran.metrics["score"]}
         assert manifest["cost"]["seconds"] > 0
         assert "licence" in manifest
-        assert manifest["files"] == ["draws/arrays.safetensors", "draws/tree.json"]
+        assert manifest["files"] == ["draws/arrays.safetensors", "draws/record.json"]
         assert ran.files == ("assay.json", *manifest["files"])
         assert ran.folder == tmp_path / "out"
         assert names(tmp_path) == ["out"]
@@ -81,6 +82,8 @@ class TestRun:
             ({"recipe": "drew"}, "There is no recipe of toy 'drew'. Did you mean 'draw'?"),
             ({"arm": "hihg"}, "There is no arm of draw 'hihg'. Did you mean 'high'?"),
             ({"preset": "labtop"}, "There is no preset of toy draw 'labtop'. Did you mean 'laptop'?"),
+            ({"precision": "bf16"}, "There is no precision 'bf16'. Did you mean 'bf16-"),
+            ({"device": "gpu"}, "There is no device 'gpu' here; give one such as cpu, cuda"),
             ({"overrides": {"row": 3}}, "There is no option 'row'. Did you mean 'rows'?"),
             ({"overrides": {"rows": "x"}}, "--rows: got 'x'; "),
             ({"arm": "low", "overrides": {"mean": 3}}, "--mean is set by --arm low; leave one of them out."),
@@ -97,6 +100,11 @@ class TestRun:
     def test_a_run_that_fails_leaves_nothing(self, tmp_path: Path) -> None:
         with pytest.raises(RuntimeError, match="this arm fails"):
             run("toy", out=tmp_path / "out", arm="high", overrides={"fault": "crash"})
+        assert names(tmp_path) == []
+
+    def test_a_package_that_is_missing_is_named_with_its_extra(self, tmp_path: Path) -> None:
+        with pytest.raises(MissingExtraError, match=r"rasterio is not installed.*'assay\[theory\]'"):
+            run("toy", out=tmp_path / "out", arm="high", overrides={"fault": "missing"})
         assert names(tmp_path) == []
 
     def test_metrics_that_are_not_declared_are_an_error(self, tmp_path: Path) -> None:
@@ -177,7 +185,7 @@ class TestLoad:
 
     @pytest.mark.parametrize(
         "manifest",
-        ["[]", "{}", '{"objects": []}', '{"objects": {"a": 3}}', '{"objects": {"a": {"kind": "tree"}}}'],
+        ["[]", "{}", '{"objects": []}', '{"objects": {"a": 3}}', '{"objects": {"a": {"kind": "record"}}}'],
     )
     def test_a_manifest_of_something_else_is_refused(self, out: Path, manifest: str) -> None:
         (out / "assay.json").write_text(manifest)
@@ -205,7 +213,7 @@ class TestLoad:
         with pytest.raises(InputError, match=message):
             load(out)
 
-    @pytest.mark.parametrize("kind", ["tree", "figure", "object"])
+    @pytest.mark.parametrize("kind", ["record", "figure", "object"])
     @pytest.mark.parametrize("path", ["..", "../other", "/etc", "draws/../../other"])
     def test_a_manifest_cannot_lead_out_of_its_folder(self, out: Path, kind: str, path: str) -> None:
         rewrite(out, objects={"draws": {"path": path, "kind": kind, "class": "toy_paper.config:Draw"}})
@@ -214,6 +222,6 @@ class TestLoad:
 
     def test_a_link_cannot_either(self, out: Path, tmp_path: Path) -> None:
         (out / "away").symlink_to(tmp_path)
-        rewrite(out, objects={"draws": {"path": "away", "kind": "tree"}})
+        rewrite(out, objects={"draws": {"path": "away", "kind": "record"}})
         with pytest.raises(InputError, match="leads outside"):
             load(out)

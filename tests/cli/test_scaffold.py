@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-import assay.papers
 from assay import catalogue, options
+from assay.artefact import load
 from assay.catalogue import Entry
 from assay.checking.judging import judge_claim
 from assay.checking.store import Store, Unit
 from assay.checking.trials import run_arm
-from assay.cli import running
+from assay.cli import running, scaffold
 from assay.cli.scaffold import TEMPLATES, new_entry
 from assay.errors import InputError, StorageError
 from assay.paper import ALL_ARMS
@@ -30,15 +30,16 @@ SLUG = "written_for_a_test"
 
 @pytest.fixture
 def entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Entry]:
-    """A new entry that imports as one of assay's own, though it lies elsewhere."""
+    """A new entry in a package of its own, installed with the entry point that assay needs."""
     new_entry(SLUG, "optimization", tmp_path)
-    monkeypatch.setattr(assay.papers, "__path__", [*assay.papers.__path__, str(tmp_path)])
-    package = f"assay.papers.{SLUG}"
-    yield Entry(package, importlib.import_module(f"{package}.paper").PAPER)
-    for name in [name for name in sys.modules if name.startswith(package)]:
+    installed = tmp_path / f"{SLUG}-0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {SLUG}\nVersion: 0\n")
+    (installed / "entry_points.txt").write_text(f"[assay.papers]\n{SLUG} = {SLUG}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield catalogue.entry(SLUG)
+    for name in [name for name in sys.modules if name.split(".")[0] == SLUG]:
         del sys.modules[name]
-    if hasattr(assay.papers, SLUG):
-        delattr(assay.papers, SLUG)
 
 
 class TestNames:
@@ -81,14 +82,25 @@ class TestWritten:
         assert not any("{slug}" in text or "{family}" in text for text in written.values())
         assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
-    def test_the_linter_has_nothing_to_say(self, tmp_path: Path) -> None:
-        # A project with just what the entry imports, because the linter sorts imports by where they lie.
+    def test_among_assays_own_it_lies_in_its_family(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(scaffold, "__file__", str(tmp_path / "cli" / "scaffold.py"))
+        folder = new_entry("mine", "driving")
+        assert folder == tmp_path / "papers" / "driving" / "mine"
+        assert "from assay.papers.driving.mine import" in (folder / "README.md").read_text()
+        assert (folder.parent / "__init__.py").read_text().startswith('"""Papers on driving')
+
+    def test_the_linter_has_nothing_to_say(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         shutil.copy(ROOT / "pyproject.toml", tmp_path)
-        new_entry("mine", "theory", tmp_path / "src" / "assay" / "papers")
-        (tmp_path / "src" / "assay" / "trial.py").write_text("")
+        package = tmp_path / "src" / "assay"
+        monkeypatch.setattr(scaffold, "__file__", str(package / "cli" / "scaffold.py"))
+        new_entry("mine", "theory")
+        for name in ("artefact", "paper", "trial"):  # imports are sorted by where they lie
+            (package / f"{name}.py").write_text("")
         for command in (["check", "--no-cache"], ["format", "--check", "--no-cache"]):
             done = subprocess.run(
-                [sys.executable, "-m", "ruff", *command, "src/assay/papers"],
+                [sys.executable, "-m", "ruff", *command, "src"],
                 cwd=tmp_path,
                 capture_output=True,
                 text=True,
@@ -109,7 +121,9 @@ class TestWritten:
         assert all(option.meaning for option in found)
 
     def test_the_method_is_there_by_its_name(self, entry: Entry) -> None:
-        fitted = importlib.import_module(entry.package).ShrunkenMean(shrink=0.0)
+        package = importlib.import_module(entry.package)
+        assert dir(package) == package.__all__ == ["ShrunkenMean"]
+        fitted = package.ShrunkenMean(shrink=0.0)
         rows = torch.tensor([[1.0, 2.0], [3.0, 6.0]])
         assert fitted.fit(rows).estimate.tolist() == [2.0, 4.0]
         with pytest.raises(ValueError, match="got 1 rows, expected at least 2"):
@@ -136,6 +150,7 @@ class TestWritten:
                 store=str(store.folder),
                 code="",
                 device="cpu",
+                precision="32-true",
                 fresh=False,
             )
             trials[seed] = {arm: run_arm(entry, unit, arm, store) for arm in configs}
@@ -146,7 +161,7 @@ class TestWritten:
         # The arms of a seed see the same rows, so the control's far target leaves just the mean.
         assert all(arms["mean"].metrics != arms["shrunken"].metrics for arms in trials.values())
         result = judge_claim(entry.paper, entry.paper.claims[0], {"": trials})
-        assert all(required["held"] for required in result.requires)
+        assert all(required.held for required in result.requires)
         assert result.tests[0].effect is not None
         assert result.tests[0].effect > 0
 
@@ -157,13 +172,9 @@ class TestWritten:
         )
         assert first == second != other
 
-    def test_its_artefact_loads_again(
-        self, entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(catalogue, "entry", lambda slug: entry)
-        monkeypatch.setattr(catalogue, "slugs", lambda: [SLUG])
+    def test_its_artefact_loads_again(self, entry: Entry, tmp_path: Path) -> None:
         ran = running.run(SLUG, out=tmp_path / "out", preset="tiny")
-        loaded = running.load(tmp_path / "out")
+        loaded = load(tmp_path / "out")
         assert type(loaded).__name__ == "ShrunkenMean"
         assert (loaded.shrink, loaded.target) == (1.0, 0.0)
         assert loaded.estimate.shape == (50,)

@@ -18,6 +18,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from assay import catalogue, checking, report
+from assay.checking.results import Checked
 from assay.report import live
 from assay.report.plots import Row, forest
 from assay.report.views import command
@@ -158,7 +159,7 @@ def test_everything_can_be_reached_by_keyboard(page: Page, site: Path) -> None:
 def test_it_fits_a_phone_follows_dark_mode_and_prints_open(browser: Browser, site: Path) -> None:
     context = browser.new_context(viewport={"width": 360, "height": 700}, color_scheme="dark")
     page = context.new_page()
-    for name in ("index.html", "papers/toy.html", "papers/language/elang.html"):
+    for name in ("index.html", "papers/toy.html", "papers/elang.html"):
         page.goto((site / name).as_uri())
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 24, 28)"
@@ -170,12 +171,12 @@ def test_it_fits_a_phone_follows_dark_mode_and_prints_open(browser: Browser, sit
     context.close()
 
 
-def test_a_damaged_result_is_passed_over(store: Path, tmp_path: Path) -> None:
+def test_a_damaged_result_is_skipped(store: Path, tmp_path: Path) -> None:
     copied = tmp_path / "store"
     shutil.copytree(store / "results", copied / "results")
     (copied / "results" / "toy--tiny.json").write_text('{"paper": "toy"')
     (copied / "results" / "toy--paper.json").write_text('{"paper": "toy", "claims": [3]}')
-    with pytest.warns(UserWarning, match="toy--tiny.json is damaged|cannot be shown") as told:
+    with pytest.warns(UserWarning, match=r"toy--(tiny|paper).json cannot be used") as told:
         index = report.write(tmp_path / "site", copied, ["toy"])
     assert len(told) == 2
     assert "The high arm scores higher" in (index.parent / "papers" / "toy.html").read_text()
@@ -194,11 +195,15 @@ def test_text_from_a_result_is_never_markup(store: Path, tmp_path: Path) -> None
 
 
 def test_the_command_repeats_the_check(store: Path) -> None:
-    result = json.loads((store / "results" / "toy--laptop.json").read_text())
-    result["provenance"] |= {"overrides": {"inner.scale": "2.0", "data": "csv:my file.csv"}}
-    result["provenance"]["seeds"] = {"draw": [1000, 1001, 1002]}
-    assert command({**result, "preset": "tiny"}) == (
+    result = json.loads((store / "results" / "toy--laptop.json").read_text()) | {"preset": "tiny"}
+    result["provenance"] |= {
+        "overrides": {"inner.scale": "2.0", "data": "csv:my file.csv"},
+        "seeds": {"draw": [1000, 1001, 1002]},
+        "precision": "bf16-mixed",
+    }
+    assert command(Checked.from_json(result)) == (
         "assay check toy --preset tiny --inner.scale 2.0 --data 'csv:my file.csv' --first-seed 1000 --seeds 3"
+        " --precision bf16-mixed"
     )
 
 

@@ -5,11 +5,9 @@ from typing import TYPE_CHECKING
 from assay import lazy
 
 if TYPE_CHECKING:
-    from assay.checking.run import (
-        Checked as Checked,
-        Cluster as Cluster,
-        Settings as Settings,
-        check as check,
-    )
+    from assay.checking.executors import Cluster as Cluster
+    from assay.checking.plan import Settings as Settings
+    from assay.checking.results import Checked as Checked
+    from assay.checking.run import check as check
 else:
     __getattr__, __dir__, __all__ = lazy.attach(__name__)

@@ -25,6 +25,7 @@ from concurrent.futures import (
     wait as wait_for,
 )
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -42,6 +43,20 @@ ATTEMPTS = 2
 
 _SPAWN = get_context("spawn")
 _START = threading.Lock()  # a worker inherits the environment, of which a process has only one
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray cluster, and what each trial takes of it."""
+
+    address: str | None = None
+    """Of a running cluster; without it, one is started here."""
+    cores: int = 1
+    """Cores and threads of each trial."""
+    gpus: float = 0.0
+    """GPUs of each trial; a fraction shares one."""
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """Custom resources of the cluster, such as `{"big_memory": 1}`."""
 
 
 class WorkerDiedError(AssayError):

@@ -5,82 +5,25 @@ An effect is oriented so that positive is what the claim says. Nothing here runs
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from assay.checking import statistics
-from assay.checking.statistics import Estimate, Verdict
+from assay.checking.results import ClaimResult, Requirement, TestResult
+from assay.checking.statistics import Estimate
 from assay.checking.store import TrialRecord
 from assay.errors import InputError
-from assay.paper import (
-    AtLeast,
-    Claim,
-    Equivalent,
-    Items,
-    Metric,
-    NonInferior,
-    Paper,
-    Rate,
-    Ratio,
-    Superior,
-    Test,
-    Value,
-    arms_of,
-    other_arm,
-    plain,
-)
+from assay.paper import Claim, Items, Metric, Paper, Rate, Test, Value, Verdict, plain
 
 Trials = Mapping[int, Mapping[str, TrialRecord]]
 """The trials of one recipe on one data source: seed, then arm."""
 
 TOLERANCE = 0.01
 """How far, relatively, counters that a claim calls equal may differ."""
-
-
-@dataclass(frozen=True)
-class TestResult:
-    """One test of a claim, judged. For a ratio, `effect` and `interval` are ratios."""
-
-    __test__ = False
-
-    test: str
-    metric: str
-    arm: str
-    other: str | None
-    effect: float | None
-    interval: tuple[float, float] | None
-    bound: tuple[float, float]
-    p_value: float | None
-    n: int
-    unit: str
-    verdict: Verdict
-    seeds_needed: int | None
-    values: tuple[float | None, ...] = ()
-    data: str | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class ClaimResult:
-    """A claim, judged."""
-
-    name: str
-    statement: str
-    reported: str | None
-    verdict: Verdict
-    reason: str
-    recipe: str = ""
-    tests: tuple[TestResult, ...] = ()
-    requires: tuple[dict[str, Any], ...] = ()
-    equal: tuple[str, ...] = ()
-    on: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        finite: dict[str, Any] = _finite(asdict(self))
-        return finite
+HALF = (0.5, math.inf)
+"""The region of a share of seeds won."""
 
 
 def judge_claim(
@@ -98,7 +41,7 @@ def judge_claim(
         InputError: counters that must be equal between the compared arms are not.
     """
     results: list[TestResult] = []
-    requirements: list[dict[str, Any]] = []
+    requirements: list[Requirement] = []
     problems: list[str] = []
     for source, seeds in trials.items():
         where = f" on {source}" if len(trials) > 1 else ""
@@ -109,7 +52,7 @@ def judge_claim(
         _check_equal(claim, seeds)
         for test in claim.requires:
             held, found = requirement_holds(test, paper.metric(test.metric), seeds)
-            requirements.append({"test": str(test), "held": held, "found": found, "data": source})
+            requirements.append(Requirement(str(test), held, found, source))
             if not held:
                 problems.append(f"required but not so{where}: {test} (found {_number(found)})")
         for test in claim.tests:
@@ -134,68 +77,10 @@ def judge_test(
     test: Test, metric: Metric, trials: Trials, unit: str = "seed", anytime: bool = False
 ) -> TestResult:
     """Judge one test on the trials of one data source."""
-    low, high = bounds(test)
-    seeds = sorted(trials)
-    pairs = [_values(test, trials[seed]) for seed in seeds]
-    resplit = max((record.resplit for arms in trials.values() for record in arms.values()), default=0.0)
-    values: tuple[float | None, ...]
-    is_exact = metric.kind == "exact"
+    evidence = _Evidence.of(test, metric, trials, anytime)
     if unit == "item":
-        differences, clusters = _item_differences(test, metric, pairs)
-        estimate, values, shown_unit = statistics.items(differences, clusters), (), "item"
-    else:
-        values = tuple(_difference(test, metric, pair) for pair in pairs)
-        shown_unit = "seed"
-        if any(value is None for value in values):
-            return _judge_wins(test, metric, pairs, values, resplit, anytime)
-        known = [value for value in values if value is not None]
-        if _constant_between_moving(pairs, known):
-            estimate, is_exact = statistics.exact(known), True
-        else:
-            estimate = _estimate(test, metric, pairs, known, resplit, anytime)
-    # A number without error may lie on its bound; only `better` is strict.
-    closed = is_exact and not isinstance(test, Superior)
-    verdict = statistics.decide(estimate.interval, low, high, closed)
-    needed = (
-        statistics.seeds_needed([value for value in values if value is not None], low, high, resplit, anytime)
-        if values and verdict == "inconclusive" and not is_exact
-        else None
-    )
-    return _as_ratio(
-        TestResult(
-            test=str(test),
-            metric=metric.name,
-            arm=test.arm,
-            other=other_arm(test),
-            effect=estimate.effect,
-            interval=estimate.interval,
-            bound=(low, high),
-            p_value=estimate.p_value,
-            n=estimate.n,
-            unit=shown_unit,
-            verdict=verdict,
-            seeds_needed=needed,
-            values=values,
-            note=estimate.note,
-        ),
-        test,
-    )
-
-
-def bounds(test: Test) -> tuple[float, float]:
-    """Return the open interval in which the effect must lie."""
-    if isinstance(test, Superior):
-        return test.by, math.inf
-    if isinstance(test, NonInferior):
-        return -test.within, math.inf
-    if isinstance(test, Equivalent):
-        return -test.within, test.within
-    if isinstance(test, Ratio):
-        if test.at_least is not None:
-            return math.log(test.at_least), math.inf
-        assert test.at_most is not None
-        return -math.inf, math.log(test.at_most)
-    return (test.value, math.inf) if isinstance(test, AtLeast) else (-math.inf, test.value)
+        return evidence.by_item()
+    return evidence.by_wins() if None in evidence.effects else evidence.by_seed()
 
 
 def requirement_holds(test: Test, metric: Metric, trials: Trials) -> tuple[bool, float | None]:
@@ -203,152 +88,170 @@ def requirement_holds(test: Test, metric: Metric, trials: Trials) -> tuple[bool,
 
     Returns whether it holds, and the mean (of the difference, the ratio or the value) that was found.
     """
-    differences = [_difference(test, metric, _values(test, trials[seed])) for seed in sorted(trials)]
-    known = [value for value in differences if value is not None]
-    if len(known) < len(differences):
+    effects = _Evidence.of(test, metric, trials).effects
+    known = [effect for effect in effects if effect is not None]
+    if len(known) < len(effects):
         return False, None
     mean = math.fsum(known) / len(known)
-    low, high = bounds(test)
-    held = low < mean if isinstance(test, Superior) else low <= mean <= high
-    return held, _exp(mean) if isinstance(test, Ratio) else mean
+    return test.holds(mean), test.shown(mean)
 
 
-# --- the differences that a test is about -------------------------------------------------------
+# --- the effects that a test is about -----------------------------------------------------------
 
 
-def _values(test: Test, arms: Mapping[str, TrialRecord]) -> tuple[Value, ...]:
-    values = []
-    for name in arms_of(test):
-        metrics = arms[name].metrics
-        if test.metric not in metrics:
+@dataclass(frozen=True)
+class _Evidence:
+    """What a test is judged on: in each seed, the value of each of its arms."""
+
+    test: Test
+    metric: Metric
+    pairs: Sequence[Sequence[Value]]
+    resplit: float
+    anytime: bool
+
+    @classmethod
+    def of(cls, test: Test, metric: Metric, trials: Trials, anytime: bool = False) -> _Evidence:
+        pairs = [_values(test, trials[seed]) for seed in sorted(trials)]
+        resplit = max((record.resplit for arms in trials.values() for record in arms.values()), default=0.0)
+        return cls(test, metric, pairs, resplit, anytime)
+
+    @functools.cached_property
+    def effects(self) -> tuple[float | None, ...]:
+        """The effect in each seed; `None` where a level was never reached."""
+        return tuple(self.effect(pair) for pair in self.pairs)
+
+    def effect(self, pair: Sequence[Value]) -> float | None:
+        numbers = [number for number in map(plain, pair) if number is not None]
+        if len(numbers) < len(pair):
+            return None
+        try:
+            return self.test.effect(numbers, self.metric.better)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+
+    def by_seed(self) -> TestResult:
+        """Judge the effects of the seeds."""
+        effects = [effect for effect in self.effects if effect is not None]
+        is_exact = self.metric.kind == "exact" or self._constant_between_moving(effects)
+        estimate = statistics.exact(effects) if is_exact else self._estimate(effects)
+        # A number without error may lie on its bound, where the test is not strict.
+        result = self._result(estimate, closed=is_exact and not self.test.strict, values=effects)
+        if result.verdict != "inconclusive" or is_exact:
+            return result
+        needed = statistics.seeds_needed(effects, *self.test.bounds, self.resplit, self.anytime)
+        return replace(result, seeds_needed=needed)
+
+    def by_item(self) -> TestResult:
+        """Judge the differences of items, paired by id over all seeds.
+
+        An item that several seeds share is its own cluster.
+        """
+        effects: list[float] = []
+        clusters: list[str] = []
+        for pair in self.pairs:
+            sides = [side for side in pair if isinstance(side, Items)]
+            if len(sides) < len(pair):
+                raise InputError(
+                    f"{self.test} is judged by item, so {self.metric.name!r} must be returned as Items."
+                )
+            first = sides[0]
+            by_id = [dict(zip(side.ids, side.values, strict=True)) for side in sides]
+            if any(set(values) != set(first.ids) for values in by_id):
+                raise InputError(
+                    f"{self.test} compares items with different ids: score the same items in both arms."
+                )
+            for name, cluster in zip(first.ids, first.clusters or first.ids, strict=True):
+                effect = self.effect([values[name] for values in by_id])
+                assert effect is not None
+                effects.append(effect)
+                clusters.append(cluster)
+        closed = self.metric.kind == "exact" and not self.test.strict
+        return replace(self._result(statistics.items(effects, clusters), closed), unit="item")
+
+    def by_wins(self) -> TestResult:
+        """Judge by counting pairs, because a level that was never reached has no size.
+
+        Against a value, `None` loses; two `None` are a tie, which decides nothing. No interval for a count
+        is valid under continuous looking, so `anytime` gives none.
+        """
+        low, high = self.test.bounds
+        two_sided = math.isfinite(low) and math.isfinite(high)
+        outcomes = []
+        for pair, effect in zip(self.pairs, self.effects, strict=True):
+            if effect is not None:
+                outcomes.append(low < effect < high)
+            elif pair[0] is not None:  # the other arm never reached the level
+                outcomes.append(not two_sided)
+            elif len(pair) == 1 or pair[1] is not None:
+                outcomes.append(False)
+        estimate = statistics.wins(sum(outcomes), len(outcomes) - sum(outcomes), self.resplit)
+        interval = None if self.anytime else estimate.interval
+        missing = sum(value is None for pair in self.pairs for value in pair)
+        return replace(
+            self._result(estimate, values=self.effects),
+            effect=estimate.effect,
+            interval=interval,
+            bound=HALF,
+            verdict=statistics.decide(interval, *HALF),
+            kind="wins",
+            note=f"share of seeds won: the level was never reached in {missing} trials",
+        )
+
+    def _result(
+        self, estimate: Estimate, closed: bool = False, values: Sequence[float | None] = ()
+    ) -> TestResult:
+        test, (low, high), interval = self.test, self.test.bounds, estimate.interval
+        return TestResult(
+            test=str(test),
+            metric=self.metric.name,
+            arm=test.arm,
+            other=test.other,
+            effect=None if estimate.effect is None else test.shown(estimate.effect),
+            interval=interval and (test.shown(interval[0]), test.shown(interval[1])),
+            bound=(test.shown(low), test.shown(high)),
+            p_value=estimate.p_value,
+            n=estimate.n,
+            unit="seed",
+            verdict=statistics.decide(interval, low, high, closed),
+            seeds_needed=None,
+            kind=test.scale,
+            values=tuple(None if value is None else test.shown(value) for value in values),
+            note=estimate.note,
+        )
+
+    def _constant_between_moving(self, effects: Sequence[float]) -> bool:
+        """Whether arms that vary with the seed keep one distance: a fact, not a metric that is stuck.
+
+        It takes as many seeds as a sign test does: fewer may agree by chance where a metric has few values.
+        """
+        moving = all(len(set(map(plain, side))) > 1 for side in zip(*self.pairs, strict=True))
+        if not moving or len(effects) < statistics.MIN_FLIPS:
+            return False
+        return max(effects) - min(effects) <= statistics.ROUNDING * max(map(abs, effects))
+
+    def _estimate(self, effects: Sequence[float]) -> Estimate:
+        if self.anytime:
+            return statistics.anytime(effects)
+        if self.metric.kind != "rate" or self.test.scale == "ratio":
+            return statistics.student(effects, self.resplit)
+        sides = [_counts(side) for side in zip(*self.pairs, strict=True)]
+        if len(sides) == 1:
+            return statistics.pooled_rate(*sides[0], self.resplit)
+        first, second = sides if self.metric.better == "higher" else reversed(sides)
+        return statistics.rate_difference(*first, *second, self.resplit)
+
+
+def _counts(values: Sequence[Value]) -> tuple[list[int], list[int]]:
+    """Return the successes and the trials of each seed."""
+    rates = [value for value in values if isinstance(value, Rate)]
+    return [rate.successes for rate in rates], [rate.trials for rate in rates]
+
+
+def _values(test: Test, arms: Mapping[str, TrialRecord]) -> list[Value]:
+    for name in test.arms:
+        if test.metric not in arms[name].metrics:
             raise InputError(f"the arm {name!r} returned no metric {test.metric!r}, which {test} needs.")
-        values.append(metrics[test.metric])
-    return tuple(values)
-
-
-def _difference(test: Test, metric: Metric, pair: Sequence[Value]) -> float | None:
-    """Return the oriented difference of one seed; `None` where a level was never reached."""
-    numbers = [plain(value) for value in pair]
-    if any(value is None for value in numbers):
-        return None
-    first = numbers[0]
-    assert first is not None
-    if len(numbers) == 1:
-        return float(first)
-    second = numbers[1]
-    assert second is not None
-    if isinstance(test, Ratio):
-        if first <= 0 or second <= 0:
-            raise InputError(f"{test} needs values above 0, got {first:g} and {second:g}.")
-        return math.log(first / second)
-    return float(first - second if metric.better == "higher" else second - first)
-
-
-def _item_differences(
-    test: Test, metric: Metric, pairs: Sequence[Sequence[Value]]
-) -> tuple[list[float], list[str]]:
-    """Pair items by id, over all seeds; an item that several seeds share is its own cluster."""
-    differences: list[float] = []
-    clusters: list[str] = []
-    for pair in pairs:
-        if not all(isinstance(value, Items) for value in pair):
-            raise InputError(f"{test} is judged by item, so {metric.name!r} must be returned as Items.")
-        by_id = [dict(zip(value.ids, value.values, strict=True)) for value in pair]  # type: ignore[union-attr]
-        first = pair[0]
-        assert isinstance(first, Items)
-        if any(set(values) != set(first.ids) for values in by_id):
-            raise InputError(f"{test} compares items with different ids: score the same items in both arms.")
-        groups = first.clusters or first.ids
-        for name, group in zip(first.ids, groups, strict=True):
-            difference = _difference(test, metric, [values[name] for values in by_id])
-            assert difference is not None
-            differences.append(difference)
-            clusters.append(group)
-    return differences, clusters
-
-
-def _constant_between_moving(pairs: Sequence[Sequence[Value]], differences: Sequence[float]) -> bool:
-    """Whether arms that vary with the seed keep one distance: a fact, not a metric that is stuck.
-
-    It takes as many seeds as a sign test does: fewer may agree by chance where a metric has few values.
-    """
-    moving = all(len({plain(value) for value in side}) > 1 for side in zip(*pairs, strict=True))
-    if not moving or len(differences) < statistics.MIN_FLIPS:
-        return False
-    largest = max(abs(difference) for difference in differences)
-    return max(differences) - min(differences) <= statistics.ROUNDING * largest
-
-
-def _estimate(
-    test: Test,
-    metric: Metric,
-    pairs: Sequence[Sequence[Value]],
-    differences: list[float],
-    resplit: float,
-    anytime: bool,
-) -> Estimate:
-    if metric.kind == "exact":
-        return statistics.exact(differences)
-    if anytime:
-        return statistics.anytime(differences)
-    rates = [value for pair in pairs for value in pair if isinstance(value, Rate)]
-    if metric.kind == "rate" and rates and not isinstance(test, Ratio):
-        return _rate_estimate(metric, pairs, resplit)
-    return statistics.student(differences, resplit)
-
-
-def _rate_estimate(metric: Metric, pairs: Sequence[Sequence[Value]], resplit: float) -> Estimate:
-    def counts(side: int) -> tuple[list[int], list[int]]:
-        rates = [pair[side] for pair in pairs]
-        return [rate.successes for rate in rates], [rate.trials for rate in rates]  # type: ignore[union-attr]
-
-    if len(pairs[0]) == 1:
-        return statistics.pooled_rate(*counts(0), resplit)
-    first, second = (counts(0), counts(1)) if metric.better == "higher" else (counts(1), counts(0))
-    return statistics.rate_difference(*first, *second, resplit)
-
-
-def _judge_wins(
-    test: Test,
-    metric: Metric,
-    pairs: Sequence[Sequence[Value]],
-    values: tuple[float | None, ...],
-    resplit: float,
-    anytime: bool,
-) -> TestResult:
-    """Judge by counting pairs, because a level that was never reached has no size.
-
-    Against a value, `None` loses; two `None` are a tie, which decides nothing. No interval for a count is
-    valid under continuous looking, so `anytime` gives none.
-    """
-    low, high = bounds(test)
-    won = lost = 0
-    for pair, value in zip(pairs, values, strict=True):
-        if value is not None:
-            won, lost = (won + 1, lost) if low < value < high else (won, lost + 1)
-        elif pair[0] is None and (len(pair) == 1 or pair[1] is not None):
-            lost += 1
-        elif pair[0] is not None:
-            won, lost = (won, lost + 1) if isinstance(test, Equivalent) else (won + 1, lost)
-    estimate = statistics.wins(won, lost, resplit)
-    interval = None if anytime else estimate.interval
-    missing = sum(value is None for pair in pairs for value in pair)
-    return TestResult(
-        test=str(test),
-        metric=metric.name,
-        arm=test.arm,
-        other=other_arm(test),
-        effect=estimate.effect,
-        interval=interval,
-        bound=(0.5, math.inf),
-        p_value=estimate.p_value,
-        n=won + lost,
-        unit="seed",
-        verdict=statistics.decide(interval, 0.5, math.inf),
-        seeds_needed=None,
-        values=_ratios(values) if isinstance(test, Ratio) else values,
-        note=f"share of seeds won: the level was never reached in {missing} trials",
-    )
+    return [arms[name].metrics[test.metric] for name in test.arms]
 
 
 # --- from tests to a claim ----------------------------------------------------------------------
@@ -357,21 +260,19 @@ def _judge_wins(
 def _verdict(results: Sequence[TestResult], problems: Sequence[str]) -> tuple[Verdict, str]:
     if problems:
         return "inconclusive", "; ".join(problems)
-    contradicted = [result for result in results if result.verdict == "contradicted"]
-    if contradicted:
-        return "contradicted", "; ".join(_sentence(result) for result in contradicted)
-    undecided = [result for result in results if result.verdict == "inconclusive"]
-    if undecided:
-        return "inconclusive", "; ".join(_sentence(result) for result in undecided)
+    outcomes: tuple[Verdict, ...] = ("contradicted", "inconclusive")
+    for verdict in outcomes:
+        reasons = [_sentence(result) for result in results if result.verdict == verdict]
+        if reasons:
+            return verdict, "; ".join(reasons)
     return "supported", "all tests hold"
 
 
 def _sentence(result: TestResult) -> str:
-    where = f" on {result.data}" if result.data else ""
     if result.interval is None:
-        return f"{result.test}{where}: {result.note}"
+        return f"{result.label}: {result.note}"
     low, high = result.interval
-    return f"{result.test}{where}: {_number(result.effect)} [{_number(low)}, {_number(high)}]"
+    return f"{result.label}: {_number(result.effect)} [{_number(low)}, {_number(high)}]"
 
 
 def _crashed(claim: Claim, trials: Trials) -> str:
@@ -389,9 +290,10 @@ def _check_equal(claim: Claim, trials: Trials) -> None:
     """Refuse a comparison of arms that were not given the same."""
     for counter in claim.equal:
         for seed in sorted(trials):
-            counts = {name: trials[seed][name].counters.get(counter, 0.0) for name in claim.compared}
-            if not any(counter in trials[seed][name].counters for name in claim.compared):
+            counted = {name: trials[seed][name].counters for name in claim.compared}
+            if not any(counter in counters for counters in counted.values()):
                 raise InputError(f"claim {claim.name!r} needs equal {counter}, but no arm counted them.")
+            counts = {name: counters.get(counter, 0.0) for name, counters in counted.items()}
             lowest, highest = min(counts.values()), max(counts.values())
             if highest - lowest > TOLERANCE * highest:
                 listing = ", ".join(f"{name} {count:g}" for name, count in counts.items())
@@ -399,37 +301,6 @@ def _check_equal(claim: Claim, trials: Trials) -> None:
                     f"claim {claim.name!r} needs equal {counter} in all compared arms, but seed {seed} has"
                     f" {listing}. No verdict is given on unequal arms."
                 )
-
-
-def _as_ratio(result: TestResult, test: Test) -> TestResult:
-    """Show the result of a ratio test as ratios instead of logarithms."""
-    if not isinstance(test, Ratio):
-        return result
-    interval = result.interval and (_exp(result.interval[0]), _exp(result.interval[1]))
-    return replace(
-        result,
-        effect=None if result.effect is None else _exp(result.effect),
-        interval=interval,
-        bound=(_exp(result.bound[0]), _exp(result.bound[1])),
-        values=_ratios(result.values),
-    )
-
-
-def _ratios(values: Sequence[float | None]) -> tuple[float | None, ...]:
-    return tuple(None if value is None else _exp(value) for value in values)
-
-
-def _finite(value: Any) -> Any:
-    """Replace infinite ends by `None`, because JSON has no infinity."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _exp(value: float) -> float:
-    return math.exp(value) if value < 700 else math.inf
 
 
 def _number(value: float | None) -> str:

@@ -20,18 +20,18 @@ seed, so that a result is a function of the data.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from assay.paper import MIN_SEEDS, Verdict
+
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
-Verdict = Literal["supported", "contradicted", "inconclusive"]
 
 ALPHA = 0.05
-MIN_SEEDS = 3  # two seeds say next to nothing about the spread
 MIN_LOOKS = 6  # the first look under continuous looking
 MIN_FLIPS = 6  # 2 / 2^6 is the first attainable p-value under 0.05
 MIN_CLUSTERS = 10

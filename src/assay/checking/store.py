@@ -1,9 +1,9 @@
-"""Where finished trials are kept: one JSON file a trial, written whole, found by a key of all that made it.
+"""Where finished trials are kept: one JSON file a trial, written whole, named by what determines it.
 
 <store>/trials/<slug>/<key>.json      a finished trial, or the error it ended with
 <store>/stages/<key>/                 a stage that the arms of a seed share
 <store>/locks/<key>                   held while such a stage is computed
-<store>/results/<name>.json           the verdicts of a check
+<store>/results/<name>.json           what a check found
 <store>/running/<name>                what a worker says it is doing
 """
 
@@ -35,6 +35,7 @@ class Unit:
     store: str
     code: str
     device: str
+    precision: str
     fresh: bool
 
 
@@ -42,7 +43,7 @@ class Unit:
 class TrialRecord:
     """A finished trial as it is stored.
 
-    `resplit` is the ratio of test to training rows where seeds re-split one data set, else 0. `error` is
+    `resplit` is the ratio of test to training rows where seeds re-split one data set, else 0. `error` says
     how it ended if it failed; `refused` marks an error in what the user gave.
     """
 
@@ -89,6 +90,11 @@ class Store:
         """The folder for stages that arms share."""
         return self.folder / "stages"
 
+    @property
+    def results(self) -> Path:
+        """The folder for what checks found."""
+        return self.folder / "results"
+
     def check_writable(self) -> None:
         """Fail early, with one line, where nothing could be stored.
 
@@ -118,8 +124,8 @@ class Store:
         files.write_json(self.path(record.slug, key), record.to_json(), indent=None)
 
     def result(self, name: str) -> Path:
-        """Return where the verdicts of a check are kept."""
-        return self.folder / "results" / f"{name}.json"
+        """Return where what a check found is kept."""
+        return self.results / f"{name}.json"
 
     def say(self, name: str, text: str) -> None:
         """Leave a line about what is going on, for whoever shows progress."""

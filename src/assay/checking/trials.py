@@ -1,4 +1,4 @@
-"""Runs one arm in a worker: seeds it, meters it, checks what it returns."""
+"""Runs one arm: seeds it, meters it, checks what it returns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from assay import options
 from assay.catalogue import Entry
 from assay.checking.store import Store, TrialRecord, Unit
-from assay.errors import AssayError, DivergedError, StorageError
+from assay.errors import AssayError, DivergedError, InputError, MissingExtraError, StorageError
 from assay.paper import ALL_ARMS, Items, Paper, Rate, Value
 from assay.trial import Trial, derive_seed, random_state
 
@@ -28,14 +28,6 @@ def run_arm(entry: Entry, unit: Unit, arm: str, store: Store) -> TrialRecord:
     """
     plain = unit.configs[arm]
     label = f"{unit.slug}-{unit.recipe}-{unit.seed}"
-    trial = Trial(
-        seed=unit.seed,
-        arm=arm,
-        device=torch.device(unit.device),
-        stages=store.stages,
-        code=unit.code,
-        report=lambda text: store.say(label, f"{unit.slug} seed {unit.seed} {arm}: {text}"),
-    )
     store.say(label, f"{unit.slug} seed {unit.seed}: {arm}")
     known: dict[str, Any] = {
         "slug": unit.slug,
@@ -43,9 +35,23 @@ def run_arm(entry: Entry, unit: Unit, arm: str, store: Store) -> TrialRecord:
         "arm": arm,
         "seed": unit.seed,
         "config": dict(plain),
-        "provenance": {"code": unit.code, "torch": str(torch.__version__), "device": unit.device},
+        "provenance": {
+            "code": unit.code,
+            "torch": str(torch.__version__),
+            "device": unit.device,
+            "precision": unit.precision,
+        },
     }
     try:
+        trial = Trial(
+            seed=unit.seed,
+            arm=arm,
+            device=device(unit.device),
+            precision=unit.precision,  # type: ignore[arg-type]  # it was checked when the check was planned
+            stages=store.stages,
+            code=unit.code,
+            report=lambda text: store.say(label, f"{unit.slug} seed {unit.seed} {arm}: {text}"),
+        )
         config: Any = options.from_plain(entry.config(unit.recipe), plain)
         metrics, cost = metered(entry, unit.recipe, config, trial)
     except StorageError:
@@ -72,13 +78,23 @@ def run_arm(entry: Entry, unit: Unit, arm: str, store: Store) -> TrialRecord:
 def metered(
     entry: Entry, recipe: str, config: Any, trial: Trial
 ) -> tuple[dict[str, Value], dict[str, float]]:
-    """Run a recipe under its seed; return its checked metrics and what it cost."""
-    function = entry.function(recipe)
+    """Run a recipe under its seed; return its checked metrics and what it cost.
+
+    Raises:
+        MissingExtraError: a package that it needs is not installed.
+    """
     _reset_peak_memory(trial.device)
-    with random_state(derive_seed(trial.seed, "trial")):
-        start, cpu = time.perf_counter(), time.process_time()
-        metrics = function(config, trial)
-        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
+    try:
+        function = entry.function(recipe)
+        with random_state(derive_seed(trial.seed, "trial")):
+            start, cpu = time.perf_counter(), time.process_time()
+            metrics = function(config, trial)
+            seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package in {"", "assay", entry.package.split(".")[0]}:
+            raise
+        raise MissingExtraError(package, entry.paper.family) from error
     cost = {
         "seconds": seconds + trial.shared_seconds,
         "cpu_seconds": cpu_seconds,
@@ -87,6 +103,22 @@ def metered(
     if entry.paper.recipes[recipe].arms:
         check_metrics(entry.paper, metrics)
     return metrics, cost
+
+
+def device(name: str) -> torch.device:
+    """Return the device called `name`.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    try:
+        found = torch.device(name)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError):
+        raise InputError(
+            f"There is no device {name!r} here; give one such as cpu, cuda, cuda:1 or mps."
+        ) from None
+    return found
 
 
 def run_across(entry: Entry, unit: Unit, records: Mapping[str, TrialRecord]) -> TrialRecord:

@@ -15,8 +15,8 @@ from assay.errors import StorageError
 from assay.paper import ALL_ARMS
 
 GOLDEN = (5**0.5 - 1) / 2
-"""Seeds start with the arm at its multiples, as shares of all arms. So no arm is always first, on a cold
-cache, and seeds that run at once start far apart: they seldom wait for stages that all seeds share."""
+"""A seed starts with the arm at this multiple of it, as a share of all arms. So no arm is always first, on a
+cold cache, and seeds that run at once start far apart: they seldom wait for stages that all seeds share."""
 
 
 def prepare() -> None:
@@ -52,6 +52,7 @@ def _sound(store: Store, unit: Unit, arm: str) -> TrialRecord | None:
 
 
 def finished(store: Store, unit: Unit) -> dict[str, TrialRecord] | None:
+    """Return the trials of a unit if the store has all of them."""
     records = {arm: _sound(store, unit, arm) for arm in unit.keys}
     if any(record is None for record in records.values()):
         return None
@@ -59,6 +60,7 @@ def finished(store: Store, unit: Unit) -> dict[str, TrialRecord] | None:
 
 
 def lost(unit: Unit, arm: str, error: BaseException) -> TrialRecord:
+    """Return the trial of a unit that could not be run to its end."""
     if isinstance(error, StorageError):
         raise error
     text = "".join(traceback.format_exception_only(error))

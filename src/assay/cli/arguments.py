@@ -1,4 +1,4 @@
-"""Command-line words into values: a command's own options, and those that belong to a recipe's config."""
+"""Turns command-line words into values: a command's own options, and those of a recipe's config."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from assay.errors import InputError, unknown
 
 
 @dataclass(frozen=True)
-class Given:
+class RecipeOption:
     """An option of a recipe as it stands on the command line."""
 
     name: str
     values: tuple[str, ...]
 
 
-def separate(command: type, words: Sequence[str]) -> tuple[list[str], list[Given]]:
+def separate(command: type, words: Sequence[str]) -> tuple[list[str], list[RecipeOption]]:
     """Tell a command's own words from the options that belong to a recipe."""
     kinds = {field.name: str(field.type) for field in dataclasses.fields(command)}
     own: list[str] = []
-    others: list[Given] = []
+    others: list[RecipeOption] = []
     position = 0
     while position < len(words):
         word = words[position]
@@ -53,7 +53,7 @@ def separate(command: type, words: Sequence[str]) -> tuple[list[str], list[Given
             end = position + 1 + min(taken, len(values))
         else:
             flag, equals, value = word.removeprefix("--").partition("=")
-            others.append(Given(flag.replace("-", "_"), tuple([value] if equals else values)))
+            others.append(RecipeOption(flag.replace("-", "_"), tuple([value] if equals else values)))
         position = end
     return own, others
 
@@ -84,7 +84,7 @@ def _plain_error(shown: str) -> str:
     return re.sub(r"^Error parsing \w+: ", "", sentence)  # what a config itself refuses speaks of its options
 
 
-def overrides_of(entry: Entry, recipes: Sequence[str], given: Sequence[Given]) -> dict[str, Any]:
+def overrides_of(entry: Entry, recipes: Sequence[str], given: Sequence[RecipeOption]) -> dict[str, Any]:
     """Turn the options given on the command line into values, by the types of the recipes' configs.
 
     Raises:
@@ -109,7 +109,7 @@ def _positive(name: str, known: set[str]) -> str:
     return name if name in known else outer + dot + last.removeprefix("no_")
 
 
-def _typed(config: Any, given: Sequence[Given], program: str) -> dict[str, Any]:
+def _typed(config: Any, given: Sequence[RecipeOption], program: str) -> dict[str, Any]:
     """Parse options that the config has; an input's own name stands for its source or path."""
     plain = options.to_plain(config)
     names = set(options.option_names(config))

@@ -1,20 +1,30 @@
-"""What the command line shows: tables of papers, claims and options, and numbers in a reader's units."""
+"""What the command line shows: tables of papers, claims and options, and the progress of a check."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from assay.paper import Metric, Paper
+from assay import options
+from assay.catalogue import Entry
+from assay.checking import saved, wording
+from assay.checking.results import Checked, ClaimResult
+from assay.checking.saved import Saved
+from assay.paper import Claim, Paper
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+OUT = Console(width=None if sys.stdout.isatty() else 140)
+ERR = Console(stderr=True)
 COLOURS = {"supported": "green", "contradicted": "red", "inconclusive": "yellow"}
-MARKS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?"}
+METRICS_SHOWN = 5
 
 
 class PlainTable(Table):
@@ -35,122 +45,161 @@ def table(*columns: str) -> PlainTable:
 
 def verdict(name: str, stale: bool = False) -> Text:
     """Return a verdict in its colour."""
-    return Text(f"{MARKS[name]} {name}" + (" (stale)" if stale else ""), style=COLOURS[name])
+    return Text(f"{wording.MARKS[name]} {name}" + (" (stale)" if stale else ""), style=COLOURS[name])
 
 
-def verdict_counts(verdicts: Iterable[str], stale: bool = False) -> str:
-    """Return, for a list of papers, how many claims came out how."""
-    found = list(verdicts)
-    counts = [f"{found.count(name)} {name}" for name in COLOURS if name in found]
-    return (", ".join(counts) or "not checked") + (" (stale)" if stale and found else "")
+# --- the catalogue ------------------------------------------------------------------------------
 
 
-def number(value: float | None, metric: Metric | None, difference: bool = False, ratio: bool = False) -> str:
-    """Show a value of a metric: fractions as percent, differences of fractions as points."""
-    if value is None:
-        return "-"
-    if math.isinf(value):
-        return "∞" if value > 0 else "-∞"
-    if ratio:
-        return f"x{value:.3g}"
-    sign = "+" if difference else ""
-    if metric is not None and metric.unit == "fraction":
-        return f"{100 * value:{sign}.2f}" + (" points" if difference else " %")
-    return f"{value:{sign}.4g}"
+def papers_table(papers: Sequence[Paper], results: Mapping[str, Sequence[Saved]]) -> PlainTable:
+    """Return the table of papers, with the verdicts of their saved results."""
+    made = table("slug", "family", "year", "what it does", "verdicts")
+    for paper in papers:
+        found = results[paper.slug]
+        stale = any(item.stale for item in found)
+        counts = wording.verdict_counts(saved.verdicts(found).values(), stale)
+        made.add_row(paper.slug, paper.family, str(paper.year), paper.summary, counts)
+    return made
 
 
-def effect(test: Mapping[str, Any], paper: Paper) -> tuple[str, str]:
-    """Return the effect of a judged test and its interval, as shown."""
-    metric = paper.metric(test["metric"])
-    if test["note"].startswith("share of seeds won"):
-        metric, difference, ratio = Metric("won", "higher", "fraction"), False, False
-    else:
-        ratio = " / " in test["test"]
-        difference = test["other"] is not None and not ratio
-    shown = number(test["effect"], metric, difference, ratio)
-    if test["interval"] is None:
-        return shown, test["note"]
-    low, high = (
-        math.inf * sign if end is None else end for end, sign in zip(test["interval"], (-1, 1), strict=True)
+def print_paper(console: Console, entry: Entry, results: Sequence[Saved]) -> None:
+    """Print one paper: claims with their last verdicts, recipes with sizes, arms and options."""
+    paper = entry.paper
+    console.print(f"[bold]{paper.slug}[/]  {paper.title}", highlight=False)
+    arxiv = f", arXiv {paper.arxiv}" if paper.arxiv else ""
+    console.print(f"{paper.authors} ({paper.year}){arxiv}", highlight=False)
+    console.print(paper.summary, highlight=False)
+    claims = table("claim", "what must hold", "reported", "last verdict")
+    for claim in paper.claims:
+        claims.add_row(*_claim_cells(claim, results))
+    console.print(claims)
+    for name, recipe in paper.recipes.items():
+        console.print(f"[bold]recipe {name}[/]  {recipe.summary}", highlight=False)
+        for key, preset in recipe.presets.items():
+            console.print(f"  {key}: {preset.cost or 'cost unknown'}, {preset.seeds} seeds", highlight=False)
+        arms = table("arm", "role", "what it removes")
+        for arm in recipe.arms:
+            arms.add_row(arm.name, arm.role, arm.removes or "")
+        if recipe.arms:
+            console.print(arms)
+        made = table("option", "type", "default", "meaning")
+        for option in options.options(entry.config(name)()):
+            flag = option.name.replace("_", "-")
+            made.add_row(f"--{flag}", option.type, str(option.default), option.meaning)
+        console.print(made)
+    console.print(
+        f"Take the method: from {entry.package} import ...   (see {entry.card})",
+        highlight=False,
+        soft_wrap=True,
     )
-    ends = [
-        number(end, metric, difference, ratio).removesuffix(" points").removesuffix(" %")
-        for end in (low, high)
-    ]
-    return shown, f"[{ends[0]}, {ends[1]}]"
 
 
-def claims_table(result: Mapping[str, Any], paper: Paper) -> PlainTable:
-    """Return the table of a check's claims: a row a test, the claim's verdict beside its first."""
-    made = table("claim", "test", "effect", "95 % interval", "n", "verdict")
-    for claim in result["claims"]:
-        for position, test in enumerate(claim["tests"] or [None]):
-            first = position == 0
-            shown = verdict(claim["verdict"]) if first else Text("")
-            name = claim["name"] if first else ""
-            if test is None:
-                made.add_row(name, claim["reason"], "-", "-", "-", shown)
-                continue
-            where = f" on {test['data']}" if test["data"] else ""
-            mark = Text(MARKS[test["verdict"]] + " ", style=COLOURS[test["verdict"]])
-            size, interval = effect(test, paper)
-            made.add_row(
-                name,
-                mark.append(Text(test["test"] + where, style="default")),
-                size,
-                interval,
-                f"{test['n']} {test['unit']}s",
-                shown,
-            )
-        made.add_section()
-    return made
+def _claim_cells(claim: Claim, results: Sequence[Saved]) -> tuple[Text, str, str, Text | str]:
+    holds = [str(test) for test in claim.tests] or [f"untested: {claim.untested}"]
+    needs = [f"requires {test}" for test in claim.requires]
+    last = next((item for item in results if claim.name in item.verdicts), None)
+    return (
+        Text(claim.name, style="bold").append(f"\n{claim.statement}", style="not bold"),
+        "\n".join(holds + needs),
+        str(claim.reported or "-"),
+        "-" if last is None else verdict(last.verdicts[claim.name], last.stale),
+    )
 
 
-def arms_table(result: Mapping[str, Any], paper: Paper) -> PlainTable:
-    """Return the table of arms: role, metrics, cost a trial."""
-    metrics = [
-        metric
-        for metric in paper.metrics
-        if any(arm["metrics"].get(metric.name) is not None for arm in result["arms"].values())
-    ][:5]
-    made = table("arm", "role", *(metric.name for metric in metrics), "s a trial")
-    for name, arm in result["arms"].items():
-        cells = [number(arm["metrics"].get(metric.name), metric) for metric in metrics]
-        seconds = arm["cost"].get("seconds")
-        made.add_row(name, arm["role"], *cells, "-" if seconds is None else f"{seconds:.2f}")
-    return made
+# --- a check ------------------------------------------------------------------------------------
 
 
-def print_check(console: Console, result: Mapping[str, Any], paper: Paper) -> None:
+def progress(doing: Callable[[], Sequence[str]]) -> Progress:
+    """Return a bar on standard error that also shows what `doing` says; nothing where that is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    class Live(Progress):
+        def get_renderables(self) -> Any:
+            for task in self.tasks:
+                task.fields["doing"] = "; ".join(doing())[:100]
+            return super().get_renderables()
+
+    return Live(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("seeds"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[doing]}", style="dim"),
+        console=ERR,
+        transient=True,
+        disable=not ERR.is_terminal,
+    )
+
+
+def print_check(console: Console, checked: Checked, paper: Paper) -> None:
     """Print what a check found."""
     console.print()
     console.print(f"[bold]{paper.slug}[/]  {paper.title}", highlight=False)
-    console.print(claims_table(result, paper))
-    for claim in result["claims"]:
-        if claim["verdict"] != "supported":
-            console.print(f"  {claim['name']}: {claim['reason']}", highlight=False, markup=False)
-        if claim["reported"]:
-            console.print(f"  {claim['name']}: reported: {claim['reported']}", highlight=False, markup=False)
-    console.print(arms_table(result, paper))
-    for error in result["errors"]:
+    console.print(claims_table(checked.claims, paper))
+    for claim in checked.claims:
+        if claim.verdict != "supported":
+            console.print(f"  {claim.name}: {claim.reason}", highlight=False, markup=False)
+        if claim.reported:
+            console.print(f"  {claim.name}: reported: {claim.reported}", highlight=False, markup=False)
+    console.print(arms_table(checked, paper))
+    for error in checked.errors:
         console.print(f"error: {error}", style="red", highlight=False, markup=False)
-    source = result["provenance"]
-    for recipe in source["left_out"]:
+    source = checked.provenance
+    for recipe in source.left_out:
         console.print(f"  left out: {recipe}, which takes no data of this kind", highlight=False)
-    for line in source["differs"]:
+    for line in source.differs:
         console.print(f"  differs from the paper: {line}", highlight=False, markup=False)
     console.print(
-        f"  {source['tests_made']} tests, {source['seconds']:.0f} s; the trials took"
-        f" {source['cpu_seconds']:.0f} s of CPU time",
+        f"  {source.tests_made} tests, {source.seconds:.0f} s; the trials took"
+        f" {source.cpu_seconds:.0f} s of CPU time",
         highlight=False,
     )
 
 
-def print_columns(console: Console, rows: Sequence[tuple[str, str]]) -> None:
-    """Print name and text in two columns without a frame."""
+def claims_table(claims: Sequence[ClaimResult], paper: Paper) -> PlainTable:
+    """Return the table of a check's claims: a row a test, the claim's verdict beside its first."""
+    made = table("claim", "test", "effect", "95 % interval", "n", "verdict")
+    for claim in claims:
+        lead: tuple[str, Text | str] = (claim.name, verdict(claim.verdict))
+        for test in claim.tests:
+            metric = paper.metric(test.metric)
+            mark = Text(wording.MARKS[test.verdict] + " ", style=COLOURS[test.verdict])
+            made.add_row(
+                lead[0],
+                mark.append(Text(test.label, style="default")),
+                wording.effect(test, metric),
+                wording.interval(test, metric),
+                f"{test.n} {test.unit}s",
+                lead[1],
+            )
+            lead = ("", "")
+        if not claim.tests:
+            made.add_row(lead[0], claim.reason, "-", "-", "-", lead[1])
+        made.add_section()
+    return made
+
+
+def arms_table(checked: Checked, paper: Paper) -> PlainTable:
+    """Return the table of arms: role, metrics, cost a trial."""
+    arms = checked.arms.values()
+    metrics = [
+        metric for metric in paper.metrics if any(arm.metrics.get(metric.name) is not None for arm in arms)
+    ][:METRICS_SHOWN]
+    made = table("arm", "role", *(metric.name for metric in metrics), "s a trial")
+    for name, arm in checked.arms.items():
+        cells = [wording.number(arm.metrics.get(metric.name), metric.unit) for metric in metrics]
+        seconds = arm.cost.get("seconds")
+        made.add_row(name, arm.role, *cells, "-" if seconds is None else f"{seconds:.2f}")
+    return made
+
+
+def print_metrics(console: Console, paper: Paper, metrics: Mapping[str, float | None]) -> None:
+    """Print the metrics of a run, in their units."""
+    units = {metric.name: metric.unit for metric in paper.metrics}
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column(overflow="fold")
-    for name, text in rows:
-        grid.add_row(name, text)
+    for name, value in metrics.items():
+        grid.add_row(name, wording.number(value, units.get(name, "")))
     console.print(grid)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from typing import Any
 from assay import catalogue, files, options
 from assay.artefact import MANIFEST
 from assay.catalogue import Entry
+from assay.checking.plan import check_precision
 from assay.errors import InputError, unknown
-from assay.paper import Recipe, Value, plain
+from assay.paper import LAPTOP, Paper, Recipe, Value, plain
+from assay.training.compute import Precision
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,11 @@ def run(
     *,
     out: str | Path,
     arm: str | None = None,
-    preset: str = "laptop",
+    preset: str = LAPTOP,
     overrides: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str = "cpu",
+    precision: Precision = "32-true",
     overwrite: bool = False,
     report: Callable[[str], None] = lambda text: None,
 ) -> Ran:
@@ -53,29 +57,41 @@ def run(
         overrides: options of the recipe, such as `{"data": "csv:mine.csv"}`.
         seed: of all randomness.
         device: where to compute, such as `cuda`.
+        precision: the number format in which models train, such as `bf16-mixed`.
         overwrite: replace what an earlier run wrote to `out`.
         report: where the recipe's progress goes.
 
     Raises:
         InputError: something that was given does not exist or does not fit.
+        MissingExtraError: a package that the recipe needs is not installed.
         StorageError: `out` cannot be written.
     """
     entry = catalogue.entry(slug)
     name = recipe or entry.paper.apply or next(iter(entry.paper.recipes))
+    check_precision(precision)
     config = _config(entry, name, arm, preset, overrides or {})
     target = Path(out).absolute()
     files.refuse_full(target, overwrite)
     start = time.perf_counter()
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
-    try:
-        try:
-            temporary.mkdir(parents=True)
-        except OSError as error:
-            raise files.cannot_write(target, error) from error
-        metrics = _run_into(entry, name, config, temporary, seed, device, arm, report)
-        _swap(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    from assay.checking import trials  # with torch
+    from assay.trial import Trial
+
+    where = trials.device(device)
+    with _put_in_place(target) as folder:
+        trial = Trial(seed, arm or "", where, precision, out=folder, report=report)
+        metrics, cost = trials.metered(entry, name, config, trial)
+        assert trial.artefacts is not None
+        trial.artefacts.finish(
+            {
+                "slug": slug,
+                "recipe": name,
+                "config": options.to_plain(config),
+                "seed": seed,
+                "metrics": {metric: plain(value) for metric, value in metrics.items()},
+                "cost": cost,
+                **_origin(entry.paper),
+            }
+        )
     written = sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file())
     return Ran(target, tuple(written), metrics, time.perf_counter() - start)
 
@@ -107,38 +123,27 @@ def _preset_settings(
     return described.presets[preset].settings_for(bool(described.own_data(overrides)))
 
 
-def _run_into(
-    entry: Entry,
-    recipe: str,
-    config: Any,
-    folder: Path,
-    seed: int,
-    device: str,
-    arm: str | None,
-    report: Callable[[str], None],
-) -> dict[str, Value]:
-    import torch
+def _origin(paper: Paper) -> dict[str, Any]:
+    return {
+        "versions": {name: importlib.metadata.version(name) for name in ("assay", "torch", "numpy")},
+        "paper": {"title": paper.title, "authors": paper.authors, "arxiv": paper.arxiv},
+        "licence": "Written by assay (Apache-2.0). Data and base models keep their own licences.",
+    }
 
-    from assay.checking import trials
-    from assay.trial import Trial
 
-    trial = Trial(seed=seed, arm=arm or "", device=torch.device(device), out=folder, report=report)
-    metrics, cost = trials.metered(entry, recipe, config, trial)
-    assert trial.artefacts is not None
-    trial.artefacts.finish(
-        {
-            "slug": entry.slug,
-            "recipe": recipe,
-            "config": options.to_plain(config),
-            "seed": seed,
-            "metrics": {name: plain(value) for name, value in metrics.items()},
-            "cost": cost,
-            "versions": {name: importlib.metadata.version(name) for name in ("assay", "torch", "numpy")},
-            "paper": {"title": entry.paper.title, "authors": entry.paper.authors, "arxiv": entry.paper.arxiv},
-            "licence": "Written by assay (Apache-2.0). Data and base models keep their own licences.",
-        }
-    )
-    return metrics
+@contextlib.contextmanager
+def _put_in_place(target: Path) -> Iterator[Path]:
+    """Give a temporary folder, and put it in place of `target` when all went well."""
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
+    try:
+        try:
+            temporary.mkdir(parents=True)
+        except OSError as error:
+            raise files.cannot_write(target, error) from error
+        yield temporary
+        _swap(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _swap(new: Path, target: Path) -> None:

@@ -63,7 +63,7 @@ class LiveSite:
         self._progress[slug] = (done, total)
 
     def finish(self, slug: str) -> None:
-        """Write a paper's page and the index anew, now that its verdicts are there."""
+        """Write a paper's page and the index again, now that its verdicts are there."""
         report.write(Path(self._folder.name), self._store, [slug])
         self._finished += 1
 

@@ -24,7 +24,9 @@ class Draw:
     """Whether this is the control."""
     inner: Inner = Inner()
     """How the draws are made."""
-    fault: Literal["none", "crash", "diverge", "nan", "refuse", "unequal", "undeclared", "die"] = "none"
+    fault: Literal["none", "crash", "diverge", "nan", "refuse", "unequal", "undeclared", "missing", "die"] = (
+        "none"
+    )
     """What goes wrong, in the arm `high` alone."""
     seconds: float = 0.0
     """How long a draw takes."""

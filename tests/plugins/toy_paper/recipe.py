@@ -42,6 +42,8 @@ def go_wrong(fault: str) -> None:
         raise DivergedError("this arm fails at gradient step 3")
     if fault == "refuse":
         raise InputError("the toy was given 1, expected 2; give 2.")
+    if fault == "missing":
+        raise ModuleNotFoundError("No module named 'rasterio.warp'", name="rasterio.warp")
     if fault == "die":
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -106,6 +106,7 @@ PAPER = Paper(
             presets={
                 "tiny": Preset(
                     settings={"max_texts": 200, "pair.epochs": 5},
+                    data_settings={"data": "bundled:digits"},
                     cost="5 s, 1 core",
                     seeds=2,
                 ),

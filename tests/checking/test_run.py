@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 from assay import catalogue, checking
-from assay.checking import Cluster, check, run
+from assay.checking import Cluster, check, plan, run
 from assay.checking.executors import run_all
 from assay.checking.store import Unit
 from assay.errors import InputError, StorageError
+from assay.paper import Arm
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def here() -> Iterator[Executor]:
 
 
 def metrics(checked: checking.Checked) -> dict:
-    return {name: arm["values"] for name, arm in checked.arms.items()}
+    return {name: arm.values for name, arm in checked.arms.items()}
 
 
 def lines(trace: Path) -> list[str]:
@@ -50,8 +51,8 @@ def test_a_check_gives_verdicts_and_keeps_every_trial(store: Path, tmp_path: Pat
     assert by_name["higher"].verdict == "supported"
     assert by_name["same"].verdict == "supported"
     assert checked.exit_status == 0
-    assert checked.provenance["seeds"] == {"draw": [0, 1, 2, 3, 4, 5]}
-    assert checked.provenance["tests_made"] == 3
+    assert checked.provenance.seeds == {"draw": [0, 1, 2, 3, 4, 5]}
+    assert checked.provenance.tests_made == 3
     assert lines(trace) == sorted(f"{seed} {arm}" for seed in range(6) for arm in ("low", "high", "none"))
     json.dumps(checked.to_json(), allow_nan=False)
 
@@ -63,7 +64,7 @@ def test_a_check_gives_verdicts_and_keeps_every_trial(store: Path, tmp_path: Pat
 def test_units_whose_time_counts_run_one_by_one(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "_is_timed", lambda paper, claim: True)
+    monkeypatch.setattr(plan.Plan, "is_timed", lambda self, group: True)
     trace = tmp_path / "trace"
     check("toy", store=store, workers=2, seeds=4, overrides={"trace": str(trace), "seconds": 0.1})
     seeds = [line.split()[0] for line in trace.read_text().splitlines()]
@@ -89,7 +90,7 @@ def test_the_last_seed_is_shared_by_arms_and_nothing_changes(
     assert sizes == [[3, 3, 3], [3, 3, 1, 1, 1]]
     assert not two.errors
     assert metrics(two) == metrics(one)
-    assert two.provenance["seeds"] == one.provenance["seeds"]
+    assert two.provenance.seeds == one.provenance.seeds
     assert two.claims == one.claims
 
 
@@ -119,8 +120,8 @@ def test_a_failing_arm_is_kept_with_its_error_and_loses_no_other(
     by_name = {claim.name: claim for claim in checked.claims}
     assert by_name["higher"].verdict == "inconclusive"
     assert "this arm fails" in by_name["higher"].reason
-    assert len(checked.arms["low"]["values"]["score"]) == 6
-    assert checked.arms["high"]["failed"] == 6
+    assert len(checked.arms["low"].values["score"]) == 6
+    assert checked.arms["high"].failed == 6
 
 
 @pytest.mark.parametrize(
@@ -137,6 +138,25 @@ def test_bad_input_found_by_a_recipe_stops_the_check_with_its_sentence(here: Exe
         check("toy", store=store, executor=here, overrides={"fault": "refuse"})
 
 
+def test_a_package_that_is_missing_stops_the_check_with_the_command_that_installs_it(
+    here: Executor, store: Path
+) -> None:
+    with pytest.raises(InputError, match=r"rasterio is not installed.*pip install 'assay\[theory\]'"):
+        check("toy", store=store, executor=here, overrides={"fault": "missing"})
+
+
+def test_a_trial_in_another_precision_is_another_trial(here: Executor, store: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    for precision in ("32-true", "bf16-mixed", "bf16-mixed"):
+        options = {"executor": here, "seeds": 3, "overrides": {"trace": str(trace)}}
+        checked = check("toy", store=store, precision=precision, **options)
+        assert checked.provenance.precision == precision
+    assert len(lines(trace)) == 2 * 9
+    kept = [json.loads(path.read_text()) for path in store.glob("trials/toy/*.json")]
+    found = [record["provenance"]["precision"] for record in kept if record["arm"] != "all"]
+    assert sorted(found) == ["32-true"] * 9 + ["bf16-mixed"] * 9
+
+
 def test_unequal_counters_are_an_error_and_no_verdict(here: Executor, store: Path) -> None:
     with pytest.raises(InputError, match="needs equal draws"):
         check("toy", store=store, executor=here, seeds=3, overrides={"fault": "unequal"})
@@ -150,7 +170,7 @@ def test_a_worker_that_dies_loses_only_its_own_seed(store: Path) -> None:
 
 def test_until_decided_stops_at_the_first_look_when_all_is_clear(here: Executor, store: Path) -> None:
     checked = check("toy", store=store, executor=here, until_decided=True, overrides={"inner.scale": 0.1})
-    assert checked.provenance["seeds"]["draw"] == list(range(run.FIRST_LOOK))
+    assert checked.provenance.seeds["draw"] == list(range(plan.FIRST_LOOK))
     assert checked.claims[0].verdict == "supported"
 
 
@@ -158,7 +178,7 @@ def test_until_decided_goes_on_to_its_limit_and_no_further(here: Executor, store
     checked = check(
         "toy", store=store, executor=here, until_decided=True, max_seeds=9, overrides={"inner.scale": 200.0}
     )
-    assert checked.provenance["seeds"]["draw"] == list(range(9))
+    assert checked.provenance.seeds["draw"] == list(range(9))
     assert checked.claims[0].verdict == "inconclusive"
 
 
@@ -172,8 +192,8 @@ def test_recipes_that_do_not_take_the_users_data_are_left_out(
     both = replace(paper, recipes={"draw": own, "other": recipe}, claims=(*paper.claims, *claims))
     monkeypatch.setattr(catalogue, "entry", lambda slug: replace(entry, paper=both))
     checked = check("toy", store=store, executor=here, overrides={"rows": 30})
-    assert list(checked.provenance["seeds"]) == ["draw"]
-    assert checked.provenance["left_out"] == ["other"]
+    assert list(checked.provenance.seeds) == ["draw"]
+    assert checked.provenance.left_out == ["other"]
     assert {claim.name for claim in checked.claims} == {"higher", "same"}
     assert checked.name == "toy--laptop--30"
 
@@ -192,6 +212,8 @@ def test_tiny_never_gives_a_verdict(here: Executor, store: Path) -> None:
         ({"overrides": {"rosw": 3}}, "Did you mean 'rows'"),
         ({"overrides": {"rows": "many"}}, "rows"),
         ({"seeds": 2}, "at least 3"),
+        ({"seeds": 0, "preset": "tiny"}, "at least 1"),
+        ({"precision": "half"}, "no precision 'half'. Known: 16-mixed"),
         ({"seeds": 6, "until_decided": True}, "exclude each other"),
         ({"until_decided": True, "max_seeds": 4}, "first look"),
     ],
@@ -202,9 +224,6 @@ def test_what_cannot_give_a_verdict_is_refused(store: Path, changes: dict, said:
 
 
 def test_two_arms_with_one_config_are_an_error(store: Path) -> None:
-    from assay import catalogue
-    from assay.paper import Arm
-
     entry = catalogue.entry("toy")
     recipe = entry.paper.recipes["draw"]
     twin = Arm("twin", role="baseline", settings={"mean": 0.0})
