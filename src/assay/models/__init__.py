@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING
 from assay import lazy
 
 if TYPE_CHECKING:
-    from assay.models.bodies import Standardise as Standardise, longest_input as longest_input
+    from assay.models.bodies import (
+        Standardise as Standardise,
+        load_config as load_config,
+        longest_input as longest_input,
+    )
     from assay.models.classifier import (
         Classifier as Classifier,
         ClassifierSpec as ClassifierSpec,
         SavedClassifier as SavedClassifier,
         Training as Training,
         classification_loss as classification_loss,
+        prepare_rows as prepare_rows,
         train_classifier as train_classifier,
     )
     from assay.models.encoders import SentenceEncoder as SentenceEncoder

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
-from safetensors.torch import save_file
 from scipy import stats
+from sklearn.base import clone
 from sklearn.decomposition import PCA
 
+from assay.errors import InputError
 from assay.papers.distillation.lelp.method import SubspaceProjector
 from assay.papers.distillation.lelp.method.moments import ClassMoments, random_rotation, row_space
 
@@ -251,25 +252,29 @@ def test_a_saved_projector_loads_again(outputs, tmp_path):
     projector = SubspaceProjector(3, rows="centered", seed=4, directions="random")
     projector.fit(outputs.h, outputs.y, outputs.W).save(tmp_path)
     loaded = SubspaceProjector.load(tmp_path)
-    assert (loaded.n_subclasses, loaded.rows, loaded.seed, loaded.kind) == (3, "centered", 4, "random")
+    assert loaded.get_params() == projector.get_params()
     assert torch.equal(loaded.transform(outputs.h), projector.transform(outputs.h))
+    with pytest.raises(InputError, match="has no record"):
+        SubspaceProjector.load(tmp_path / "elsewhere")
 
 
-def test_a_pickle_is_refused(tmp_path):
-    torch.save({"means": torch.zeros(2, 3)}, tmp_path / "projection.safetensors")
-    with pytest.raises(ValueError, match="not a safetensors file; pickles are not read"):
-        SubspaceProjector.load(tmp_path)
+def test_it_moves_and_has_a_state_as_a_module(outputs):
+    projector = SubspaceProjector(3).partial_fit(outputs.h, outputs.y, outputs.W)
+    fresh = SubspaceProjector(3)
+    fresh.load_state_dict(projector.state_dict())
+    assert torch.equal(fresh(outputs.h), projector(outputs.h))
+    assert fresh.to("meta").directions.device.type == "meta"
+    assert SubspaceProjector(3).state_dict() == {}
 
 
-def test_another_safetensors_file_is_refused(tmp_path):
-    save_file({"weight": torch.zeros(2)}, tmp_path / "projection.safetensors")
-    with pytest.raises(ValueError, match=r"not one that SubspaceProjector\.save wrote"):
-        SubspaceProjector.load(tmp_path)
-
-
-def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no projection\.safetensors"):
-        SubspaceProjector.load(tmp_path)
+def test_it_is_cloned_with_its_settings_and_without_what_it_learned(outputs):
+    projector = SubspaceProjector(3, directions="random", seed=2).fit(outputs.h, outputs.y, outputs.W)
+    copy = clone(projector)
+    assert copy.get_params() == projector.get_params()
+    assert repr(copy).startswith("SubspaceProjector(n_subclasses=3, null_space=True")
+    with pytest.raises(ValueError, match="not fitted"):
+        copy.transform(outputs.h)
+    assert copy.set_params(rotate=False).get_params()["rotate"] is False
 
 
 # --- bad input ----------------------------------------------------------------------------------

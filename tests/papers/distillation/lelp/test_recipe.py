@@ -1,7 +1,6 @@
-"""The recipe on tables of the user's, its artefact, teachers of the user's own, and the card's example."""
+"""The recipe on users' tables, its artefact, given teachers, and what it refuses."""
 
 import re
-from pathlib import Path
 
 import datasets
 import numpy as np
@@ -12,31 +11,22 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AlbertConfig, AlbertForSequenceClassification, AlbertModel, PreTrainedTokenizerFast
 
-import assay.papers.distillation.lelp
-from assay import options
+import assay
+from assay import catalogue, options
 from assay.cli import running
 from assay.errors import InputError
 from assay.models import ModelSource
-from assay.papers.distillation.lelp import SubspaceProjector
-from assay.papers.distillation.lelp.config import Distil, Grid
-from assay.papers.distillation.lelp.examples import merge_classes
-from assay.papers.distillation.lelp.learning import possible_subclasses
-from assay.papers.distillation.lelp.networks import BodySpec, Classifier, build_body, crop_and_flip
-from assay.papers.distillation.lelp.objectives import Lesson, candidates
+from assay.papers.distillation.lelp.artefact import DistilledStudent
+from assay.papers.distillation.lelp.baselines import candidates
+from assay.papers.distillation.lelp.config import Distil
+from assay.papers.distillation.lelp.inputs import merge_classes
 from assay.papers.distillation.lelp.paper import PAPER
 from assay.papers.distillation.lelp.recipe import across, distil
-from assay.papers.distillation.lelp.student import DistilledStudent
-from assay.papers.distillation.lelp.teaching import class_order
+from assay.papers.distillation.lelp.stages import class_order, crop_and_flip
+from assay.papers.distillation.lelp.training import possible_subclasses
 from assay.trial import Trial
 
-ONE_EACH = {
-    "grid.class_temperatures": (1.0,),
-    "grid.subclass_temperatures": (0.5,),
-    "grid.kd_temperatures": (1.0,),
-    "grid.smoothings": (0.0,),
-    "grid.feature_weights": (0.3,),
-    "grid.diversity_weights": (0.1,),
-}
+ONE_EACH = {"class_temperatures": (1.0,), "subclass_temperatures": (0.5,)}
 QUICK = ONE_EACH | {"teaching.steps": 30, "learning.steps": 30, "n_subclasses": 2}
 GOOD, BAD = ("great", "superb", "lovely"), ("awful", "dull", "poor")
 THINGS = ("film", "cast", "plot", "score", "book", "meal")
@@ -133,8 +123,9 @@ def test_a_run_on_texts_leaves_a_student_of_raw_texts(texts, tmp_path):
     assert student.label_names == ("1", "5")
     assert student.predict(["a superb film", "an awful film"]) == ["5", "1"]
     torch.testing.assert_close(student.predict_proba(["a dull plot", "a lovely cast"]).sum(1), torch.ones(2))
-    projection = next((tmp_path / "student").rglob("projection.safetensors"))
-    assert SubspaceProjector.load(projection.parent).n_subclasses == 2
+    table = pd.DataFrame({"stars": [5, 1], "review": ["a superb film", "an awful film"]})
+    assert student.predict(table) == ["5", "1"]  # the column's texts, not the columns' names
+    assert student.targets.projector.n_subclasses == 2
     assert (student.targets.class_temperature, student.targets.subclass_temperature) == (1.0, 0.5)
 
 
@@ -143,7 +134,9 @@ def test_a_run_on_numbers_leaves_a_student_of_raw_rows(numbers, tmp_path):
     student = assay.load(tmp_path / "student")
     assert student.predict([[2.0] * 4, [0.0] * 4]) == ["yes", "no"]
     assert ran.metrics["accuracy"] > 0.8
-    with pytest.raises(ValueError, match=r"reads \(n, 4\) features; got shape \(1, 3\)"):
+    table = pd.DataFrame({"d": [2.0, 0.0], "label": ["?", "?"], "a": [2.0, 0], "b": [2.0, 0], "c": [2.0, 0]})
+    assert student.predict(table) == ["yes", "no"]  # columns by name, one answer a row
+    with pytest.raises(ValueError, match=r"reads \[n, 4\] numbers; got shape \(1, 3\)"):
         student.predict([[1.0, 2.0, 3.0]])
 
 
@@ -187,11 +180,13 @@ def test_every_objective_runs_on_a_users_table(numbers, objective):
 
 
 def test_every_objective_tries_equally_many_candidates():
-    counts = {len(candidates(objective, Grid())) for objective in [*OBJECTIVES, "oracle"]}
-    assert counts == {4}
-    for preset in PAPER.recipes["distil"].presets.values():
-        config = options.resolve(Distil, preset.settings_for())
-        assert len({len(candidates(objective, config.grid)) for objective in [*OBJECTIVES, "oracle"]}) == 1
+    presets = [preset for recipe in PAPER.recipes.values() for preset in recipe.presets.values()]
+    for settings in ({}, *(preset.settings_for() for preset in presets)):
+        configs = [options.resolve(Distil, settings, {"objective": name}) for name in [*OBJECTIVES, "oracle"]]
+        assert len({len(candidates(config)) for config in configs}) == 1
+    assert len(candidates(Distil())) == 4
+    with pytest.raises(InputError, match="kd has grids of 1, 4 and 9 candidates"):
+        candidates(Distil(objective="kd", class_temperatures=(1.0, 2.0, 3.0)))
 
 
 def test_arms_share_split_teacher_and_steps(texts, tmp_path):
@@ -241,16 +236,15 @@ def test_a_dozen_rows_a_class_are_enough_for_fewer_subclasses(tmp_path):
 
 
 def test_subclasses_are_limited_by_the_smallest_class():
-    labels = torch.tensor([0] * 30 + [1] * 7)
-    lesson = Lesson(torch.zeros(37, 64), torch.zeros(37, 2), torch.zeros(2, 64), labels)
-    assert possible_subclasses(8, lesson) == 4
-    assert possible_subclasses(3, lesson) == 3
+    labels, weight = torch.tensor([0] * 30 + [1] * 7), torch.zeros(2, 64)
+    assert possible_subclasses(8, weight, labels) == 4
+    assert possible_subclasses(3, weight, labels) == 3
 
 
 # --- transformers -------------------------------------------------------------------------------
 
 
-def test_a_teacher_of_the_users_own_is_asked_and_not_trained(texts, albert):
+def test_a_given_teacher_is_asked_and_not_trained(texts, albert):
     trial = Trial(seed=1000)
     source = albert(("1", "5"))
     found = run(trial, **texts, teacher=source, objective="kd")
@@ -266,7 +260,7 @@ def test_classes_are_matched_by_name_or_else_by_number():
     source = ModelSource("folder:x")
     assert class_order(source, ("neg", "pos"), {0: "POS", 1: "NEG"}, 2) == [1, 0]
     assert class_order(source, ("neg", "pos"), {0: "LABEL_0", 1: "LABEL_1"}, 2) == [0, 1]
-    with pytest.raises(InputError, match=r"tells 3 classes apart, the table has 2 \(neg, pos\)"):
+    with pytest.raises(InputError, match=r"has 3 classes, the table 2 \(neg, pos\)"):
         class_order(source, ("neg", "pos"), {0: "a", 1: "b", 2: "c"}, 3)
 
 
@@ -281,29 +275,9 @@ def test_the_paper_presets_albert_pair_runs_from_folders(texts, albert, tmp_path
     assert student.classifier.body.model.config.hidden_size == 8
 
 
-def test_the_papers_residual_networks_have_its_depths_and_embedding_size():
-    for depth in (92, 56):
-        body = build_body(BodySpec("resnet", inputs=3, depth=depth))
-        layers = [m for m in body.modules() if isinstance(m, torch.nn.Conv2d)]
-        projections = 3  # 1x1 convolutions on shortcuts, which are not counted as layers
-        assert len(layers) - projections + 1 == depth  # and the last linear layer
-        assert body.features == 256
-    small = Classifier(BodySpec("resnet", inputs=3, depth=11), 2, 4)
-    features, logits = small(torch.rand(2, 3, 32, 32))
-    assert (features.shape, logits.shape) == ((2, 256), (2, 8))
-    with pytest.raises(InputError, match="9 n \\+ 2 layers"):
-        build_body(BodySpec("resnet", inputs=3, depth=50))
-
-
 def test_the_cifar_preset_runs_on_a_local_table(pictures):
-    settings = PAPER.recipes["compare"].presets["paper"].settings_for()
-    small = {
-        "teaching.depth": 11,
-        "learning.depth": 11,
-        "teaching.steps": 2,
-        "learning.steps": 2,
-        "image_size": 8,
-    }
+    settings = PAPER.recipes["compare"].presets["paper-cifar100"].settings_for()
+    small = {"resnets": (11, 11), "teaching.steps": 2, "learning.steps": 2, "image_size": 8}
     found = run(**settings | ONE_EACH | pictures | small | {"n_subclasses": 2})
     assert found["accuracy"] is not None
 
@@ -336,7 +310,7 @@ def test_classes_are_merged_by_half_or_by_parity():
     ("settings", "message"),
     [
         ({"subclass": "colour"}, "no column of .* 'colour'"),
-        ({"labelled": 0.0}, "--labelled is 0.0"),
+        ({"labelled": 0.0}, "--labelled: got 0.0"),
         ({"teacher": "folder:/nowhere"}, "a model of texts"),
         ({"student": "folder:/nowhere"}, "a model of texts"),
         ({"teaching.epochs": 2}, "give --teacher"),
@@ -345,7 +319,7 @@ def test_classes_are_merged_by_half_or_by_parity():
         ({"data": "bundled:digits", "merge": "no", "n_subclasses": 60}, None),
     ],
 )
-def test_what_does_not_fit_is_refused_at_the_door(numbers, settings, message):
+def test_options_that_do_not_fit_are_refused(numbers, settings, message):
     if message is None:
         assert run(**settings)["accuracy"] is not None  # 60 subclasses become as many as fit
         return
@@ -370,7 +344,7 @@ def test_a_tables_texts_are_not_taken_for_features_by_a_loaded_student(texts, tm
 
 
 def test_the_cards_own_loop_runs(capsys):
-    card = Path(assay.papers.distillation.lelp.__file__).with_name("README.md").read_text(encoding="utf-8")
+    card = catalogue.entry("lelp").card.read_text(encoding="utf-8")
     code = next(code for code in re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL) if "loss" in code)
     exec(compile(code, "README.md", "exec"), {})
     assert "tensor(" in capsys.readouterr().out

@@ -10,7 +10,9 @@ from assay.bounds import (
     NonNegativeInt,
     OpenShare,
     PositiveFloat,
+    PositiveFloats,
     PositiveInt,
+    PositiveShare,
     Share,
     ShareBelowOne,
 )
@@ -38,20 +40,12 @@ Objective = Literal[
 
 @dataclass(frozen=True)
 class Teaching:
-    """The teacher that is trained here."""
+    """How the teacher is trained."""
 
     epochs: NonNegativeInt = 0
     """Passes over the labelled rows that fine-tune a given teacher with a new head; 0 uses it as it is."""
-    hidden: tuple[int, ...] = (512, 128)
-    """Hidden units of each layer, on features and on sentence embeddings."""
-    dropout: ShareBelowOne = 0.3
-    """Probability of dropping a hidden unit."""
     encoder: ModelSource = ModelSource("bundled:minilm")
-    """Frozen sentence encoder below the layers, on text."""
-    network: Literal["conv", "resnet"] = "conv"
-    """On pictures: a small convolutional network, or a CIFAR ResNet with bottlenecks."""
-    depth: PositiveInt = 3
-    """Blocks of the convolutional network, or layers of the ResNet: 9 n + 2."""
+    """Frozen sentence encoder below a teacher that is trained here, on text."""
     steps: PositiveInt = 400
     """Gradient steps, unless a given teacher is fine-tuned."""
     batch_size: PositiveInt = 128
@@ -62,22 +56,10 @@ class Teaching:
 
 @dataclass(frozen=True)
 class Learning:
-    """The student, and how it is trained."""
+    """The student that is made here, and how a student is trained."""
 
-    hidden: tuple[int, ...] = (16,)
-    """Hidden units of each layer, on features."""
-    word_buckets: PositiveInt = 2048
-    """Word ids on text: a bag of hashed words."""
-    word_width: PositiveInt = 32
-    """Numbers a word embedding."""
-    word_hidden: PositiveInt = 64
-    """Hidden units above the mean word embedding."""
-    word_dropout: ShareBelowOne = 0.5
-    """Probability of leaving out a word while training."""
-    network: Literal["conv", "resnet"] = "conv"
-    """On pictures: a small convolutional network, or a CIFAR ResNet with bottlenecks."""
-    depth: PositiveInt = 2
-    """Blocks of the convolutional network, or layers of the ResNet: 9 n + 2."""
+    hidden: tuple[int, ...] | None = None
+    """Hidden units of each layer; by default 16 on features, and 64 above a bag of hashed words on text."""
     steps: PositiveInt = 600
     """Gradient steps of each candidate."""
     batch_size: PositiveInt = 256
@@ -86,24 +68,6 @@ class Learning:
     """Of AdamW, falling to zero as a cosine."""
     weight_decay: NonNegativeFloat = 0.0
     """Of AdamW."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """What is tried on validation rows. Every objective tries equally many candidates."""
-
-    class_temperatures: tuple[float, ...] = (1.0, 4.0)
-    """tau, for objectives with subclasses: each with each beta."""
-    subclass_temperatures: tuple[float, ...] = (0.3, 1.0)
-    """beta, in units of a class's root mean square coordinate."""
-    kd_temperatures: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
-    """tau of vanilla and of decoupled distillation."""
-    smoothings: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2)
-    """Label smoothing, for labels only."""
-    feature_weights: tuple[float, ...] = (0.03, 0.3, 3.0, 30.0)
-    """Weight of the loss on features beside vanilla distillation at tau = 1."""
-    diversity_weights: tuple[float, ...] = (0.1, 1.0)
-    """Weight of the auxiliary loss of Subclass Distillation: each with each class temperature."""
 
 
 @dataclass(frozen=True)
@@ -117,41 +81,41 @@ class Distil:
     merge: Literal["no", "halves", "parity"] = "no"
     """Merge the classes into two, those of either half or of even and odd number; they become the
     known subclasses."""
-    labelled: float = 1.0
+    labelled: PositiveShare = 1.0
     """Share of training rows whose label the teacher and `labels` see; the others are unlabelled."""
     max_train: PositiveInt | None = 3000
     """Training rows of a seed; further ones are left out."""
     test: OpenShare = 0.25
-    """Share of rows that measure, unless the table has a test split of its own."""
+    """Share of rows for testing, unless the table has a test split of its own."""
     validation: ShareBelowOne = 0.15
-    """Share of rows that choose the candidate."""
+    """Share of rows on which the candidate is chosen."""
     objective: Objective = "lelp"
-    """What the student learns from; `none` measures the teacher."""
+    """What the student learns from; `none` evaluates the teacher."""
     n_subclasses: PositiveInt = 5
     """S, subclasses a class; fewer where a class has too few rows."""
-    null_space: bool = True
-    """Remove what the teacher's logits express before directions are sought."""
-    rows: Literal["all", "centered"] = "all"
-    """Rows of the last layer's weight that are removed: all, or only their differences."""
-    rotate: bool = True
-    """Mix the directions of a class by a random rotation."""
-    directions: Literal["principal", "random"] = "principal"
-    """Directions in the teacher's embedding space."""
+    class_temperatures: PositiveFloats = (1.0, 4.0)
+    """Candidates for tau. Other objectives try as many settings of their own as there are pairs of tau and
+    beta."""
+    subclass_temperatures: PositiveFloats = (0.3, 1.0)
+    """Candidates for beta, in units of a class's root mean square coordinate."""
+    without: Literal["nothing", "principal_directions", "null_space", "rotation"] = "nothing"
+    """The part of LELP that is left out."""
     label_weight: Share = 0.0
     """alpha: share of the cross entropy with labels in the loss, where there are labels for all rows."""
     augment: bool = False
     """Crop and flip pictures at random; the teacher then sees each view."""
     image_size: PositiveInt = 32
     """Pictures are read as this many pixels squared."""
+    resnets: tuple[int, int] | None = None
+    """On pictures, layers of the teacher's and of the student's CIFAR ResNet, 9 n + 2 each; by default both
+    are small convolutional networks."""
     max_tokens: PositiveInt = 128
     """Tokens of a text that transformers read."""
-    grid: Grid = Grid()
-    """What is tried on validation rows."""
     teacher: OwnModel = OwnModel()
     """The teacher: folder:DIR or hub:NAME, a sequence classifier. By default one is trained."""
     student: OwnModel = OwnModel()
     """The student's encoder: folder:DIR or hub:NAME. By default it is a small network."""
     teaching: Teaching = Teaching()
-    """The teacher that is trained here."""
+    """How the teacher is trained."""
     learning: Learning = Learning()
-    """The student, and how it is trained."""
+    """The student that is made here, and how a student is trained."""

@@ -6,43 +6,45 @@ from collections.abc import Mapping
 from typing import Any
 
 from assay.paper import Value
+from assay.papers.distillation.lelp.baselines import candidates
 from assay.papers.distillation.lelp.config import Distil
-from assay.papers.distillation.lelp.examples import Examples, read
-from assay.papers.distillation.lelp.learning import Teachers, course_of, refuse_misfits
-from assay.papers.distillation.lelp.objectives import candidates
+from assay.papers.distillation.lelp.inputs import TransferSet, read
+from assay.papers.distillation.lelp.stages import Teacher
+from assay.papers.distillation.lelp.training import Distillation, Lesson
 from assay.training import accuracy
 from assay.trial import Trial
 
 
 def distil(config: Distil, trial: Trial) -> dict[str, Value]:
-    """Teach a student with one objective, and measure it on rows on which nothing was chosen."""
-    examples = read(config, trial)
-    refuse_misfits(config, examples)
-    if config.objective == "oracle" and examples.oracle() is None:
+    """Train a student with one objective, and evaluate it on rows on which nothing was chosen."""
+    data = read(config, trial)
+    if config.objective == "oracle" and data.oracle() is None:
         trial.progress("no known subclasses, so no oracle: name their column with --subclass")
         return {"accuracy": None, "subclasses_known": 0.0}
-    teachers = Teachers(config, trial, examples)
-    taught = teachers.teach()
+    distillation = Distillation(config, trial, data)
+    teacher = distillation.teacher()
     if config.objective == "none":
-        return measure_teacher(taught, examples)
+        return evaluate_teacher(teacher, data)
 
-    course = course_of(config, trial, examples, teachers, taught)
+    subclasses = distillation.subclasses(teacher)
+    lesson = Lesson(teacher, subclasses, *distillation.student_rows())
     tuned = trial.tune(
-        candidates(config.objective, config.grid),
-        fit=course.learn,
-        metric=lambda pupil: pupil.accuracy_on(examples.validation),
+        candidates(config),
+        fit=lambda candidate: distillation.train_student(candidate, lesson),
+        metric=lambda student: student.accuracy_on(data.validation),
     )
     trial.count("gradient_steps", config.learning.steps * len(tuned.scores))
     for number, score in enumerate(tuned.scores):
         trial.log(number, validation_accuracy=score)
-    trial.save("student", tuned.fitted.artefact())
+    student = tuned.fitted
     metrics: dict[str, Value] = {
-        "accuracy": tuned.fitted.accuracy_on(examples.test),
-        "agreement": tuned.fitted.agreement(taught["read"]["test"]["logits"]),
+        "accuracy": student.accuracy_on(data.test),
+        "agreement": accuracy(student.logits(data.test), teacher.test.logits.argmax(1)),
         "preparation_flops": trial.counters["preparation_flops"],
     }
     if config.objective == "oracle":
-        metrics["subclasses_known"] = float(course.signal.n_subclasses)
+        metrics["subclasses_known"] = float(subclasses.n)
+    trial.save("student", student.artefact())
     return metrics
 
 
@@ -62,9 +64,9 @@ def across(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Value]:
     return {"room": (arms["teacher"]["accuracy"] if best is None else best) - arms["kd"]["accuracy"]}
 
 
-def measure_teacher(taught: Mapping[str, Any], examples: Examples) -> dict[str, Value]:
-    """Return how good the teacher is, also beyond naming the most frequent class."""
-    labels = examples.labels[examples.test]
-    found = accuracy(taught["read"]["test"]["logits"], labels)
+def evaluate_teacher(teacher: Teacher, data: TransferSet) -> dict[str, Value]:
+    """Return how accurate the teacher is, also beyond predicting the most frequent class."""
+    labels = data.labels[data.test]
+    found = accuracy(teacher.test.logits, labels)
     most_frequent = labels.bincount().max().item() / len(labels)
     return {"accuracy": found, "skill": (found - most_frequent) / max(1 - most_frequent, 1e-9)}

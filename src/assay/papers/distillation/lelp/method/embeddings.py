@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,15 @@ class TeacherOutputs:
     """W of the last linear layer."""
     bias: Float[Tensor, " c"]
     """b of the last linear layer, zeros if it has none."""
+
+    def to(self, device: str | torch.device) -> TeacherOutputs:
+        """Return the same on a device."""
+        return TeacherOutputs(*(value.to(device) for value in vars(self).values()))
+
+    def ordered(self, classes: Sequence[int]) -> TeacherOutputs:
+        """Return the same with the classes in another order."""
+        order = list(classes)
+        return TeacherOutputs(self.embeddings, self.logits[:, order], self.weight[order], self.bias[order])
 
 
 def extract_embeddings(

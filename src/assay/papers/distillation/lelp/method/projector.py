@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+
+from assay.artefact import Artefact
 
 from .moments import ClassMoments, random_rotation, row_space
 
 CHUNK_ROWS = 8192
 RANK_TOLERANCE = 1e-7
-FILE_NAME = "projection.safetensors"
+FITTED = ("means", "directions", "scales")
 
 
-class SubspaceProjector:
+class SubspaceProjector(nn.Module, Artefact):
     """Gives every class S coordinates inside the teacher's embedding space.
 
     With embeddings h in R^D and the weight W in R^{C x D} of the teacher's last layer (z = W h + b):
@@ -35,7 +33,8 @@ class SubspaceProjector:
     Since the rows of U_c lie in the range of P, u^T (P h - P m) = u^T (h - m): a fitted projector is one
     linear map. sigma_c is not in the paper, which tunes the subclass temperature per data set.
 
-    `fit` takes all rows at once; `partial_fit` takes them chunk by chunk, in O(D^2) memory a class.
+    `fit` takes all rows at once; `partial_fit` takes them chunk by chunk, in O(D^2) memory a class. It is a
+    module (`.to`, `state_dict`) and an estimator (`get_params`, scikit-learn's `clone`).
 
     Args:
         n_subclasses: S, directions per class.
@@ -68,8 +67,11 @@ class SubspaceProjector:
         directions: Literal["principal", "random"] = "principal",
         seed: int = 0,
     ) -> None:
+        super().__init__()
         if n_subclasses < 1:
             raise ValueError(f"n_subclasses is {n_subclasses}; expected at least 1.")
+        for name in FITTED:
+            self.register_buffer(name, None)
         self.n_subclasses = n_subclasses
         self.null_space = null_space
         self.rows = rows
@@ -145,6 +147,10 @@ class SubspaceProjector:
         rows = embeddings - center.to(embeddings)
         return torch.einsum("nd,csd->ncs", rows, directions.to(embeddings)) - offsets.to(embeddings)
 
+    def forward(self, embeddings: Float[Tensor, "n d"]) -> Float[Tensor, "n c s"]:
+        """Return `transform(embeddings)`."""
+        return self.transform(embeddings)
+
     def fit_transform(
         self,
         embeddings: Float[Tensor, "n d"],
@@ -154,31 +160,45 @@ class SubspaceProjector:
         """Fit, and return the coordinates of the same rows."""
         return self.fit(embeddings, labels, weight).transform(embeddings)
 
-    def save(self, folder: str | Path, notes: Mapping[str, str] | None = None) -> None:
-        """Write `folder/projection.safetensors`: means, directions, scales, and the settings as metadata."""
-        self._ensure_solved()
-        tensors = {"means": self.means, "directions": self.directions, "scales": self.scales}
-        metadata = {"settings": json.dumps(self._settings()), **(notes or {})}
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        save_file(tensors, Path(folder) / FILE_NAME, metadata)
-
-    @classmethod
-    def load(cls, folder: str | Path) -> SubspaceProjector:
-        """Read what `save` wrote.
-
-        Raises:
-            FileNotFoundError: the folder has no `projection.safetensors`.
-            ValueError: that file is not a projector's safetensors file. A pickle is never read.
-        """
-        tensors, metadata = read_projection(folder)
-        projector = cls(**json.loads(metadata["settings"]))
-        projector.means, projector.directions = tensors["means"], tensors["directions"]
-        projector.scales, projector._stale = tensors["scales"], False
-        return projector
-
-    def _settings(self) -> dict[str, int | bool | str]:
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the settings by the names of the constructor."""
         names = ("n_subclasses", "null_space", "rows", "rotate", "normalize", "seed")
         return {name: getattr(self, name) for name in names} | {"directions": self.kind}
+
+    def set_params(self, **settings: Any) -> SubspaceProjector:
+        """Change settings; fit again afterwards."""
+        changed = type(self)(**self.get_params() | settings)
+        self.__dict__.update(changed.__dict__)
+        return self
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"SubspaceProjector({', '.join(f'{k}={v!r}' for k, v in self.get_params().items())})"
+
+    def record(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return the settings, and the means, directions and scales."""
+        self._ensure_solved()
+        return self.get_params(), dict(self.state_dict())
+
+    @classmethod
+    def from_record(cls, record: tuple[dict[str, Any], dict[str, Tensor]]) -> SubspaceProjector:
+        """Make the projector of which `record` was returned."""
+        settings, fitted = record
+        projector = cls(**settings)
+        projector.load_state_dict(fitted)
+        return projector
+
+    def _save_to_state_dict(self, *arguments: Any) -> None:
+        if self._stale and self._weight is not None:
+            self._solve()
+        super()._save_to_state_dict(*arguments)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+        given = {name: state_dict[prefix + name] for name in FITTED if prefix + name in state_dict}
+        for name, value in given.items():
+            setattr(self, name, torch.empty_like(value))
+        self._stale = self._stale and len(given) < len(FITTED)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _begin(self, weight: Tensor) -> None:
         if self._weight is not None:
@@ -237,22 +257,6 @@ def random_directions(
     gaussian = torch.from_numpy(generator.standard_normal((n, removed.shape[1])))
     q: Tensor = torch.linalg.qr((gaussian - (gaussian @ removed.T) @ removed).T).Q
     return q.T.contiguous()
-
-
-def read_projection(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors and the metadata of a saved projection; errors as in `SubspaceProjector.load`."""
-    path = Path(folder) / FILE_NAME
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no {FILE_NAME} in {folder}.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file; pickles are not read ({error}).") from None
-    if "settings" not in metadata or tensors.keys() != {"means", "directions", "scales"}:
-        raise ValueError(f"{path} is a safetensors file, but not one that SubspaceProjector.save wrote.")
-    return tensors, metadata
 
 
 def _check_lengths(embeddings: Tensor, labels: Tensor) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from .projector import SubspaceProjector, read_projection
+from assay.artefact import Artefact
+
+from .projector import SubspaceProjector
 
 
 def pseudo_subclass_targets(
@@ -70,7 +70,7 @@ def partition_coordinates(
     return coordinates
 
 
-class PseudoSubclasses:
+class PseudoSubclasses(nn.Module, Artefact):
     """A fitted projector with its two temperatures: turns a teacher's outputs into targets.
 
     Kept beside the student, it makes targets for new inputs or augmented views from the teacher's embeddings
@@ -80,11 +80,12 @@ class PseudoSubclasses:
     def __init__(
         self, projector: SubspaceProjector, class_temperature: float = 1.0, subclass_temperature: float = 1.0
     ) -> None:
+        super().__init__()
         self.projector = projector
         self.class_temperature = class_temperature
         self.subclass_temperature = subclass_temperature
 
-    def __call__(
+    def forward(
         self, embeddings: Float[Tensor, "n d"], class_logits: Float[Tensor, "n c"]
     ) -> Float[Tensor, "n cs"]:
         """Return q for the teacher's embeddings and logits of some inputs."""
@@ -95,24 +96,18 @@ class PseudoSubclasses:
             self.subclass_temperature,
         )
 
-    def save(self, folder: str | Path) -> None:
-        """Write one safetensors file with means, directions, scales, settings and temperatures."""
-        temperatures = {
-            "class_temperature": repr(self.class_temperature),
-            "subclass_temperature": repr(self.subclass_temperature),
-        }
-        self.projector.save(folder, temperatures)
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"PseudoSubclasses({self.projector}, {self.class_temperature}, {self.subclass_temperature})"
+
+    def record(self) -> tuple[SubspaceProjector, float, float]:
+        """Return what it consists of."""
+        return self.projector, self.class_temperature, self.subclass_temperature
 
     @classmethod
-    def load(cls, folder: str | Path) -> PseudoSubclasses:
-        """Read what `save` wrote; errors as in `SubspaceProjector.load`."""
-        _, metadata = read_projection(folder)
-        projector = SubspaceProjector.load(folder)
-        return cls(
-            projector,
-            float(metadata.get("class_temperature", "1")),
-            float(metadata.get("subclass_temperature", "1")),
-        )
+    def from_record(cls, record: tuple[SubspaceProjector, float, float]) -> PseudoSubclasses:
+        """Make the object of which `record` was returned."""
+        return cls(*record)
 
 
 def teacher_labels(

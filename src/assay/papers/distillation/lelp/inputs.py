@@ -1,4 +1,4 @@
-"""The user's table as teachers and students read it: raw rows, few classes, and subclasses where known."""
+"""From the user's table to rows that teachers and students read: few classes, and subclasses where known."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from torch import Tensor
 from assay.data import LoadedTable, require_classes
 from assay.errors import InputError, unknown
 from assay.papers.distillation.lelp.config import Distil
+from assay.papers.distillation.lelp.method import known_subclasses
 from assay.trial import Split, Trial
 
-from .method import known_subclasses
-from .networks import Raw
-
+Kind = Literal["text", "features", "images"]
 LEAST_ROWS = 8
 MANY_CLASSES = 20
 
 
 @dataclass(frozen=True)
-class Examples:
+class TransferSet:
     """Rows of one kind with few classes, split in three."""
 
-    kind: Literal["text", "features", "images"]
+    kind: Kind
     """What the rows are."""
-    raw: Raw
+    rows: list[str] | Tensor
     """All rows: texts, features (n, d) or pictures (n, 3, h, w)."""
+    columns: tuple[str, ...]
+    """Names of the features, or of the text's column."""
     labels: Int[Tensor, " n"]
     """Their classes."""
     names: tuple[str, ...]
@@ -41,17 +42,17 @@ class Examples:
     train: Int[Tensor, " a"]
     """Row numbers to learn from; the first `labelled` of them have labels."""
     validation: Int[Tensor, " b"]
-    """Row numbers that choose the candidate."""
+    """Row numbers on which the candidate is chosen."""
     test: Int[Tensor, " c"]
-    """Row numbers that measure."""
+    """Row numbers for testing."""
     labelled: int
     """How many training rows have a label."""
 
-    def rows(self, numbers: Int[Tensor, " k"]) -> Raw:
-        """Return some rows as they come."""
-        if isinstance(self.raw, Tensor):
-            return self.raw[numbers]
-        return [self.raw[number] for number in numbers.tolist()]
+    def take(self, numbers: Int[Tensor, " k"]) -> list[str] | Tensor:
+        """Return some rows."""
+        if isinstance(self.rows, Tensor):
+            return self.rows[numbers]
+        return [self.rows[number] for number in numbers.tolist()]
 
     def oracle(self) -> tuple[Int[Tensor, " a"], int] | None:
         """Return the known subclass of each training row and S, or None where no class has two."""
@@ -63,11 +64,12 @@ class Examples:
             return None
 
 
-def read(config: Distil, trial: Trial) -> Examples:
+def read(config: Distil, trial: Trial) -> TransferSet:
     """Load the table, merge classes if asked, and split it.
 
     Raises:
-        InputError: there is no label, no input, too many classes, or too few rows of one.
+        InputError: there is no label, no input, too many classes, too few rows of one, or an option that
+            these rows have no use for.
     """
     table = config.data.load()
     require_classes(table, least_rows=LEAST_ROWS)
@@ -85,21 +87,25 @@ def read(config: Distil, trial: Trial) -> Examples:
             " (--merge halves), or use vanilla distillation."
         )
     parts = _split(config, table, labels[: len(table.rows)], trial)
-    parts = _shorten(config, parts, trial)
-    return Examples(
+    train = trial.numpy("rows").permutation(parts.train)[: config.max_train]
+    text = (config.data.text or "text",)
+    found = TransferSet(
         kind=kind,
-        raw=_raw(kind, table, tables, config.image_size),
+        rows=_rows(kind, table, tables, config.image_size),
+        columns=text if kind == "text" else table.feature_names if kind == "features" else (),
         labels=torch.from_numpy(labels),
         names=names,
         groups=groups,
-        train=torch.from_numpy(parts.train),
+        train=torch.from_numpy(train),
         validation=torch.from_numpy(parts.validation),
         test=torch.from_numpy(parts.test),
-        labelled=_labelled(config, labels[parts.train]),
+        labelled=_labelled(config, labels[train]),
     )
+    _refuse_misfits(config, found)
+    return found
 
 
-def kind_of(table: LoadedTable) -> Literal["text", "features", "images"]:
+def kind_of(table: LoadedTable) -> Kind:
     """Return what the rows are; features win over pictures of the same rows."""
     if "text" in table.rows.column_names:
         return "text"
@@ -123,6 +129,23 @@ def merge_classes(
     return second[classes].astype(np.int64), merged
 
 
+def _refuse_misfits(config: Distil, data: TransferSet) -> None:
+    for name, model in (("teacher", config.teacher), ("student", config.student)):
+        if model.source is not None and data.kind != "text":
+            raise InputError(
+                f"--{name} is a model of texts, and this table has none. Name it with --data.text."
+            )
+    if config.augment and data.kind != "images":
+        raise InputError("--augment crops and flips pictures; this table has none.")
+    if config.label_weight and data.labelled < len(data.train):
+        raise InputError("--label-weight above 0 needs the labels of all training rows: give --labelled 1.")
+    if config.teaching.epochs and config.teacher.source is None:
+        raise InputError("--teaching.epochs fine-tunes a given teacher: give --teacher, or --teaching.steps.")
+    as_it_is = config.teacher.source is not None and not config.teaching.epochs
+    if as_it_is and config.objective == "subclass_distillation":
+        raise InputError("Subclass Distillation trains its teacher: give --teaching.epochs with --teacher.")
+
+
 def _groups(config: Distil, table: LoadedTable, tables: list[datasets.Dataset]) -> Tensor | None:
     """Number the values of the column that the user named as subclass."""
     if config.subclass is None:
@@ -144,27 +167,18 @@ def _split(config: Distil, table: LoadedTable, labels: np.ndarray, trial: Trial)
     group = list(table.rows["group"]) if config.data.group is not None else None
     if table.test is None:
         return trial.split(n, config.test, config.validation, group, stratify=labels.tolist())
-    cut = trial.split(
-        n, config.validation, group=group, stratify=labels.tolist(), fresh=True
-    )  # not what measures
+    # The test rows are published, so the seeds do not share them by chance: fresh.
+    cut = trial.split(n, config.validation, group=group, stratify=labels.tolist(), fresh=True)
     return Split(cut.train, cut.test, np.arange(n, n + len(table.test)))
-
-
-def _shorten(config: Distil, parts: Split[np.ndarray], trial: Trial) -> Split[np.ndarray]:
-    """Shuffle the training rows and leave out those beyond `max_train`."""
-    train = trial.numpy("rows").permutation(parts.train)[: config.max_train]
-    return Split(train, parts.validation, parts.test)
 
 
 def _labelled(config: Distil, labels: np.ndarray) -> int:
     """Return how many training rows have a label: the share asked for, but at least a row of every class."""
-    if not 0 < config.labelled <= 1:
-        raise InputError(f"--labelled is {config.labelled}; give a share above 0 and at most 1.")
     first_of_each = [int(np.flatnonzero(labels == c)[0]) for c in np.unique(labels)]
     return max(round(config.labelled * len(labels)), max(first_of_each) + 1)
 
 
-def _raw(kind: str, table: LoadedTable, tables: list[datasets.Dataset], size: int) -> Raw:
+def _rows(kind: Kind, table: LoadedTable, tables: list[datasets.Dataset], size: int) -> list[str] | Tensor:
     if kind == "text":
         return [text for rows in tables for text in rows["text"]]
     if kind == "features":

@@ -1,19 +1,18 @@
-"""What a student can learn from: one loss an arm, each with the same number of candidates."""
+"""What a student can learn from: one loss an objective, each with the same number of candidates."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from assay.papers.distillation.lelp.config import Distil, Grid, Objective
-
-from .method import (
+from assay.errors import InputError
+from assay.papers.distillation.lelp.config import Distil, Objective
+from assay.papers.distillation.lelp.method import (
     ContrastiveDistillation,
     DecoupledDistillation,
     FitNet,
@@ -22,11 +21,8 @@ from .method import (
     SubclassDistillationLoss,
     SubspaceProjector,
     VariationalInformation,
-    partition_classes,
-    partition_coordinates,
     pseudo_subclass_targets,
 )
-from .method.partitions import Partition
 
 PARTITIONS = ("random", "kmeans", "agglomerative", "tsne", "oracle")
 ON_FEATURES = ("fitnet", "vid", "rkd", "crd")
@@ -41,64 +37,59 @@ class Candidate:
     subclass_temperature: float = 1.0
     """beta."""
     weight: float = 0.0
-    """Of a loss on features, or of the auxiliary loss of Subclass Distillation."""
+    """Of a loss on features, beside vanilla distillation at tau = 1, or of the auxiliary loss of Subclass
+    Distillation."""
     smoothing: float = 0.0
     """Of labels."""
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """What the teacher says of the student's training rows."""
+# What the objectives without subclasses try, by the number of candidates. The paper's grids are in an
+# appendix that could not be read; these are ours.
+TEMPERATURES = {
+    1: (1.0,),
+    4: (1.0, 2.0, 4.0, 8.0),
+    9: (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0),
+}
+SMOOTHINGS = {
+    1: (0.0,),
+    4: (0.0, 0.05, 0.1, 0.2),
+    9: (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4),
+}
+FEATURE_WEIGHTS = {
+    1: (0.3,),
+    4: (0.03, 0.3, 3.0, 30.0),
+    9: (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
+}
+DIVERSITY_WEIGHTS = {1: (0.1,), 2: (0.1, 1.0), 3: (0.03, 0.1, 1.0)}
+"""Of Subclass Distillation, by the number of betas: each with each tau."""
 
-    embeddings: Float[Tensor, "n d"]
-    """h."""
-    logits: Float[Tensor, "n z"]
-    """z, one a class; of Subclass Distillation's teacher, one a subclass."""
-    weight: Float[Tensor, "z d"]
-    """W of the teacher's last layer."""
-    labels: Int[Tensor, " n"]
-    """The class of each row: its label, or the teacher's choice where the label is not seen."""
 
+def candidates(config: Distil) -> list[Candidate]:
+    """Return what an objective tries on validation rows.
 
-def candidates(objective: Objective, grid: Grid) -> list[Candidate]:
-    """Return what an objective tries on validation rows."""
+    Raises:
+        InputError: a baseline has no grid of as many settings as there are pairs of tau and beta.
+    """
+    objective, taus, betas = config.objective, config.class_temperatures, config.subclass_temperatures
+    pairs = len(taus) * len(betas)
+    plain = objective in ("labels", "kd", "dkd", *ON_FEATURES)
+    if (plain and pairs not in TEMPERATURES) or (
+        objective == "subclass_distillation" and len(betas) not in DIVERSITY_WEIGHTS
+    ):
+        raise InputError(
+            f"{objective} has grids of 1, 4 and 9 candidates, and {len(taus)} class temperatures with"
+            f" {len(betas)} subclass temperatures are {pairs}: give 1, 2 or 3 of each."
+        )
     if objective == "labels":
-        return [Candidate(smoothing=value) for value in grid.smoothings]
+        return [Candidate(smoothing=value) for value in SMOOTHINGS[pairs]]
     if objective in ("kd", "dkd"):
-        return [Candidate(class_temperature=value) for value in grid.kd_temperatures]
+        return [Candidate(class_temperature=value) for value in TEMPERATURES[pairs]]
     if objective in ON_FEATURES:
-        return [Candidate(weight=value) for value in grid.feature_weights]
+        return [Candidate(weight=value) for value in FEATURE_WEIGHTS[pairs]]
     if objective == "subclass_distillation":
-        pairs = product(grid.class_temperatures, grid.diversity_weights)
-        return [Candidate(class_temperature=tau, weight=value) for tau, value in pairs]
-    pairs = product(grid.class_temperatures, grid.subclass_temperatures)
-    return [Candidate(class_temperature=tau, subclass_temperature=beta) for tau, beta in pairs]
-
-
-def fit_projector(config: Distil, lesson: Lesson, n_subclasses: int, seed: int) -> SubspaceProjector:
-    """Find the directions of every class in the teacher's embeddings."""
-    projector = SubspaceProjector(
-        n_subclasses,
-        null_space=config.null_space,
-        rows=config.rows,
-        rotate=config.rotate,
-        directions=config.directions,
-        seed=seed,
-    )
-    return projector.fit(lesson.embeddings, lesson.labels, lesson.weight)
-
-
-def partition(
-    objective: Objective, lesson: Lesson, n_subclasses: int, seed: int, known: Int[Tensor, " n"] | None
-) -> Float[Tensor, "n c s"]:
-    """Return the coordinates of a hard partition of every class."""
-    if objective == "oracle":
-        assert known is not None
-        subclasses = known
-    else:
-        method = cast(Partition, objective)
-        subclasses = partition_classes(lesson.embeddings, lesson.labels, n_subclasses, method, seed)
-    return partition_coordinates(subclasses, lesson.labels, lesson.logits.shape[1], n_subclasses)
+        weights = DIVERSITY_WEIGHTS[len(betas)]
+        return [Candidate(class_temperature=tau, weight=value) for tau, value in product(taus, weights)]
+    return [Candidate(class_temperature=tau, subclass_temperature=beta) for tau, beta in product(taus, betas)]
 
 
 class ObjectiveLoss(nn.Module):
@@ -121,7 +112,8 @@ class ObjectiveLoss(nn.Module):
         super().__init__()
         self.objective = objective
         self.candidate = candidate
-        self.projector = projector
+        tau, beta = candidate.class_temperature, candidate.subclass_temperature
+        self.pseudo_subclasses = None if projector is None else PseudoSubclasses(projector, tau, beta)
         self.on_features = on_features
         self.cross_entropy = SubclassDistillationLoss(label_weight, n_subclasses)
         self.decoupled = DecoupledDistillation(temperature=candidate.class_temperature)
@@ -156,8 +148,9 @@ class ObjectiveLoss(nn.Module):
             classes = class_logits.shape[1]
             smoothing = self.candidate.smoothing
             return functional.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
-        if self.projector is not None:
-            return PseudoSubclasses(self.projector, tau, beta)(embeddings, class_logits)
+        if self.pseudo_subclasses is not None:
+            targets: Tensor = self.pseudo_subclasses(embeddings, class_logits)
+            return targets
         if coordinates.shape[2]:
             return pseudo_subclass_targets(class_logits, coordinates, tau, beta)
         return torch.softmax(class_logits / tau, dim=1)
