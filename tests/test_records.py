@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 import safetensors.torch
+import scipy.sparse
 import torch
 from hypothesis import given, settings, strategies as st
 
@@ -183,6 +185,17 @@ class TestRecord:
         made = Derived(2)
         made.total = 7
         assert vars(round_trip(made, PACKAGES)) == {"start": 2, "total": 7}
+
+    def test_frames_and_sparse_matrices_come_back(self) -> None:
+        frame = pd.DataFrame({"step": [1, 2], "loss": [0.5, None], "name": ["a", "b"]})
+        assert round_trip(frame).equals(frame)
+        for kind in (scipy.sparse.csr_matrix, scipy.sparse.csr_array):
+            sparse = kind(np.array([[0.0, 2.0], [0.0, 0.0], [1.0, 0.0]]))
+            loaded = round_trip({"x": sparse})["x"]
+            assert (type(loaded), loaded.shape) == (kind, sparse.shape)
+            assert (loaded != sparse).nnz == 0
+            assert files.digest(loaded) == files.digest(sparse) != files.digest(2 * sparse)
+        assert files.digest(frame) == files.digest(frame.copy()) != files.digest(frame.assign(step=3))
 
     def test_an_object_comes_back_from_its_record(self) -> None:
         loaded = round_trip({"model": Doubler(3.0)}, PACKAGES)["model"]

@@ -204,6 +204,10 @@ def _feed_array(state: Any, value: Any) -> None:
         state.update(np.ascontiguousarray(value).tobytes())
     elif isinstance(value, np.generic):
         _feed(state, value.item())
+    elif is_frame(value):
+        _feed(state, {str(name): value[name].tolist() for name in value})
+    elif is_sparse(value):
+        _feed(state, [value.data, value.indices, value.indptr, value.shape])
     elif is_table(value):
         import pyarrow
 
@@ -222,6 +226,21 @@ def _feed_array(state: Any, value: Any) -> None:
 
 
 def is_table(value: Any) -> bool:
-    """Whether a value is a `datasets.Dataset`, without importing that package: who has one, has it."""
-    package = sys.modules.get("datasets")
-    return package is not None and isinstance(value, package.Dataset)
+    """Whether a value is a `datasets.Dataset`."""
+    return _is_of("datasets", "Dataset", value)
+
+
+def is_frame(value: Any) -> bool:
+    """Whether a value is a data frame of pandas."""
+    return _is_of("pandas", "DataFrame", value)
+
+
+def is_sparse(value: Any) -> bool:
+    """Whether a value is a sparse matrix of scipy, stored by rows."""
+    return _is_of("scipy.sparse", "csr_matrix", value) or _is_of("scipy.sparse", "csr_array", value)
+
+
+def _is_of(package: str, name: str, value: Any) -> bool:
+    """Whether a value is of a class, without importing its package: who has such a value, has it."""
+    module = sys.modules.get(package)
+    return module is not None and isinstance(value, getattr(module, name))

@@ -1,8 +1,8 @@
 """Values on disk, without pickle: a record in JSON, its tensors and arrays in safetensors, tables in Parquet.
 
-A record is any nesting of dataclasses, dicts, lists and tuples over tensors, arrays, tables, paths and plain
-values. An object that is none of these says what it consists of: `record()` returns it, and the class method
-`from_record` makes an object of it.
+A record is any nesting of dataclasses, dicts, lists and tuples over tensors, arrays, sparse matrices by rows,
+tables, data frames, paths and plain values. An object that is none of these says what it consists of:
+`record()` returns it, and the class method `from_record` makes an object of it.
 """
 
 from __future__ import annotations
@@ -190,6 +190,11 @@ def _apart_from_json(value: Any, parts: _Parts) -> Any:
     if isinstance(value, np.ndarray) and value.dtype.kind in "mMU":  # times as numbers, text as lists
         plain = value.tolist() if value.dtype.kind == "U" else value.astype(np.int64)
         return {"$cast": [value.dtype.str, _take_apart(plain, parts)]}
+    if files.is_frame(value):
+        return {"$frame": _take_apart({str(name): value[name].tolist() for name in value}, parts)}
+    if files.is_sparse(value):
+        arrays = [value.data, value.indices, value.indptr]
+        return {"$sparse": [type(value).__name__, _take_apart([*arrays, value.shape], parts)]}
     if files.is_table(value):
         name = f"d{len(parts.tables)}"
         parts.tables[name] = value.with_format(None)
@@ -248,6 +253,8 @@ class _Builder:
             "$bytes": base64.b64decode,
             "$path": Path,
             "$cast": self._cast,
+            "$frame": self._frame,
+            "$sparse": self._sparse,
             "$object": lambda named: self._class(named[0]).from_record(self.build(named[1])),
             "$data": self._dataclass,
         }
@@ -260,6 +267,18 @@ class _Builder:
         import numpy as np
 
         return np.asarray(self.build(described[1])).astype(described[0])
+
+    def _frame(self, columns: Any) -> Any:
+        import pandas as pd
+
+        return pd.DataFrame(self.build(columns))
+
+    def _sparse(self, described: list[Any]) -> Any:
+        import scipy.sparse
+
+        makers = {"csr_array": scipy.sparse.csr_array, "csr_matrix": scipy.sparse.csr_matrix}
+        *arrays, shape = self.build(described[1])
+        return makers[described[0]](tuple(arrays), shape=shape)
 
     def _dataclass(self, named: list[Any]) -> Any:
         kind = self._class(named[0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,12 +47,3 @@ class LinearClassifier(Artefact):
     def predict(self, features: Float[np.ndarray, "m d"]) -> Int[np.ndarray, " m"]:
         """Return 0 or 1 for each row, positions in `labels`."""
         return (self.decision_function(features) > 0).astype(np.int64)
-
-    def record(self) -> dict[str, Any]:
-        """Return what it consists of, as `Artefact` saves it."""
-        return vars(self) | {"history": self.history.to_dict("list")}
-
-    @classmethod
-    def from_record(cls, record: dict[str, Any]) -> LinearClassifier:
-        """Build a classifier of what `record` returned."""
-        return cls(**record | {"history": pd.DataFrame(record["history"])})

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from assay.data import Table
 from assay.data.table import LoadedTable
@@ -28,15 +27,6 @@ class BinaryTable:
     test_labels: np.ndarray | None
     names: tuple[str, ...]
     classes: tuple[str, str]
-
-    def record(self) -> dict[str, Any]:
-        """Return what it consists of, for a shared stage."""
-        return vars(self) | {name: to_parts(vars(self)[name]) for name in ("features", "test_features")}
-
-    @classmethod
-    def from_record(cls, record: dict[str, Any]) -> BinaryTable:
-        """Build a table of what `record` returned."""
-        return cls(**record | {name: from_parts(record[name]) for name in ("features", "test_features")})
 
 
 @dataclass(frozen=True)
@@ -128,19 +118,3 @@ def _classes(table: LoadedTable, positive: str) -> tuple[str, str]:
 
 def _signs(numbers: np.ndarray, table: LoadedTable, classes: tuple[str, str]) -> np.ndarray:
     return np.where(numbers == table.label_names.index(classes[1]), 1.0, -1.0)
-
-
-def to_parts(matrix: Any) -> dict[str, Any] | None:
-    """Take a matrix apart into arrays that a stage can hold."""
-    if matrix is None:
-        return None
-    rows = sparse.csr_array(matrix)
-    indices, indptr = rows.indices.astype(np.int64), rows.indptr.astype(np.int64)
-    return {"data": rows.data, "indices": indices, "indptr": indptr, "shape": rows.shape}
-
-
-def from_parts(parts: dict[str, Any] | None) -> Any:
-    """Put together what `to_parts` took apart."""
-    if parts is None:
-        return None
-    return sparse.csr_array((parts["data"], parts["indices"], parts["indptr"]), shape=parts["shape"])

@@ -13,7 +13,7 @@ from assay.errors import InputError, refusals
 from assay.paper import Value
 from assay.papers.optimization.ef21w.artefact import LinearClassifier
 from assay.papers.optimization.ef21w.config import Train
-from assay.papers.optimization.ef21w.inputs import Prepared, from_parts, prepare, read, to_parts
+from assay.papers.optimization.ef21w.inputs import Prepared, prepare, read
 from assay.papers.optimization.ef21w.method import (
     EF21,
     Compressor,
@@ -117,15 +117,15 @@ def divide_among_clients(rows: Prepared, config: Train, trial: Trial) -> LinearM
     elif config.partition == "random":
         parts = partition_random(rows.features, config.clients, trial.generator("partition"))
     else:
-        parts = trial.once("greedy split", split_greedily, to_parts(rows.features), config.clients)
+        parts = trial.once("greedy split", split_greedily, rows.features, config.clients)
     penalty = NonconvexPenalty if config.penalty == "nonconvex" else L2Penalty
     labels = [torch.from_numpy(rows.labels[part]) for part in parts]
     return logistic_regression(divide(rows.features, parts), labels, penalty(config.strength))
 
 
-def split_greedily(parts: dict[str, Any], clients: int) -> np.ndarray:
-    """Split rows that were taken apart; it takes long enough to be shared between arms."""
-    return partition_max_variance(from_parts(parts), clients)
+def split_greedily(features: Any, clients: int) -> np.ndarray:
+    """Split rows by `partition_max_variance`; it takes long enough to be shared between arms."""
+    return partition_max_variance(features, clients)
 
 
 def accuracy(classifier: LinearClassifier, rows: Prepared) -> float | None:
