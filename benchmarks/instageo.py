@@ -23,6 +23,7 @@ from rasterio.windows import Window
 from assay.papers.vision.instageo.method import (
     ChipCreator,
     EncoderShape,
+    Grid,
     RocHistogram,
     SegmentationModel,
     StacTree,
@@ -32,7 +33,7 @@ from assay.papers.vision.instageo.method import (
     read_points,
     write_raster,
 )
-from assay.papers.vision.instageo.region import make_region, write_region
+from assay.papers.vision.instageo.synthetic.region import make_region, write_region
 from timing import interleaved
 
 CHIP = 128
@@ -43,7 +44,7 @@ def cutting() -> None:
     """Print chips and points a second."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        region = make_region(512, 24.0, 120, np.random.default_rng(0), "train")
+        region = make_region(512, 120, np.random.default_rng(0), "train")
         catalog = StacTree(write_region(region, folder))
         points = read_points(folder / "points.csv")
 
@@ -83,7 +84,7 @@ def cut_one(scenes: list, points: object, number: int, out: Path) -> None:
                     return
                 corner = (column // CHIP * CHIP, row // CHIP * CHIP)
                 layers.append(file.read(1, window=Window(*corner, CHIP, CHIP)))
-                crs, moved = file.crs, file.window_transform(Window(*corner, CHIP, CHIP))
+                grid = Grid(file.crs, file.window_transform(Window(*corner, CHIP, CHIP)), CHIP, CHIP)
         with rasterio.open(scene.mask.path) as file:
             cloudy = file.read(1, window=Window(*corner, CHIP, CHIP)) & 2 > 0
         layers[-6:] = [np.where(cloudy, 0, layer) for layer in layers[-6:]]
@@ -94,8 +95,8 @@ def cut_one(scenes: list, points: object, number: int, out: Path) -> None:
             labels = file.read(1)
     labels[row % CHIP, column % CHIP] = points.label[number]
     if not (out / f"chip_{name}").exists():
-        write_raster(out / f"chip_{name}", np.stack(layers), crs, moved, 0)
-    write_raster(out / f"seg_{name}", labels[None], crs, moved, -1)
+        write_raster(out / f"chip_{name}", np.stack(layers), grid, 0)
+    write_raster(out / f"seg_{name}", labels[None], grid, -1)
 
 
 def areas() -> None:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from assay.papers.vision.instageo.method import ChipCreator, StacTree
-from assay.papers.vision.instageo.region import make_region, write_region
+from assay.papers.vision.instageo.synthetic.region import make_region, write_region
 
 
 @pytest.fixture(scope="session")
 def region(tmp_path_factory):
     """A region in memory, its catalogue on disk, and its points in a file."""
-    made = make_region(96, 20.0, 160, np.random.default_rng(1001), "train")
+    made = make_region(96, 160, np.random.default_rng(1001), "train", parcel=20.0)
     folder = tmp_path_factory.mktemp("raw")
     return made, write_region(made, folder), folder / "points.csv"
 

@@ -16,6 +16,7 @@ from assay.papers.vision.instageo.method import (
     count_encoder,
     count_macs,
     count_parameters,
+    fetch_prithvi,
     load_prithvi,
     to_steps,
 )
@@ -50,26 +51,28 @@ def test_published_sizes_load_weights_of_the_published_layout(name, millions):
     assert not encoder.pos_embed.is_meta
 
 
-def test_real_shapes_of_one_block_run_from_a_file(tmp_path):
+def test_real_shapes_of_one_block_run_from_the_hubs_file(tmp_path, monkeypatch):
     shape = EncoderShape.prithvi("v1-100m", num_frames=1, image_size=32)
     shape = EncoderShape(**{**vars(shape), "depth": 1})
     torch.manual_seed(0)
     source = PrithviEncoder(shape)
     weights = {f"encoder.{name}": tensor for name, tensor in source.state_dict().items()}
     weights |= {"encoder.blocks.1.norm1.weight": torch.ones(768), "decoder.mask_token": torch.zeros(1)}
-    torch.save(weights, tmp_path / "Prithvi_EO_V1_100M.pt")
+    torch.save({"model": weights}, tmp_path / "Prithvi_EO_V1_100M.pt")
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda name, file: tmp_path / file)
     encoder = PrithviEncoder(shape)
-    dropped = load_prithvi(encoder, tmp_path / "Prithvi_EO_V1_100M.pt")
+    dropped = load_prithvi(encoder, fetch_prithvi("v1-100m"))
     assert "encoder.blocks.1.norm1.weight" in dropped  # a block beyond the depth
     pixels = torch.rand(1, 6, 1, 32, 32)
     assert torch.equal(encoder(pixels), source(pixels))
     assert encoder(pixels).shape == (1, 5, 768)
 
 
-def test_weights_that_run_code_are_refused(tmp_path):
+def test_weights_that_run_code_are_refused(tmp_path, monkeypatch):
     torch.save({"encoder.cls_token": torch.nn.Linear(2, 2)}, tmp_path / "evil.pt")
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda name, file: tmp_path / "evil.pt")
     with pytest.raises(Exception, match=r"[Ww]eights.only|Unsupported"):
-        load_prithvi(PrithviEncoder(SMALL), tmp_path / "evil.pt")
+        fetch_prithvi("v1-100m")
 
 
 def test_other_weights_are_refused_by_name():

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from papers.instageo.rasters import write
 from playwright.sync_api import expect, sync_playwright
 from torch import nn
 
@@ -20,6 +19,7 @@ from assay.papers.vision.instageo.method import (
     predict_rasters,
 )
 from assay.papers.vision.instageo.method.predict import NO_CLASS
+from papers.vision.geotiffs import write
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 EVIL = "</script><script>alert(1)</script> & <b>"

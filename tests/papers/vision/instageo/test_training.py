@@ -1,31 +1,32 @@
 """Best weights, crops, values instead of classes, and radar, by the recipes on files."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import rasterio
 import torch
-from papers.instageo.rasters import at_pixel, write
 
 import assay
 from assay import catalogue, options
 from assay.cli import running
 from assay.errors import InputError
-from assay.papers.vision.instageo.chipping import Parts, Rows, cropped, parts_of
 from assay.papers.vision.instageo.config import Compress, Fidelity
-from assay.papers.vision.instageo.learning import (
+from assay.papers.vision.instageo.evaluation import score
+from assay.papers.vision.instageo.inputs import ChipSplit, LabelledChips, crop, split_chips
+from assay.papers.vision.instageo.method import ChipCreator, LocalScenes, RegressionDistillationLoss
+from assay.papers.vision.instageo.training import (
     Best,
-    Plan,
+    TrainingPlan,
     build_teacher,
     make_loss,
-    pack_parts as pack,
-    score,
     train_teacher,
 )
-from assay.papers.vision.instageo.method import ChipCreator, LocalScenes, RegressionDistillationLoss
+from assay.training import Compute
 from assay.trial import Trial
+from papers.vision.geotiffs import at_pixel, write
 
 TINY = {
     "finetune.gradient_steps": 2,
@@ -59,8 +60,8 @@ CUT = {"chip_size": 16, "patch_size": 8, "num_steps": 1, "min_count": 1}
 
 def test_the_best_weights_are_those_of_the_best_pass():
     config = options.resolve(Compress, SMALL)
-    parts = parts_of(config, Trial(seed=1000))
-    model = build_teacher(config.vit, config.backbone, parts)
+    parts = split_chips(config, Trial(seed=1000))
+    model = build_teacher(TrainingPlan.of(config), parts)
     best = Best(model, parts, every=3, steps=7)
     looked = {}
     for step in range(1, 8):
@@ -77,25 +78,24 @@ def test_the_best_weights_are_those_of_the_best_pass():
 def test_a_teacher_is_chosen_on_validation_chips_and_its_logits_are_not_kept_for_changed_chips(augment):
     more = {"finetune.augment": augment, "finetune.select": "best", "finetune.crop": 16}
     config = options.resolve(Compress, SMALL, more)
-    parts = parts_of(config, Trial(seed=1000))
-    plan = Plan(config.finetune, teaches=True)
-    found = train_teacher(config.vit, config.backbone, pack(parts, plan), plan, "cpu")
-    assert found["logits"] is None
-    assert found["weights"]["encoder.pos_embed"].shape[1] == 1 + (16 // 8) ** 2
+    parts = split_chips(config, Trial(seed=1000))
+    found = train_teacher(TrainingPlan.of(config).of_teacher(), parts, Compute(accelerator="cpu"))
+    assert found.logits is None
+    assert found.weights["encoder.pos_embed"].shape[1] == 1 + (16 // 8) ** 2
     metrics = catalogue.entry("instageo").function("compress")(config, Trial(seed=1000))
     assert 0 <= metrics["miou"] <= 1
 
 
 def test_large_chips_are_tiled_side_by_side():
     labels = torch.arange(2 * 5 * 7).view(2, 5, 7)
-    rows = Rows(labels[:, None, None].float(), labels)
-    found = cropped(Parts(rows, rows, rows, ("a",)), 2, at_random=False).test
+    rows = LabelledChips(labels[:, None, None].float(), labels)
+    found = crop(ChipSplit(rows, rows, rows, ("a",)), 2, at_random=False).test
     assert found.labels.shape == (2 * 2 * 3, 2, 2)
     assert torch.equal(found.chips[:, 0, 0].long(), found.labels)
     assert found.labels[0].tolist() == [[0, 1], [7, 8]]
-    assert cropped(Parts(rows, rows, rows, ("a",)), 2, at_random=True).train is rows
+    assert crop(ChipSplit(rows, rows, rows, ("a",)), 2, at_random=True).train is rows
     with pytest.raises(InputError, match=r"finetune.crop 6 is larger than the chips of 5 x 7 pixels"):
-        cropped(Parts(rows, rows, rows, ("a",)), 6, at_random=False)
+        crop(ChipSplit(rows, rows, rows, ("a",)), 6, at_random=False)
 
 
 def test_what_choosing_the_best_needs_is_said(tmp_path):
@@ -108,8 +108,8 @@ def test_what_choosing_the_best_needs_is_said(tmp_path):
         write(tmp_path / f"c_{number}.mask.tif", np.ones((1, 8, 8), np.uint8), nodata=None)
     chosen = {"chips": str(tmp_path), "finetune.select": "best", "labelled": 1.0}
     with pytest.raises(InputError, match=r"finetune.select best needs validation chips: give --validation"):
-        parts_of(options.resolve(Compress, chosen), Trial(seed=1000))
-    parts = parts_of(options.resolve(Compress, chosen, {"validation": 0.2}), Trial(seed=1000))
+        split_chips(options.resolve(Compress, chosen), Trial(seed=1000))
+    parts = split_chips(options.resolve(Compress, chosen, {"validation": 0.2}), Trial(seed=1000))
     assert len(parts.validation) == 2
 
 
@@ -139,7 +139,7 @@ def test_values_are_learnt_predicted_and_shown(values, tmp_path):
     assert trained.metrics["r2"] <= 1
     assert trained.metrics["rmse"] > 0
     student = assay.load(tmp_path / "m", "student")
-    assert set(student.about["validation_r2"]) == {"teacher", "1", "2"}
+    assert set(student.report.validation) == {"teacher", "1", "2"}
     inputs, labels = assay.load(values / "chips").tensors()
     assert labels.dtype == torch.float32
     assert student.predict(inputs).shape == labels.shape
@@ -156,17 +156,16 @@ def test_values_are_learnt_predicted_and_shown(values, tmp_path):
 def test_values_are_refused_where_classes_are_needed(values):
     given = {"chips": str(values / "chips")}
     with pytest.raises(InputError, match=r"have values for regression: `assay run instageo distil` learns"):
-        parts_of(options.resolve(Compress, given), Trial(seed=1000))
+        split_chips(options.resolve(Compress, given), Trial(seed=1000))
     named = {"chips.classes": ("a", "b")}
     config = catalogue.entry("instageo").config("distil")
     with pytest.raises(InputError, match=r"no classes: leave --chips.classes out"):
-        parts_of(options.resolve(config, given, named), Trial(seed=1000))
-    parts = parts_of(options.resolve(config, given), Trial(seed=1000))
-    assert isinstance(
-        make_loss(Plan(options.resolve(config, given).finetune), parts), RegressionDistillationLoss
-    )
+        split_chips(options.resolve(config, given, named), Trial(seed=1000))
+    parts = split_chips(options.resolve(config, given), Trial(seed=1000))
+    plan = TrainingPlan.of(options.resolve(config, given))
+    assert isinstance(make_loss(plan, parts), RegressionDistillationLoss)
     with pytest.raises(InputError, match=r"ce_weight, everywhere and finetune.weigh_classes are for classes"):
-        make_loss(Plan(options.resolve(config, given).finetune, everywhere=True), parts)
+        make_loss(replace(plan, everywhere=True), parts)
 
 
 def test_radar_keeps_decibels_and_marks_nothing_by_minus_1(tmp_path):

@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from assay import files, records
+from assay import artefact
+from assay.artefact import Artefact
 from assay.errors import InputError
-from assay.papers.vision.instageo.method import EncoderShape, SegmentationModel
+from assay.papers.vision.instageo.method import SegmentationModel
 from assay.training import predict
-
-DESCRIPTION = "segmenter.json"
 
 
 @dataclass(frozen=True)
-class Segmenter:
-    """A trained model, which bands and dates it reads, and what its classes are called (values: none)."""
+class DepthReport:
+    """What students of several depths cost and give, by depth (`teacher` is the whole model).
+
+    `validation` and `test` are of the metric `quality`; energy is `None` where it was not counted.
+    """
+
+    depth: int
+    within_tolerance: bool
+    quality: str
+    validation: dict[str, float]
+    test: dict[str, float]
+    parameters: dict[str, int]
+    multiply_adds: dict[str, int]
+    training_seconds: dict[str, float]
+    training_joules: dict[str, float | None]
+    grams_co2: dict[str, float | None] | None
+
+
+@dataclass(frozen=True)
+class Segmenter(Artefact):
+    """A trained model, and what its classes are called (values: none).
+
+    `report` compares the students from which `distil` chose this model.
+    """
 
     model: SegmentationModel
     class_names: tuple[str, ...]
-    about: Mapping[str, Any] = field(default_factory=dict)
+    report: DepthReport | None = None
 
     def predict(self, chips: Float[Tensor, "n c t h w"], batch_size: int = 16) -> Shaped[Tensor, "n h w"]:
         """Return the class, or the value, of each pixel of chips as they stand in the files.
@@ -47,24 +64,6 @@ class Segmenter:
                 f" {bands} bands on {dates}. Cut chips with --num-steps {shape.num_frames}."
             )
 
-    def save(self, folder: str | Path) -> None:
-        """Write safetensors and JSON."""
-        described = {"model": self.model.describe(), "classes": self.class_names, "about": dict(self.about)}
-        files.write_json(Path(folder) / DESCRIPTION, described)
-        records.save(Path(folder), self.model.state_dict())
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Segmenter:
-        """Read what `save` wrote."""
-        described = files.read_json(Path(folder) / DESCRIPTION)
-        built = described["model"]
-        with torch.random.fork_rng(devices=[]):  # the weights drawn here are thrown away
-            model = SegmentationModel(
-                EncoderShape(**built["shape"]), built["num_classes"], projection=built["projection"]
-            )
-        model.load_state_dict(records.load(Path(folder)))
-        return cls(model.eval(), tuple(described["classes"]), described["about"])
-
 
 def find_segmenter(folder: Path) -> Segmenter:
     """Load a model from the folder of a run, or from the object's own folder.
@@ -72,10 +71,16 @@ def find_segmenter(folder: Path) -> Segmenter:
     Raises:
         InputError: there is none.
     """
-    for place in (folder, folder / "student"):
-        if (place / DESCRIPTION).exists():
-            return Segmenter.load(place)
-    raise InputError(f"{folder} holds no model: give a folder that `assay run instageo distil` wrote.")
+    try:
+        if (folder / artefact.MANIFEST).exists():
+            found = artefact.load(folder, "student")
+            assert isinstance(found, Segmenter)
+            return found
+        return Segmenter.load(folder)
+    except InputError as error:
+        raise InputError(
+            f"{folder} holds no model: give a folder that `assay run instageo distil` wrote. {error}"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -92,12 +97,14 @@ class PredictionMap:
     """The map; none where no chip has a place on the globe."""
 
     def save(self, folder: str | Path) -> None:
-        """Write the listing beside the files, which are there already."""
-        plain = {"rasters": list(self.rasters), "merged": list(self.merged), "page": self.page}
-        (Path(folder) / "predictions.json").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+        """Do nothing: the files are written as they are made."""
 
     @classmethod
     def load(cls, folder: str | Path) -> PredictionMap:
-        """Read what `save` wrote."""
-        plain = json.loads((Path(folder) / "predictions.json").read_text(encoding="utf-8"))
-        return cls(Path(folder), tuple(plain["rasters"]), tuple(plain["merged"]), plain["page"])
+        """Find what `assay run instageo map` wrote."""
+        folder = Path(folder)
+        rasters, merged = (
+            tuple(path.name for path in sorted(folder.glob(f"{kind}_*.tif")))
+            for kind in ("prediction", "merged")
+        )
+        return cls(folder, rasters, merged, "map.html" if (folder / "map.html").exists() else None)

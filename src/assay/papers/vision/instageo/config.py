@@ -13,10 +13,9 @@ from assay.bounds import (
     OpenShare,
     PositiveFloat,
     PositiveInt,
-    Share,
     ShareBelowOne,
 )
-from assay.data import paths
+from assay.data import hash_file, hash_folder
 from assay.errors import InputError
 
 BACKBONES = ("v1-100m", "v2-300m", "v2-300m-tl", "v2-600m", "v2-600m-tl")
@@ -27,7 +26,7 @@ class PointTable:
     """Labelled points in a table, or none. `--points FILE` is short for `--points.source FILE`."""
 
     source: str | None = None
-    """FILE.csv, FILE.parquet or FILE.gpkg with a point in each row. By default a small region is made up."""
+    """FILE.csv, FILE.parquet or FILE.gpkg with a point in each row. By default a small synthetic region."""
     x: str | None = None
     """Column with the longitude, or the easting of `crs`. By default x."""
     y: str | None = None
@@ -41,7 +40,7 @@ class PointTable:
 
     def fingerprint(self) -> str:
         """Identify the points by their content."""
-        return "made here" if self.source is None else paths.hash_file(files.user_path(self.source))
+        return "synthetic" if self.source is None else hash_file(files.user_path(self.source))
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class LabelRasters:
         """Identify the rasters by their content; those of a table by the table."""
         if self.source is None:
             return "none"
-        return paths.hash_folder(self.path) if self.path.is_dir() else paths.hash_file(self.path)
+        return hash_folder(self.path) if self.path.is_dir() else hash_file(self.path)
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class Imagery:
     """folder:DIR of GeoTIFFs, stac:CATALOG.json (or its folder), or the https:// address of a STAC API."""
     bands: tuple[str, ...] | None = None
     """Names of the bands to stack, in the order blue, green, red, near infrared, short-wave infrared 1 and 2.
-    By default those of HLS, Sentinel-2 or Landsat TM, as found."""
+    By default those of HLS, Sentinel-2 or Landsat, as found."""
     collections: tuple[str, ...] | None = None
     """Collections of a STAC API to search. By default all."""
 
@@ -105,10 +104,10 @@ class Imagery:
     def fingerprint(self) -> str:
         """Identify the scenes by their content; a server by its address."""
         if self.source is None:
-            return "made here"
+            return "synthetic"
         if self.kind in ("http", "https"):
             return self.source.rpartition("@")[2].partition("?")[0]
-        return paths.hash_folder(self.path if self.path.is_dir() else self.path.parent)
+        return hash_folder(self.path if self.path.is_dir() else self.path.parent)
 
 
 @dataclass(frozen=True)
@@ -117,8 +116,8 @@ class Chips:
 
     source: str | None = None
     """Folder that `assay run instageo chips` wrote, or one in a published layout (pairs *_merged.tif and
-    *.mask.tif, or *_S2Hand.tif and *_LabelHand.tif), or hub:NAME of such a data set. By default landscapes
-    are made up."""
+    *.mask.tif, or *_S2Hand.tif and *_LabelHand.tif), or hub:NAME of such a data set. By default synthetic
+    landscapes."""
     num_steps: PositiveInt | None = None
     """Dates of a chip. By default as written with the chips, else 1."""
     label_shift: int | None = None
@@ -129,10 +128,10 @@ class Chips:
     def fingerprint(self) -> str:
         """Identify the chips by their content; a data set on the hub by its name."""
         if self.source is None:
-            return "made here"
+            return "synthetic"
         if self.source.startswith("hub:"):
             return self.source
-        return paths.hash_folder(files.user_path(self.source))
+        return hash_folder(files.user_path(self.source))
 
 
 @dataclass(frozen=True)
@@ -140,13 +139,13 @@ class Backbone:
     """Weights that an encoder starts from, or none. `--backbone X` is short for `--backbone.source X`."""
 
     source: str | None = None
-    """hub:v1-100m (or v2-300m, v2-300m-tl, v2-600m, v2-600m-tl), or NAME=FILE.pt for such weights in a file.
-    By default a small encoder starts from nothing."""
+    """hub:v1-100m (or v2-300m, v2-300m-tl, v2-600m, v2-600m-tl), or NAME=FILE.safetensors for such weights in
+    a file. By default a small encoder starts from random weights."""
 
     def __post_init__(self) -> None:
         if self.source is not None and self.name not in BACKBONES:
             raise InputError(
-                f"{self.source!r} is no backbone: write hub:NAME or NAME=FILE.pt, with a NAME of"
+                f"{self.source!r} is no backbone: write hub:NAME or NAME=FILE.safetensors, with a NAME of"
                 f" {', '.join(BACKBONES)}."
             )
 
@@ -164,14 +163,12 @@ class Backbone:
 
     def fingerprint(self) -> str:
         """Identify the weights by their content; on the hub by their name."""
-        return (
-            "made here" if self.source is None else (paths.hash_file(self.path) if self.path else self.source)
-        )
+        return "synthetic" if self.source is None else (hash_file(self.path) if self.path else self.source)
 
 
 @dataclass(frozen=True)
 class Landscapes:
-    """The made-up landscapes that are learnt where no chips are given."""
+    """The synthetic landscapes that are learnt where no chips are given."""
 
     scenes: int = 6
     """Scenes, each of its own: half train, a sixth validates, a third tests."""
@@ -181,12 +178,6 @@ class Landscapes:
     """Pixels of a chip's side."""
     dates: int = 1
     """Dates of a chip: early summer alone, or up to three from late summer back to spring."""
-    parcel: PositiveFloat = 24.0
-    """Pixels of a parcel's side, on average."""
-    noise: NonNegativeFloat = 80.0
-    """Deviation of the sensor's noise, reflectance / 10,000."""
-    cloud_share: Share = 0.08
-    """Of the area, on each date, on average."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.dates <= 3:
@@ -197,12 +188,10 @@ class Landscapes:
 
 @dataclass(frozen=True)
 class SmallRegion:
-    """The made-up raw data on disk: two tiles in two zones, three dates, points."""
+    """The synthetic raw data on disk: two tiles in two zones, three dates, points."""
 
     side: PositiveInt = 384
     """Pixels of a tile's side."""
-    parcel: PositiveFloat = 24.0
-    """Pixels of a parcel's side, on average."""
     points: PositiveInt = 2000
     """Labelled points, some of them beside the scenes."""
 
@@ -253,8 +242,6 @@ class Finetune:
     augmented to be learnt."""
     select: Literal["last", "best"] = "last"
     """Keep the last weights, or those of the pass that did best on the validation chips."""
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Number format of training."""
 
 
 @dataclass(frozen=True)
@@ -268,7 +255,7 @@ class Cut:
     imagery: Imagery = Imagery()
     """Scenes."""
     region: SmallRegion = SmallRegion()
-    """What is made up where no points are given."""
+    """The synthetic region, where no points are given."""
     chip_size: PositiveInt = 256
     """Pixels of a chip's side."""
     patch_size: PositiveInt = 16
@@ -293,8 +280,9 @@ class Cut:
     """Scenes with more, in percent, are left out."""
     task: Literal["segmentation", "regression"] = "segmentation"
     """Whether labels are classes or values."""
-    scale: PositiveFloat = 1.0
-    """Multiplied with what the files hold: 10000 for reflectance in [0, 1]."""
+    scale: PositiveFloat | None = None
+    """Multiplied with what was measured: what the files hold, times their own scale, plus their own offset;
+    10000 for reflectance in [0, 1]. By default 10000 where files have a scale or an offset, else 1."""
     radar: bool = False
     """Scenes are Sentinel-1's: chips hold the bands VV and VH as measured, and -1 where there is nothing."""
     resampling: Literal["nearest", "bilinear", "cubic"] = "nearest"
@@ -314,7 +302,7 @@ class Distil:
     landscapes: Landscapes = Landscapes()
     """What is learnt where no chips are given."""
     labelled: float = 0.05
-    """Share of the training pixels that keep their label, where landscapes are made up."""
+    """Share of the training pixels that keep their label, where landscapes are synthetic."""
     test: OpenShare = 0.3
     """Share of the chips that test, by groups of places; a published test part stays."""
     validation: ShareBelowOne = 0.2

@@ -41,7 +41,6 @@ PRITHVI = {
     "finetune.augment": "all",
     "finetune.crop": 224,
     "finetune.select": "best",
-    "finetune.precision": "bf16-mixed",
 }
 CROPS = {
     "chips": "hub:ibm-nasa-geospatial/multi-temporal-crop-classification",
@@ -92,7 +91,6 @@ PAPER = Paper(
             presets={
                 "tiny": Preset(settings=SMALL | {"depths": (1, 2)}),
                 "laptop": Preset(cost="1 min, 1 core"),
-                "paper": Preset(settings=CROPS | PRITHVI | {"depths": (1, 2, 3, 4, 6)}),
             },
         ),
         "map": Recipe(config="Map", summary="predict for chips, write rasters and a map as one HTML file"),
@@ -130,8 +128,8 @@ PAPER = Paper(
                 "tiny": Preset(settings=SMALL, cost="10 s, 1 core", seeds=2),
                 "laptop": Preset(
                     data_differs=(
-                        "made-up landscapes of six classes on one date, with textures of photographs, instead"
-                        " of satellite scenes",
+                        "synthetic landscapes of six classes on one date, with textures of photographs,"
+                        " instead of satellite scenes",
                     ),
                     differs=(
                         "a transformer of 64 numbers and 8 blocks trained here from nothing for 460 steps,"
@@ -150,7 +148,7 @@ PAPER = Paper(
                         "the best weights are chosen on a tenth of the training chips",
                         "the arms that are not called full keep 5 % of the labelled pixels",
                     ),
-                    cost="30 GPU hours a seed",
+                    cost="30 GPU hours a seed, with --precision bf16-mixed",
                     seeds=3,
                 ),
             },
@@ -185,21 +183,13 @@ PAPER = Paper(
                 "laptop": Preset(
                     settings={"finetune.gradient_steps": 200, "finetune.teacher_steps": 200},
                     differs=(
-                        "a made-up region of two tiles in two zones on three dates with 2000 points, instead"
-                        " of data sets that were published and made again from raw scenes",
+                        "a synthetic region of two tiles in two zones on three dates with 2000 points,"
+                        " instead of data sets that were published and made again from raw scenes",
                         "the original is cut by an independent program from the arrays that the files were"
                         " written from",
                     ),
                     cost="1 min, 2 cores",
                     seeds=6,
-                ),
-                "paper": Preset(
-                    settings={"region.side": 2048, "region.points": 20_000, "chip_size": 256},
-                    differs=(
-                        "a made-up region of two tiles of 2048 pixels: the originals need raw archives",
-                    ),
-                    cost="1 GPU hour a seed",
-                    seeds=5,
                 ),
             },
         ),

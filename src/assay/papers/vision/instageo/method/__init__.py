@@ -6,24 +6,46 @@ predictions = predict_rasters(student, chips, "predictions")
 StaticMap(["water", "forest"]).export(predictions, "map")
 """
 
-from .augment import Augmentation as Augmentation
-from .chips import (
-    ChipCreator as ChipCreator,
-    paint_labels as paint_labels,
-    read_raster as read_raster,
-    write_raster as write_raster,
+from assay.papers.vision.geo.dataset import ChipDataset as ChipDataset, to_steps as to_steps
+from assay.papers.vision.geo.label_rasters import (
+    LabelRaster as LabelRaster,
+    read_label_rasters as read_label_rasters,
 )
-from .cleaning import (
-    ChipCleaner as ChipCleaner,
-    buffer_labels as buffer_labels,
+from assay.papers.vision.geo.places import (
     connected_groups as connected_groups,
     great_circle as great_circle,
     kmeans_groups as kmeans_groups,
-    limit_labels as limit_labels,
+    mgrs_tiles as mgrs_tiles,
     split_groups as split_groups,
+    utm_zone as utm_zone,
+)
+from assay.papers.vision.geo.points import Columns as Columns, Points as Points, read_points as read_points
+from assay.papers.vision.geo.rasters import (
+    Grid as Grid,
+    merge_rasters as merge_rasters,
+    read_raster as read_raster,
+    write_raster as write_raster,
+)
+from assay.papers.vision.geo.scenes import (
+    RADAR as RADAR,
+    BandFile as BandFile,
+    LocalScenes as LocalScenes,
+    Scene as Scene,
+    SceneCatalog as SceneCatalog,
+    SceneList as SceneList,
+    StacApi as StacApi,
+    StacTree as StacTree,
+    read_items as read_items,
+)
+
+from .augment import Augmentation as Augmentation
+from .chips import ChipCreator as ChipCreator, paint_labels as paint_labels
+from .cleaning import (
+    ChipCleaner as ChipCleaner,
+    buffer_labels as buffer_labels,
+    limit_labels as limit_labels,
 )
 from .cost import EnergyMeter as EnergyMeter, count_macs as count_macs, count_parameters as count_parameters
-from .dataset import ChipDataset as ChipDataset, to_steps as to_steps
 from .distil import (
     Choice as Choice,
     DepthDistiller as DepthDistiller,
@@ -42,6 +64,7 @@ from .encoder import (
     PrithviEncoder as PrithviEncoder,
     count_blocks as count_blocks,
     count_encoder as count_encoder,
+    fetch_prithvi as fetch_prithvi,
     load_prithvi as load_prithvi,
 )
 from .head import (
@@ -50,7 +73,6 @@ from .head import (
     channel_statistics as channel_statistics,
     reset_head as reset_head,
 )
-from .label_rasters import LabelRaster as LabelRaster, read_label_rasters as read_label_rasters
 from .masks import (
     FMASK_BITS as FMASK_BITS,
     SCL_CLASSES as SCL_CLASSES,
@@ -63,23 +85,6 @@ from .metrics import (
     RocHistogram as RocHistogram,
     ValueErrors as ValueErrors,
 )
-from .mgrs import mgrs_tiles as mgrs_tiles, utm_zone as utm_zone
 from .observations import Funnel as Funnel, TimeSteps as TimeSteps, group_observations as group_observations
-from .points import Columns as Columns, Points as Points, read_points as read_points
-from .predict import (
-    Predicted as Predicted,
-    merge_rasters as merge_rasters,
-    predict_rasters as predict_rasters,
-)
-from .scenes import (
-    RADAR as RADAR,
-    BandFile as BandFile,
-    LocalScenes as LocalScenes,
-    Scene as Scene,
-    SceneCatalog as SceneCatalog,
-    SceneList as SceneList,
-    StacApi as StacApi,
-    StacTree as StacTree,
-    read_items as read_items,
-)
+from .predict import Predicted as Predicted, predict_rasters as predict_rasters
 from .webmap import StaticMap as StaticMap, distinct_colors as distinct_colors

@@ -2,64 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
-import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .dataset import ChipDataset
-from .label_rasters import LabelRaster, describe_rasters, labelled_cells, read_label_rasters, read_labels
+from assay import files
+from assay.papers.vision.geo.dataset import ChipDataset
+from assay.papers.vision.geo.label_rasters import (
+    LabelRaster,
+    describe_rasters,
+    labelled_cells,
+    read_label_rasters,
+    read_labels,
+)
+from assay.papers.vision.geo.points import NO_LABEL, Points, Task, label_dtype, read_points
+from assay.papers.vision.geo.rasters import Grid, open_raster, read_raster, read_square, write_raster
+from assay.papers.vision.geo.scenes import BandFile, Scene, SceneCatalog, SceneList
+
 from .masks import MaskType, Strategy, blank, observed, quality_mask
-from .observations import Funnel, Group, TimeSteps, contains, group_observations
-from .points import NO_LABEL, Points, Task, label_dtype, read_points
-from .scenes import BandFile, Scene, SceneCatalog, SceneList
+from .observations import Funnel, Group, Matching, TimeSteps, contains, group_observations
 
 if TYPE_CHECKING:
     import pandas as pd
 
-WARP_ERROR = 1e-6
-"""Pixels by which a warped place may be off; GDAL takes no 0."""
 CELLS_AT_ONCE = 32
 """Chips of a granule set that are read together: bounds the memory."""
-
-
 MOST = 65535
 """The largest value of a chip's type, uint16."""
-MOST_REFLECTANCE = 10_000
-"""What the values of chips for label rasters are clipped to."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where the pixels of a scene lie."""
-
-    crs: Any
-    transform: Any
-    height: int
-    width: int
-
-    @classmethod
-    def of(cls, path: str) -> Grid:
-        """Read the grid of a file.
-
-        Raises:
-            ValueError: it has no CRS.
-        """
-        import rasterio
-
-        with rasterio.open(path) as file:
-            if file.crs is None:
-                raise ValueError(f"{path} has no coordinate reference system (CRS). Give it one.")
-            return cls(file.crs, file.transform, file.height, file.width)
+FULL = 10_000
+"""What a reflectance of 1 is in chips, and what the values of chips for label rasters are clipped to."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +50,30 @@ class Cell:
 
 @dataclass(frozen=True)
 class Job:
-    """Named cells on one grid, what gives their labels, and what their values are clipped to."""
+    """What is cut out of one set of granules on one grid.
 
+    `cells` have the names of their chips; `labels` gives the label map of a cell; values are clipped to
+    `most`.
+    """
+
+    group: Group
     grid: Grid
     cells: Sequence[tuple[Cell, str]]
     labels: Callable[[Cell], np.ndarray]
     most: int = MOST
+
+
+@dataclass(frozen=True)
+class ListedChip:
+    """A row of `chips.csv`: files relative to its folder, and where and when the chip lies."""
+
+    Input: str
+    Label: str
+    date: str
+    tile: str
+    longitude: float
+    latitude: float
+    points: int
 
 
 @dataclass(frozen=True)
@@ -105,7 +99,8 @@ class ChipCreator:
         task: whether labels are classes (int16) or values (float32).
         dtype: what chips hold: `uint16` (rounded, clipped), or `float32` as measured, for radar.
         no_data: what a chip holds where there is nothing; the original has -1 for Sentinel-1.
-        scale: is multiplied with what the files hold: 10000 for reflectance in [0, 1].
+        scale: is multiplied with what was measured: what the files hold, times their own scale plus their own
+            offset. By default 10000 for whole numbers where files have a scale or an offset, else 1.
         resampling: of scenes on another grid: `nearest`, `bilinear` or `cubic`.
         workers: threads.
     """
@@ -124,7 +119,7 @@ class ChipCreator:
     task: Task = "segmentation"
     dtype: Literal["uint16", "float32"] = "uint16"
     no_data: int = 0
-    scale: float = 1.0
+    scale: float | None = None
     resampling: str = "nearest"
     workers: int = 4
     notes: list[str] = field(default_factory=list, compare=False)
@@ -133,8 +128,8 @@ class ChipCreator:
         for name, least in (("chip_size", 1), ("window_size", 0), ("min_count", 1), ("workers", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
-        if self.dtype == "uint16" and not 0 <= self.no_data <= 65535:
-            raise ValueError(f"no_data must be a value of uint16, from 0 to 65535, not {self.no_data}.")
+        if self.dtype == "uint16" and not 0 <= self.no_data <= MOST:
+            raise ValueError(f"no_data must be a value of uint16, from 0 to {MOST}, not {self.no_data}.")
 
     def create(self, points: Points | pd.DataFrame | str | Path, out: str | Path) -> ChipDataset:
         """Write `chips/*.tif`, `seg_maps/*.tif`, `chips.csv` and `chips.json`, and return them as a data set.
@@ -147,15 +142,22 @@ class ChipCreator:
         """
         given = points if isinstance(points, Points) else read_points(points, task=self.task)
         folder = Path(out)
-        names = ("longitude", "latitude", "date", "label")
-        self._claim(folder, b"".join(np.ascontiguousarray(getattr(given, name)).tobytes() for name in names))
+        columns = (given.longitude, given.latitude, given.date, given.label)
+        self._claim(folder, b"".join(np.ascontiguousarray(column).tobytes() for column in columns))
         taken: set[str] = set()
+
+        def paint(cell: Cell) -> np.ndarray:
+            dtype = label_dtype(self.task)
+            return paint_labels(
+                given.label[cell.points], cell.pixels, self.chip_size, self.window_size, dtype
+            )
 
         def jobs(group: Group, funnel: Funnel) -> Iterator[Job]:
             grid = Grid.of(next(iter(group.scenes[0].bands.values())).path)
             cells = list(self._cells(group, given, grid, funnel))
-            named = [(cell, _unique(_name(group, cell), group, taken)) for cell in cells]
-            yield Job(grid, named, lambda cell: self._paint(given.label[cell.points], cell))
+            yield Job(
+                group, grid, [(cell, _unique(_name(group, cell), group, taken)) for cell in cells], paint
+            )
 
         return self._create(given, folder, jobs)
 
@@ -177,38 +179,45 @@ class ChipCreator:
                 made; the message has the funnel of counts.
         """
         read = read_label_rasters(rasters) if isinstance(rasters, str | Path) else list(rasters)
-        folder = Path(out)
+        folder, size = Path(out), self.chip_size
         self._claim(folder, describe_rasters(read))
-        grids = [Grid.of(str(raster.path)) for raster in read]
+        grids = [Grid.of(raster.path) for raster in read]
         cells: list[tuple[int, Cell]] = []
-        for number, raster in enumerate(read):
-            grid = grids[number]
-            if min(grid.width, grid.height) < self.chip_size:
-                self.notes.append(
-                    f"{raster.path.name} has {grid.width} x {grid.height} pixels, less than a chip of"
-                    f" {self.chip_size}; its labels are lost."
+        middles: list[tuple[float, float]] = []
+        for number, (raster, grid) in enumerate(zip(read, grids, strict=True)):
+            if min(grid.width, grid.height) < size:
+                self._note_small(raster.path.name, grid, "its labels are lost")
+            for column, row, pixels in labelled_cells(raster.path, size, self.task):
+                cells.append((number, Cell(column, row, np.full(len(pixels), len(cells)), pixels)))
+                middles.append(  # inside the raster, which may cut the cell off
+                    (
+                        (column * size + min(grid.width, (column + 1) * size)) / 2,
+                        (row * size + min(grid.height, (row + 1) * size)) / 2,
+                    )
                 )
-            for column, row, pixels in labelled_cells(raster.path, self.chip_size, self.task):
-                rows = np.full(len(pixels), len(cells))
-                cells.append((number, Cell(column, row, rows, pixels)))
         if not cells:
             raise ValueError(f"none of {len(read)} label rasters has a label: all pixels are no data.")
-        middles = self._middles(cells, grids, [raster.date for raster in read])
+        places = [
+            grids[number].to_globe([x], [y]) for (number, _), (x, y) in zip(cells, middles, strict=True)
+        ]
+        longitude, latitude = np.array(places)[..., 0].T
+        dates = np.array([read[number].date for number, _ in cells], "datetime64[s]")
+        points = Points(longitude, latitude, dates, np.zeros(len(cells), label_dtype(self.task)))
 
         def jobs(group: Group, funnel: Funnel) -> Iterator[Job]:
-            for number, grid in enumerate(grids):
-                raster = read[number]
-                named = []
-                for row in group.rows:
-                    owner, cell = cells[row]
-                    if owner == number and _is_whole(cell, grid, self.chip_size):
-                        funnel.in_a_whole_chip += len(cell.pixels)
-                        named.append((cell, _name(group, cell, f"_{raster.path.stem}")))
-                if named:
-                    yield Job(grid, named, self._reader(raster), MOST_REFLECTANCE)
+            for number, (raster, grid) in enumerate(zip(read, grids, strict=True)):
+                mine = [cell for owner, cell in (cells[row] for row in group.rows) if owner == number]
+                mine = [cell for cell in mine if (cell.column + 1) * size <= grid.width]
+                mine = [cell for cell in mine if (cell.row + 1) * size <= grid.height]
+                funnel.in_a_whole_chip += sum(len(cell.pixels) for cell in mine)
+                named = [(cell, _name(group, cell, f"_{raster.path.stem}")) for cell in mine]
+                yield Job(group, grid, named, self._reader(raster), FULL)
 
         weights = np.array([len(cell.pixels) for _, cell in cells])
-        return self._create(middles, folder, jobs, weights)
+        return self._create(points, folder, jobs, weights)
+
+    def _reader(self, raster: LabelRaster) -> Callable[[Cell], np.ndarray]:
+        return lambda cell: read_labels(raster.path, cell.column, cell.row, self.chip_size, self.task)
 
     def _create(
         self,
@@ -221,254 +230,212 @@ class ChipCreator:
         steps = TimeSteps(
             self.num_steps, self.temporal_step, self.temporal_tolerance, self.shift_to_month_start
         )
-        groups, funnel = group_observations(
-            points, self.source, steps, self.min_count, self.cloud_coverage, weights
-        )
-        self._check_masks(groups)
-        rows = []
+        matching = Matching(steps, self.min_count, self.cloud_coverage)
+        groups, funnel = group_observations(points, self.source, matching, weights)
+        self._check_scenes(groups)
+        rows: list[ListedChip] = []
         with ThreadPoolExecutor(self.workers) as pool:
             for group in groups:
                 for job in jobs(group, funnel):
-                    rows += self._cut(group, job, folder, funnel, pool)
+                    rows += self._cut(job, folder, funnel, pool)
         self.notes.extend(note for note in self.source.notes if note not in self.notes)
         funnel.chips = len(rows)
         if not rows:
-            raise ValueError(self._nothing(points, funnel, steps))
+            raise ValueError(self._nothing(points, funnel, matching))
         return self._finish(folder, rows, funnel, groups)
-
-    def _paint(self, labels: np.ndarray, cell: Cell) -> np.ndarray:
-        return paint_labels(labels, cell.pixels, self.chip_size, self.window_size, label_dtype(self.task))
-
-    def _reader(self, raster: LabelRaster) -> Callable[[Cell], np.ndarray]:
-        return lambda cell: read_labels(raster.path, cell.column, cell.row, self.chip_size, self.task)
-
-    def _middles(
-        self, cells: Sequence[tuple[int, Cell]], grids: Sequence[Grid], dates: Sequence[np.datetime64]
-    ) -> Points:
-        """Return the middle of each cell of label rasters, inside its raster, as a point."""
-        from rasterio.warp import transform
-
-        places = []
-        for number, cell in cells:
-            grid, size = grids[number], self.chip_size
-            column = (cell.column * size + min(grid.width, (cell.column + 1) * size)) / 2
-            row = (cell.row * size + min(grid.height, (cell.row + 1) * size)) / 2
-            x, y = apply_affine(grid.transform, column, row)
-            (longitude,), (latitude,) = transform(grid.crs, 4326, [x], [y])
-            places.append((longitude, latitude))
-        longitudes, latitudes = np.array(places).T
-        when = np.array([dates[number] for number, _ in cells], "datetime64[s]")
-        return Points(longitudes, latitudes, when, np.zeros(len(cells), label_dtype(self.task)))
 
     # --- one set of granules --------------------------------------------------------------------
 
-    def _cut(
-        self, group: Group, job: Job, folder: Path, funnel: Funnel, pool: ThreadPoolExecutor
-    ) -> list[dict[str, Any]]:
-        """Write the chips of one granule set on one grid; return what the listing says of them."""
-        rows: list[dict[str, Any]] = []
-        missing = []
-        for cell, name in job.cells:
-            if all((folder / kind / f"{kind[:-1]}_{name}.tif").exists() for kind in ("chips", "seg_maps")):
-                rows.append(self._described(cell, name, group, job.grid, folder, funnel))
-            else:
-                missing.append((cell, name))
+    def _cut(self, job: Job, folder: Path, funnel: Funnel, pool: ThreadPoolExecutor) -> list[ListedChip]:
+        """Write the chips of a job that are not there yet, and list all of them."""
+        missing = [
+            (cell, name) for cell, name in job.cells if not all(p.exists() for p in _pair(folder, name))
+        ]
+        written: dict[str, np.ndarray | None] = {}
         for start in range(0, len(missing), CELLS_AT_ONCE):
             block = missing[start : start + CELLS_AT_ONCE]
-            read = self._read(group.scenes, [cell for cell, _ in block], job.grid, pool, job.most)
-            made = [
-                self._make(cell, name, chip, masks, job.labels(cell))
-                for (cell, name), chip, masks in zip(block, *read, strict=True)
-            ]
-            funnel.chips_without_label += made.count(None)
-            whole = [chip for chip in made if chip is not None]
-            list(pool.map(lambda chip: self._write(chip, job.grid, group, folder), whole))
-            rows += [
-                self._described(chip[0], chip[1], group, job.grid, folder, funnel, chip[3]) for chip in whole
-            ]
-        return rows
+            chips, masks = self._read(job, [cell for cell, _ in block], pool)
+            made: list[tuple[Cell, str, np.ndarray, np.ndarray]] = []
+            for (cell, name), chip, mask in zip(block, chips, masks, strict=True):
+                if self.mask_types:
+                    chip = blank(chip, mask, self.masking_strategy, self.no_data)
+                labels = job.labels(cell)
+                labels[~observed(chip, self.masking_strategy, self.no_data)] = NO_LABEL
+                written[name] = labels if (labels != NO_LABEL).any() else None
+                if written[name] is None:
+                    funnel.chips_without_label += 1
+                else:
+                    made.append((cell, name, chip, labels))
+            list(pool.map(lambda one: self._write(job, folder, *one), made))
+        return [
+            self._listed(job, cell, name, written.get(name, _pair(folder, name)[1]), funnel)
+            for cell, name in job.cells
+            if name not in written or written[name] is not None
+        ]
 
     def _cells(self, group: Group, points: Points, grid: Grid, funnel: Funnel) -> Iterator[Cell]:
         """Yield the cells with points, and count the points that lie in a whole cell."""
-        from rasterio.warp import transform
-
-        mine = points[group.rows]
-        x, y = transform(4326, grid.crs, mine.longitude.tolist(), mine.latitude.tolist())
-        columns, lines = apply_affine(~grid.transform, np.asarray(x), np.asarray(y))
-        columns, lines = (np.floor(values).astype(int) for values in (columns, lines))
-        across, down = grid.width // self.chip_size, grid.height // self.chip_size
+        mine, size = points[group.rows], self.chip_size
+        columns, lines = grid.from_globe(mine.longitude, mine.latitude)
+        across, down = grid.width // size, grid.height // size
         if not across or not down:
-            self.notes.append(
-                f"{group.scenes[0].id} has {grid.width} x {grid.height} pixels, less than a chip of"
-                f" {self.chip_size}; its {len(group.rows)} points are lost."
-            )
-        whole = (columns >= 0) & (columns < across * self.chip_size)
-        whole &= (lines >= 0) & (lines < down * self.chip_size)
+            self._note_small(group.scenes[0].id, grid, f"its {len(group.rows)} points are lost")
+        whole = (columns >= 0) & (columns < across * size) & (lines >= 0) & (lines < down * size)
         funnel.in_a_whole_chip += int(whole.sum())
         at = np.flatnonzero(whole)
-        cell = lines[at] // self.chip_size * across + columns[at] // self.chip_size
+        cell = lines[at] // size * across + columns[at] // size
         for number in np.unique(cell):
             inside = at[cell == number]
-            pixels = np.stack([lines[inside], columns[inside]], axis=1) % self.chip_size
             row, column = divmod(int(number), across)
+            pixels = np.stack([lines[inside], columns[inside]], axis=1) % size
             yield Cell(column, row, group.rows[inside], pixels)
 
     def _read(
-        self,
-        scenes: Sequence[Scene],
-        cells: Sequence[Cell],
-        grid: Grid,
-        pool: ThreadPoolExecutor,
-        most: int,
+        self, job: Job, cells: Sequence[Cell], pool: ThreadPoolExecutor
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Read chips [cells, steps * bands, h, w] and masks bool [cells, steps, h, w]."""
-        size, bands = self.chip_size, len(scenes[0].bands)
-        chips = np.empty((len(cells), len(scenes) * bands, size, size), self.dtype)
+        """Read chips [cells, steps * bands, h, w] and masks bool [cells, steps, h, w], each file once."""
+        scenes, size = job.group.scenes, self.chip_size
+        bands = [band for scene in scenes for band in scene.bands.values()]
+        chips = np.empty((len(cells), len(bands), size, size), self.dtype)
         masks = np.zeros((len(cells), len(scenes), size, size), bool)
-        files: dict[str, list[tuple[int, int]]] = {}
-        for step, scene in enumerate(scenes):
-            for number, band in enumerate(scene.bands.values()):
-                files.setdefault(band.path, []).append((step * bands + number, band.index))
+        slots: dict[str, list[int]] = {}
+        for slot, band in enumerate(bands):
+            slots.setdefault(band.path, []).append(slot)
 
         def read_bands(path: str) -> None:
-            slots, indexes = zip(*files[path], strict=True)
-            for at, values, no_data in read_windows(path, indexes, cells, size, grid, self.resampling):
-                chips[at, list(slots)] = self._converted(values, no_data, path, most)
+            mine = [bands[slot] for slot in slots[path]]
+            with open_raster(path, job.grid, self.resampling) as file:
+                for at, cell in enumerate(cells):
+                    values = read_square(file, [band.index for band in mine], cell.column, cell.row, size)
+                    for slot, band, layer in zip(slots[path], mine, values, strict=True):
+                        chips[at, slot] = self._converted(layer, file, band, job.most)
 
         def read_mask(step: int) -> None:
             mask = scenes[step].mask
             assert mask is not None
-            for at, values, _ in read_windows(mask.path, (mask.index,), cells, size, grid, "nearest"):
-                masks[at, step] = quality_mask(values[0], scenes[step].mask_kind or "", self.mask_types)
+            with open_raster(mask.path, job.grid) as file:
+                for at, cell in enumerate(cells):
+                    (quality,) = read_square(file, (mask.index,), cell.column, cell.row, size)
+                    masks[at, step] = quality_mask(quality, scenes[step].mask_kind or "", self.mask_types)
 
-        jobs = [pool.submit(read_bands, path) for path in files]
+        reads = [pool.submit(read_bands, path) for path in slots]
         if self.mask_types:
-            jobs += [pool.submit(read_mask, step) for step in range(len(scenes))]
-        for job in jobs:
-            job.result()
+            reads += [pool.submit(read_mask, step) for step in range(len(scenes))]
+        for read in reads:
+            read.result()
         return chips, masks
 
-    def _converted(
-        self, values: np.ndarray, no_data: float | None, path: str, most: int = MOST
-    ) -> np.ndarray:
-        """Scale what a file holds, round and clip it for uint16; what it calls no data becomes ours."""
+    def _converted(self, values: np.ndarray, file: Any, band: BandFile, most: int) -> np.ndarray:
+        """Turn what a file holds into what a chip holds: measured values, scaled, rounded and clipped."""
+        source = getattr(file, "src_dataset", file)  # a warped file does not say them
+        factor, offset = source.scales[band.index - 1], source.offsets[band.index - 1]
+        if (factor, offset) == (1, 0):
+            factor, offset = band.scale, band.offset
+        said = (factor, offset) != (1, 0)
+        no_data = 0 if file.nodata is None and said else file.nodata
         empty = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
         if no_data is not None and not np.isnan(no_data):
             empty |= values == no_data
+        measured = values * factor + offset if said else values
+        if said:
+            self._note(f"scale {factor:g} and offset {offset:g} were applied, as files or catalogue say")
         if self.dtype == "float32":
-            return np.where(empty, self.no_data, values * self.scale).astype(np.float32)
-        lowest = int(no_data not in (None, 0) and self.no_data == 0)  # its zeros are measurements
-        plain = values.dtype == np.uint16 and self.scale == 1 and not lowest and most == MOST
+            return np.where(empty, self.no_data, measured * (self.scale or 1)).astype(np.float32)
+        scale = self.scale or (FULL if said else 1)
+        lowest = int((said or no_data not in (None, 0)) and self.no_data == 0)  # zeros are measurements
+        plain = values.dtype == np.uint16 and scale == 1 and not said and not lowest and most == MOST
         if plain and not empty.any():
             return values
-        if values.dtype.kind == "f" and self.scale == 1 and not empty.all() and values[~empty].max() <= 2:
-            raise ValueError(
-                f"{path} holds fractions (at most {values[~empty].max():.3g}), which would be rounded to 0"
-                " and 1. Give a scale of 10000."
-            )
-        scaled = np.clip(np.round(np.where(empty, 0, values) * self.scale), lowest, most)
+        if self.scale is None and not empty.all():
+            there = measured[~empty]
+            if said and np.median(there) > 2:
+                raise ValueError(
+                    f"{band.path} has the scale {factor:g} and the offset {offset:g}, with which its values"
+                    f" are no reflectances (their median is {np.median(there):.4g}). Give a scale for them."
+                )
+            if not said and values.dtype.kind == "f" and there.max() <= 2:
+                raise ValueError(
+                    f"{band.path} holds fractions (at most {there.max():.3g}), which would be rounded to 0"
+                    " and 1. Give a scale of 10000."
+                )
+        scaled = np.clip(np.round(np.where(empty, 0, measured) * scale), lowest, most)
         return np.where(empty, self.no_data, scaled).astype(np.uint16)
-
-    def _make(
-        self, cell: Cell, name: str, chip: np.ndarray, masks: np.ndarray, labels: np.ndarray
-    ) -> tuple[Cell, str, np.ndarray, np.ndarray] | None:
-        """Return the blanked chip and its label map, or `None` where nothing is left of either."""
-        if self.mask_types:
-            chip = blank(chip, masks, self.masking_strategy, self.no_data)
-        labels[~observed(chip, self.masking_strategy, self.no_data)] = NO_LABEL
-        return (cell, name, chip, labels) if (labels != NO_LABEL).any() else None
 
     # --- writing --------------------------------------------------------------------------------
 
     def _write(
-        self, made: tuple[Cell, str, np.ndarray, np.ndarray], grid: Grid, group: Group, folder: Path
+        self, job: Job, folder: Path, cell: Cell, name: str, chip: np.ndarray, labels: np.ndarray
     ) -> None:
-        cell, name, chip, labels = made
-        corner = apply_affine(grid.transform, cell.column * self.chip_size, cell.row * self.chip_size)
-        placed = moved_affine(grid.transform, *corner)
-        bands = [f"{band}_{step}" for step in range(len(group.scenes)) for band in group.scenes[0].bands]
-        write_raster(folder / "chips" / f"chip_{name}.tif", chip, grid.crs, placed, self.no_data, bands)
-        write_raster(folder / "seg_maps" / f"seg_map_{name}.tif", labels[None], grid.crs, placed, NO_LABEL)
+        scenes, size = job.group.scenes, self.chip_size
+        placed = job.grid.cut(cell.column * size, cell.row * size, size)
+        bands = [f"{band}_{step}" for step in range(len(scenes)) for band in scenes[0].bands]
+        chip_path, label_path = _pair(folder, name)
+        write_raster(chip_path, chip, placed, self.no_data, bands)
+        write_raster(label_path, labels[None], placed, NO_LABEL)
 
-    def _described(
-        self,
-        cell: Cell,
-        name: str,
-        group: Group,
-        grid: Grid,
-        folder: Path,
-        funnel: Funnel,
-        labels: np.ndarray | None = None,
-    ) -> dict[str, Any]:
+    def _listed(
+        self, job: Job, cell: Cell, name: str, labels: np.ndarray | Path | None, funnel: Funnel
+    ) -> ListedChip:
         """Return a chip's row in the listing, and count what is left in it."""
-        from rasterio.warp import transform
-
-        if labels is None:
-            labels = read_raster(folder / "seg_maps" / f"seg_map_{name}.tif")[0]
-        visible = labels[cell.pixels[:, 0], cell.pixels[:, 1]] != NO_LABEL
-        funnel.not_cloudy += int(visible.sum())
-        funnel.labelled_pixels += int((labels != NO_LABEL).sum())
-        middle = apply_affine(
-            grid.transform, (cell.column + 0.5) * self.chip_size, (cell.row + 0.5) * self.chip_size
+        known = read_raster(labels)[0] if isinstance(labels, Path) else labels
+        assert known is not None
+        funnel.not_cloudy += int((known[cell.pixels[:, 0], cell.pixels[:, 1]] != NO_LABEL).sum())
+        funnel.labelled_pixels += int((known != NO_LABEL).sum())
+        middle = (cell.column + 0.5) * self.chip_size, (cell.row + 0.5) * self.chip_size
+        (longitude,), (latitude,) = job.grid.to_globe([middle[0]], [middle[1]])
+        return ListedChip(
+            f"chips/chip_{name}.tif",
+            f"seg_maps/seg_map_{name}.tif",
+            job.group.scenes[0].datetime.date().isoformat(),
+            job.group.tile,
+            round(longitude, 6),
+            round(latitude, 6),
+            len(cell.points),
         )
-        (longitude,), (latitude,) = transform(grid.crs, 4326, [middle[0]], [middle[1]])
-        return {
-            "Input": f"chips/chip_{name}.tif",
-            "Label": f"seg_maps/seg_map_{name}.tif",
-            "date": group.scenes[0].datetime.date().isoformat(),
-            "tile": group.tile,
-            "longitude": round(longitude, 6),
-            "latitude": round(latitude, 6),
-            "points": len(cell.points),
-        }
 
     def _finish(
-        self, folder: Path, rows: list[dict[str, Any]], funnel: Funnel, groups: Sequence[Group]
+        self, folder: Path, rows: list[ListedChip], funnel: Funnel, groups: Sequence[Group]
     ) -> ChipDataset:
         import pandas as pd
 
-        listing = pd.DataFrame(rows).sort_values("Input")
-        _replace(folder / "chips.csv", listing.to_csv(index=False))
-        described = json.loads((folder / "chips.json").read_text(encoding="utf-8"))
-        described |= {
+        listing = pd.DataFrame([asdict(row) for row in rows]).sort_values("Input")
+        files.write_atomic(folder / "chips.csv", listing.to_csv(index=False))
+        described = files.read_json(folder / "chips.json") | {
             "funnel": dict(funnel.rows()),
             "notes": self.notes,
             "bands": list(groups[0].scenes[0].bands),
             "granules": sorted({scene.id for group in groups for scene in group.scenes}),
         }
-        _replace(folder / "chips.json", json.dumps(described, indent=1) + "\n")
+        files.write_json(folder / "chips.json", described)
         return ChipDataset.load(folder)
 
-    # --- at the door ----------------------------------------------------------------------------
+    # --- checks ---------------------------------------------------------------------------------
 
     def _claim(self, folder: Path, content: bytes) -> None:
         """Take a folder for these labels and settings, or refuse one that has others."""
-        settings = {
-            name: getattr(self, name)
-            for name in self.__dataclass_fields__
-            if name not in ("source", "workers", "notes")
-        }
+        names = set(self.__dataclass_fields__) - {"source", "workers", "notes"}
+        settings = {name: getattr(self, name) for name in sorted(names)}
         mine = {
-            "settings": json.loads(json.dumps(settings)),
+            "settings": settings | {"mask_types": list(self.mask_types)},  # as JSON has it
             "points": hashlib.sha256(content).hexdigest(),
             "num_steps": self.num_steps,
             "no_data": self.no_data,
             "task": self.task,
         }
         path = folder / "chips.json"
-        if path.exists():
-            there = json.loads(path.read_text(encoding="utf-8"))
-            if any(there.get(name) != mine[name] for name in ("settings", "points")):
-                raise ValueError(
-                    f"{folder} holds chips of other points or settings. Give an empty folder, or the points"
-                    " and settings of before to go on there."
-                )
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            files.write_json(path, mine)
             return
-        for kind in ("chips", "seg_maps"):
-            (folder / kind).mkdir(parents=True, exist_ok=True)
-        _replace(path, json.dumps(mine, indent=1) + "\n")
+        there = files.read_json(path)
+        if any(there.get(name) != mine[name] for name in ("settings", "points")):
+            raise ValueError(
+                f"{folder} holds chips of other points or settings. Give an empty folder, or the points"
+                " and settings of before to go on there."
+            )
 
-    def _check_masks(self, groups: Sequence[Group]) -> None:
+    def _check_scenes(self, groups: Sequence[Group]) -> None:
+        """Refuse scenes that lack a quality band which is needed, or have other bands than the first."""
         for scene in {scene.id: scene for group in groups for scene in group.scenes}.values():
             if self.mask_types and scene.mask is None:
                 raise ValueError(
@@ -477,121 +444,34 @@ class ChipCreator:
                 )
             if self.mask_types:
                 quality_mask(np.zeros(1, np.uint8), scene.mask_kind or "", self.mask_types)
-            first = next(iter(groups[0].scenes[0].bands))
-            if list(scene.bands) != list(groups[0].scenes[0].bands):
+            first = groups[0].scenes[0]
+            if list(scene.bands) != list(first.bands):
                 raise ValueError(
-                    f"{scene.id} has the bands {', '.join(scene.bands)}, but {groups[0].scenes[0].id} has"
-                    f" {first}, ... Name the bands that all scenes have."
+                    f"{scene.id} has the bands {', '.join(scene.bands)}, but {first.id} has"
+                    f" {', '.join(first.bands)}. Name the bands that all scenes have."
                 )
 
-    def _nothing(self, points: Points, funnel: Funnel, steps: TimeSteps) -> str:
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def _note_small(self, name: str, grid: Grid, lost: str) -> None:
+        pixels = f"{grid.width} x {grid.height} pixels"
+        self._note(f"{name} has {pixels}, less than a chip of {self.chip_size}; {lost}.")
+
+    def _nothing(self, points: Points, funnel: Funnel, matching: Matching) -> str:
         """Say why there is no chip."""
         hints = [str(note) for note in (*self.notes, *self.source.notes)][:3]
         if funnel.with_all_steps == 0 and isinstance(self.source, SceneList):
-            hints.insert(0, _missing(points, self.source.scenes, steps))
-        if funnel.in_a_scene == 0 and len(points):
+            hints.insert(0, _missing(points, self.source.scenes, matching.steps))
+        if funnel.in_a_scene == 0 and len(points) and (np.abs(points.longitude) <= 80).all():
             swapped = replace(points, longitude=points.latitude, latitude=points.longitude)
-            if (np.abs(swapped.latitude) <= 84).all():
-                there = group_observations(swapped, self.source, steps)[1].in_a_scene
-                if there:
-                    hints.insert(
-                        0, f"with x and y exchanged {there} would be: longitude and latitude seem swapped"
-                    )
-        return f"no chip could be made. {funnel}." + "".join(f" ({hint})" for hint in hints)
-
-
-# --- files --------------------------------------------------------------------------------------
-
-
-def read_windows(
-    path: str, indexes: Sequence[int], cells: Sequence[Cell], size: int, grid: Grid, resampling: str
-) -> Iterator[tuple[int, np.ndarray, float | None]]:
-    """Yield (number of the cell, values [bands, h, w], no-data value) of one file, opened once.
-
-    A file on another grid is warped to `grid`, exactly and not by rasterio's approximation.
-    """
-    import rasterio
-    from rasterio.enums import Resampling
-    from rasterio.vrt import WarpedVRT
-    from rasterio.windows import Window
-
-    with ExitStack() as opened:
-        file = opened.enter_context(rasterio.open(path))
-        no_data = file.nodata
-        if (file.crs, file.transform, file.shape) != (grid.crs, grid.transform, (grid.height, grid.width)):
-            if file.crs is None:
-                raise ValueError(f"{path} has no coordinate reference system (CRS). Give it one.")
-            no_data = 0 if no_data is None else no_data
-            file = opened.enter_context(
-                WarpedVRT(
-                    file,
-                    crs=grid.crs,
-                    transform=grid.transform,
-                    width=grid.width,
-                    height=grid.height,
-                    src_nodata=no_data,
-                    nodata=no_data,
-                    resampling=Resampling[resampling],
-                    tolerance=WARP_ERROR,
+            there = group_observations(swapped, self.source, Matching(matching.steps))[1].in_a_scene
+            if there:
+                hints.insert(
+                    0, f"with x and y exchanged {there} would be: longitude and latitude seem swapped"
                 )
-            )
-        for number, cell in enumerate(cells):
-            window = Window(cell.column * size, cell.row * size, size, size)
-            yield number, file.read(list(indexes), window=window), None if no_data is None else float(no_data)
-
-
-@contextlib.contextmanager
-def quiet_affine() -> Iterator[None]:
-    """Hide that rasterio multiplies transforms in a way that a newer affine would have written otherwise."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PendingDeprecationWarning)
-        yield
-
-
-def apply_affine(transform: Any, column: Any, row: Any) -> tuple[Any, Any]:
-    """Return x and y of a place in pixels; arrays too."""
-    a, b, c, d, e, f = tuple(transform)[:6]
-    return a * column + b * row + c, d * column + e * row + f
-
-
-def moved_affine(transform: Any, x: float, y: float) -> Any:
-    """Return a transform with its corner at x and y."""
-    a, b, _, d, e, _ = tuple(transform)[:6]
-    return type(transform)(a, b, x, d, e, y)
-
-
-def read_raster(path: str | Path) -> np.ndarray:
-    """Read all bands [bands, h, w]."""
-    import rasterio
-
-    with rasterio.open(path) as file:
-        values: np.ndarray = file.read()
-        return values
-
-
-def write_raster(
-    path: Path,
-    values: np.ndarray,
-    crs: Any,
-    transform: Any,
-    no_data: float | int | None,
-    bands: Sequence[str] = (),
-    driver: str = "GTiff",
-) -> None:
-    """Write [bands, h, w] as a GeoTIFF, whole or not at all."""
-    import rasterio
-
-    count, height, width = values.shape
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    options = {"driver": driver, "count": count, "height": height, "width": width, "dtype": values.dtype}
-    with rasterio.open(
-        temporary, "w", **options, crs=crs, transform=transform, nodata=no_data, compress="deflate"
-    ) as file:
-        file.write(values)
-        for number, name in enumerate(bands, start=1):
-            file.set_band_description(number, name)
-    os.replace(temporary, path)
+        return f"no chip could be made. {funnel}." + "".join(f" ({hint})" for hint in hints)
 
 
 def paint_labels(labels: np.ndarray, pixels: np.ndarray, size: int, window: int, dtype: Any) -> np.ndarray:
@@ -603,26 +483,12 @@ def paint_labels(labels: np.ndarray, pixels: np.ndarray, size: int, window: int,
     return painted
 
 
+def _pair(folder: Path, name: str) -> tuple[Path, Path]:
+    return folder / "chips" / f"chip_{name}.tif", folder / "seg_maps" / f"seg_map_{name}.tif"
+
+
 def _name(group: Group, cell: Cell, raster: str = "") -> str:
     return f"{group.scenes[0].datetime:%Y%m%d}_{group.tile}{raster}_{cell.column}_{cell.row}"
-
-
-def _is_whole(cell: Cell, grid: Grid, size: int) -> bool:
-    return (cell.column + 1) * size <= grid.width and (cell.row + 1) * size <= grid.height
-
-
-def _missing(points: Points, scenes: Sequence[Scene], steps: TimeSteps) -> str:
-    """Say whether the place or the date of the scenes is another one."""
-    there: np.ndarray = np.any(contains(scenes, points.longitude, points.latitude), axis=1)
-    days = sorted(f"{scene.datetime:%Y-%m-%d}" for scene, here in zip(scenes, there, strict=True) if here)
-    if not days:
-        return "no scene holds any of the places"
-    wanted = ", ".join(
-        sorted(set(steps.queries(points.date).astype("datetime64[D]").astype(str).ravel()))[:6]
-    )
-    return (
-        f"scenes there are from {days[0]} to {days[-1]}; looked for within {steps.tolerance:g} days: {wanted}"
-    )
 
 
 def _unique(name: str, group: Group, taken: set[str]) -> str:
@@ -634,19 +500,14 @@ def _unique(name: str, group: Group, taken: set[str]) -> str:
     return name
 
 
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
-__all__ = [
-    "BandFile",
-    "Cell",
-    "ChipCreator",
-    "Grid",
-    "apply_affine",
-    "paint_labels",
-    "read_raster",
-    "write_raster",
-]
+def _missing(points: Points, scenes: Sequence[Scene], steps: TimeSteps) -> str:
+    """Say whether the place or the date of the scenes is another one."""
+    there: np.ndarray = np.any(contains(scenes, points.longitude, points.latitude), axis=1)
+    days = sorted(f"{scene.datetime:%Y-%m-%d}" for scene, here in zip(scenes, there, strict=True) if here)
+    if not days:
+        return "no scene holds any of the places"
+    wanted = sorted(set(steps.queries(points.date).astype("datetime64[D]").astype(str).ravel()))[:6]
+    return (
+        f"scenes there are from {days[0]} to {days[-1]}; looked for within {steps.tolerance:g} days:"
+        f" {', '.join(wanted)}"
+    )

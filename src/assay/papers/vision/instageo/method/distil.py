@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -18,6 +18,7 @@ from assay.training.loop import fit
 
 from .head import reset_head
 
+Model = TypeVar("Model", bound=nn.Module)
 Keep = Literal["first", "uniform", "last"]
 
 
@@ -207,6 +208,7 @@ class DepthDistiller:
         loss: by default the paper's.
         learning_rate: of AdamW.
         weight_decay: of AdamW.
+        compute: the device and the number format.
     """
 
     teacher: nn.Module
@@ -217,6 +219,7 @@ class DepthDistiller:
     loss: nn.Module = field(default_factory=DistillationLoss)
     learning_rate: float = 1e-4
     weight_decay: float = 0.01
+    compute: Compute | None = None
 
     def student(self) -> nn.Module:
         """Return the student before training."""
@@ -233,7 +236,6 @@ class DepthDistiller:
         steps: int | None = None,
         student: nn.Module | None = None,
         scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
-        compute: Compute | None = None,
         on_step: Callable[[int, Tensor], object] | None = None,
     ) -> nn.Module:
         """Train and return the student.
@@ -245,7 +247,6 @@ class DepthDistiller:
             steps: gradient steps.
             student: what to train, where it does not start from the teacher.
             scheduler: makes a schedule of the optimizer.
-            compute: the device and the number format.
             on_step: called as `on_step(step, loss)` after each gradient step; training ends when it is true.
         """
         student = self.student() if student is None else student
@@ -270,7 +271,7 @@ class DepthDistiller:
             epochs=epochs,
             steps=steps,
             scheduler=made,
-            compute=compute,
+            compute=self.compute,
             on_step=on_step,
         )
         return student
@@ -291,28 +292,28 @@ def logits_of(model: nn.Module, inputs: Any) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Generic[Model]):
     """A student of each depth, what each scored, and the depth that was chosen."""
 
-    students: dict[int, nn.Module]
+    students: dict[int, Model]
     scores: dict[int, float]
     teacher_score: float
     depth: int
     within: bool
 
     @property
-    def student(self) -> nn.Module:
+    def student(self) -> Model:
         """The chosen one."""
         return self.students[self.depth]
 
 
 def choose_depth(
-    make: Callable[[int], nn.Module],
+    make: Callable[[int], Model],
     depths: Sequence[int],
-    score: Callable[[nn.Module], float],
+    score: Callable[[Model], float],
     teacher_score: float,
     tolerance: float = 0.015,
-) -> Choice:
+) -> Choice[Model]:
     """Train a student of each depth and choose the smallest that loses at most `tolerance`.
 
     Where none does, the best is chosen and `within` is false.

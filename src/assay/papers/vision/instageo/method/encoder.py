@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -236,18 +235,15 @@ def position_table(dim: int, frames: int, rows: int, columns: int) -> Float[Tens
 _ENCODER = re.compile(r"^(module\.)?(model\.)?(encoder\.|backbone\.)")
 
 
-def load_prithvi(encoder: PrithviEncoder, weights: str | Path | Mapping[str, Tensor]) -> list[str]:
+def load_prithvi(encoder: PrithviEncoder, weights: Mapping[str, Tensor]) -> list[str]:
     """Load published weights into an encoder and return the names that were left out.
 
     The prefix `encoder.` is taken off, decoder and mask token are left out, and so are blocks beyond the
-    depth of a smaller encoder. The position table stays as computed: it is fixed, and its size is ours. A
-    `.pt` file is read with `weights_only=True`, which runs no code.
+    depth of a smaller encoder. The position table stays as computed: it is fixed, and its size is ours.
 
     Raises:
         ValueError: weights are missing or have another shape; names the first.
     """
-    if not isinstance(weights, Mapping):
-        weights = read_weights(Path(weights))
     found = {}
     dropped = []
     mine = encoder.state_dict()
@@ -274,13 +270,11 @@ def load_prithvi(encoder: PrithviEncoder, weights: str | Path | Mapping[str, Ten
     return dropped
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from safetensors or from a `.pt` file, without running code from it."""
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+def fetch_prithvi(name: str) -> dict[str, Tensor]:
+    """Download published weights from the hub, where they are `.pt` files; no code in them is run."""
+    from huggingface_hub import hf_hub_download
 
-        return load_file(path)
-    found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    found = torch.load(hf_hub_download(*HUB[name]), map_location="cpu", weights_only=True, mmap=True)
     for outer in ("model", "state_dict"):
         found = found[outer] if isinstance(found.get(outer), Mapping) else found
     return dict(found)

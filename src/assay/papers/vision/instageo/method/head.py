@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -35,6 +33,7 @@ class UpsampleSegHead(nn.Module):
         num_classes: int,
         blocks: int = 4,
         patch_size: int = 16,
+        *,
         dropout: float = 0.1,
         projection: bool = False,
     ) -> None:
@@ -98,8 +97,8 @@ class SegmentationModel(nn.Module):
             num_classes,
             up_blocks(shape.patch_size),
             shape.patch_size,
-            dropout,
-            projection,
+            dropout=dropout,
+            projection=projection,
         )
         self.register_buffer("mean", torch.zeros(shape.in_channels))
         self.register_buffer("deviation", torch.ones(shape.in_channels))
@@ -115,9 +114,21 @@ class SegmentationModel(nn.Module):
         """Set mean and deviation of each band by those of the training chips."""
         self.mean, self.deviation = channel_statistics(chips, no_data)
 
-    def describe(self) -> dict[str, Any]:
-        """Return what builds this model again."""
-        return {"shape": vars(self.shape), "num_classes": self.num_classes, "projection": self.projection}
+    def record(self) -> tuple[EncoderShape, int, float, bool, dict[str, Tensor]]:
+        """Return what this model consists of."""
+        dropout = self.head.drop.p
+        return self.shape, self.num_classes, dropout, self.projection, self.state_dict()
+
+    @classmethod
+    def from_record(
+        cls, record: tuple[EncoderShape, int, float, bool, dict[str, Tensor]]
+    ) -> SegmentationModel:
+        """Return a model, in evaluation mode, from what it consists of."""
+        shape, num_classes, dropout, projection, weights = record
+        with torch.random.fork_rng(devices=[]):  # the weights drawn here are thrown away
+            model = cls(shape, num_classes, dropout, projection)
+        model.load_state_dict(weights)
+        return model.eval()
 
 
 def channel_statistics(

@@ -1,10 +1,11 @@
-"""Segmentation metrics from one pass: a confusion matrix, and histograms for the area under the ROC curve."""
+"""Segmentation metrics from one pass over batches: counts are added up, scikit-learn scores them."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from sklearn.metrics import confusion_matrix, jaccard_score, roc_auc_score
 from torch import Tensor
 
 
@@ -21,24 +22,23 @@ class ConfusionMatrix:
         Raises:
             ValueError: a label is no class.
         """
-        true, guess = labels.reshape(-1), predicted.reshape(-1)
-        valid = true != self.ignore_index
-        true, guess = true[valid], guess[valid]
-        if len(true) and (int(true.min()) < 0 or int(true.max()) >= self.num_classes):
+        valid = labels != self.ignore_index
+        true, guess = labels[valid].cpu().numpy(), predicted[valid].cpu().numpy()
+        if len(true) and (true.min() < 0 or true.max() >= self.num_classes):
             raise ValueError(
-                f"labels go from {int(true.min())} to {int(true.max())}, classes from 0 to"
-                f" {self.num_classes - 1}."
+                f"labels go from {true.min()} to {true.max()}, classes from 0 to {self.num_classes - 1}."
             )
-        pairs = true.long() * self.num_classes + guess.long()
-        added = torch.bincount(pairs, minlength=self.num_classes**2)
-        self.counts += added.view(self.num_classes, -1).cpu().numpy()
+        if len(true):
+            self.counts += confusion_matrix(true, guess, labels=range(self.num_classes))
 
     def iou(self) -> np.ndarray:
         """Return TP / (TP + FP + FN) of each class; 0 / 0 is 0."""
-        hit = np.diag(self.counts).astype(float)
-        union = self.counts.sum(axis=0) + self.counts.sum(axis=1) - hit
-        ratio: np.ndarray = np.divide(hit, union, out=np.zeros_like(hit), where=union > 0)
-        return ratio
+        true, guess = np.indices(self.counts.shape).reshape(2, -1)
+        classes, counts = range(self.num_classes), self.counts.ravel()
+        found: np.ndarray = jaccard_score(
+            true, guess, labels=classes, average=None, sample_weight=counts, zero_division=0
+        )
+        return found
 
     def miou(self) -> float:
         """Return the plain mean over classes."""
@@ -57,7 +57,7 @@ class RocHistogram:
         self.counts = np.zeros((num_classes, 2, bins), np.int64)
 
     def add(self, logits: Float[Tensor, "b classes *grid"], labels: Int[Tensor, " b *grid"]) -> None:
-        """Count a batch."""
+        """Count a batch; positions without a label are left out."""
         rows = logits.softmax(dim=1).movedim(1, -1).reshape(-1, self.num_classes)
         true = labels.reshape(-1)
         valid = true != self.ignore_index
@@ -73,17 +73,20 @@ class RocHistogram:
 
     def areas(self) -> np.ndarray:
         """Return the area of each class; NaN where a class or its rest is not there. Ties count half."""
-        negative, positive = self.counts[:, 0].astype(float), self.counts[:, 1].astype(float)
-        below = np.cumsum(negative, axis=1) - negative
-        wins = (positive * (below + negative / 2)).sum(axis=1)
-        pairs = positive.sum(axis=1) * negative.sum(axis=1)
-        found: np.ndarray = np.divide(wins, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
-        return found
+        positive, bins = np.indices((2, self.bins)).reshape(2, -1)
+        return np.array(
+            [
+                roc_auc_score(positive, bins, sample_weight=counts.ravel())
+                if counts.any(axis=1).all()
+                else np.nan
+                for counts in self.counts
+            ]
+        )
 
     def auc(self) -> float:
         """Return the mean over the classes that are there."""
         areas = self.areas()
-        return float(areas[~np.isnan(areas)].mean()) if not np.isnan(areas).all() else float("nan")
+        return float(np.nanmean(areas)) if not np.isnan(areas).all() else float("nan")
 
 
 class ValueErrors:

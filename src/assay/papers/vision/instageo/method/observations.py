@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from .mgrs import mgrs_tiles
-from .points import Points
-from .scenes import Scene, SceneCatalog
+from assay.papers.vision.geo.places import mgrs_tiles
+from assay.papers.vision.geo.points import Points
+from assay.papers.vision.geo.scenes import Scene, SceneCatalog
 
 NO_CLOUD_COVER = 100.0
 """What a scene without a cloud cover is ranked as, in percent."""
@@ -39,6 +39,21 @@ class TimeSteps:
             date = date.astype("datetime64[M]").astype("datetime64[s]")
         queried: np.ndarray = date[:, None] - np.arange(self.count) * np.timedelta64(self.step, "D")
         return queried
+
+
+@dataclass(frozen=True)
+class Matching:
+    """How observations find scenes.
+
+    Args:
+        steps: when an observation is looked at.
+        min_count: tiles of 100 km with fewer points are left out.
+        cloud_coverage: scenes with more, in percent, are left out.
+    """
+
+    steps: TimeSteps = TimeSteps()
+    min_count: int = 1
+    cloud_coverage: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -71,19 +86,12 @@ class Funnel:
         return [(name.replace("_", " "), number) for name, number in asdict(self).items()]
 
     def __str__(self) -> str:
-        stages = self.rows()
-        kept = " -> ".join(f"{name} {number}" for name, number in stages[:7])
-        written = ", ".join(f"{name} {number}" for name, number in stages[7:])
-        return f"{kept}; {written}"
+        stages = [f"{name} {number}" for name, number in self.rows()]
+        return f"{' -> '.join(stages[:7])}; {', '.join(stages[7:])}"
 
 
 def group_observations(
-    points: Points,
-    catalog: SceneCatalog,
-    steps: TimeSteps,
-    min_count: int = 1,
-    cloud_coverage: float = 10.0,
-    weights: np.ndarray | None = None,
+    points: Points, catalog: SceneCatalog, matching: Matching, weights: np.ndarray | None = None
 ) -> tuple[list[Group], Funnel]:
     """Find the granules of each observation, and group observations with the same ordered granules.
 
@@ -101,69 +109,54 @@ def group_observations(
     for tile, weight in zip(tiles.tolist(), weights.tolist(), strict=True):
         counts[tile] += weight
     funnel = Funnel(points=int(weights.sum()))
-    kept = sorted(tile for tile, count in counts.items() if count >= min_count)
+    kept = sorted(tile for tile, count in counts.items() if count >= matching.min_count)
     if not kept:
         most, number = counts.most_common(1)[0]
         raise ValueError(
-            f"none of {len(counts)} tiles has {min_count} points (the most: {number} in {most})."
+            f"none of {len(counts)} tiles has {matching.min_count} points (the most: {number} in {most})."
             " Lower min_count."
         )
     grouped: dict[tuple[str, ...], tuple[tuple[Scene, ...], list[int], str]] = {}
     for tile in kept:
         rows = np.flatnonzero(tiles == tile)
         funnel.in_kept_tiles += int(weights[rows].sum())
-        for row, granules in _match(points, rows, catalog, steps, cloud_coverage, funnel, weights[rows]):
+        for row, granules in _match(points[rows], catalog, matching, weights[rows], funnel):
             key = tuple(scene.id for scene in granules)
-            grouped.setdefault(key, (granules, [], tile))[1].append(row)
+            grouped.setdefault(key, (granules, [], tile))[1].append(int(rows[row]))
     groups = [Group(scenes, np.array(rows), tile) for _, (scenes, rows, tile) in sorted(grouped.items())]
     funnel.granule_sets = len(groups)
     return groups, funnel
 
 
 def _match(
-    points: Points,
-    rows: np.ndarray,
-    catalog: SceneCatalog,
-    steps: TimeSteps,
-    cloud_coverage: float,
-    funnel: Funnel,
-    weights: np.ndarray,
-) -> Iterable[tuple[int, tuple[Scene, ...]]]:
-    """Yield the rows of one tile that have all their granules, with them, and count the stages."""
-    longitude, latitude = points.longitude[rows], points.latitude[rows]
-    queries = steps.queries(points.date[rows])
-    margin = timedelta(days=steps.tolerance)
-    box = (longitude.min(), latitude.min(), longitude.max(), latitude.max())
-    found = catalog.search(
-        (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
-        _moment(queries.min()) - margin,
-        _moment(queries.max()) + margin,
+    points: Points, catalog: SceneCatalog, matching: Matching, weights: np.ndarray, funnel: Funnel
+) -> Iterator[tuple[int, tuple[Scene, ...]]]:
+    """Yield the points of one tile that have all their granules, with them, and count the stages."""
+    queries = matching.steps.queries(points.date)
+    margin = timedelta(days=matching.steps.tolerance)
+    west, south, east, north = (
+        float(edge(values)) for edge in (np.min, np.max) for values in (points.longitude, points.latitude)
     )
-    scenes = [s for s in found if s.cloud_cover is None or s.cloud_cover <= cloud_coverage]
+    found = catalog.search(
+        (west, south, east, north), _moment(queries.min()) - margin, _moment(queries.max()) + margin
+    )
+    scenes = [s for s in found if s.cloud_cover is None or s.cloud_cover <= matching.cloud_coverage]
     if not scenes:
         return
-    inside = contains(scenes, longitude, latitude)
-    funnel.in_a_scene += int(weights[inside.any(axis=0)].sum())
-    picked = pick_granules(scenes, inside, queries, steps.tolerance)
+    inside = contains(scenes, points.longitude, points.latitude)
+    picked = pick_granules(scenes, inside, queries, matching.steps.tolerance)
     complete = (picked >= 0).all(axis=1)
-    ordered = np.sort(picked, axis=1)
-    distinct = complete & (np.diff(ordered, axis=1) != 0).all(axis=1)
+    distinct = complete & (np.diff(np.sort(picked, axis=1), axis=1) != 0).all(axis=1)
+    funnel.in_a_scene += int(weights[inside.any(axis=0)].sum())
     funnel.with_all_steps += int(weights[complete].sum())
     funnel.with_distinct_granules += int(weights[distinct].sum())
-    for number in np.flatnonzero(distinct):
-        yield int(rows[number]), tuple(scenes[index] for index in picked[number])
+    for row in np.flatnonzero(distinct):
+        yield int(row), tuple(scenes[index] for index in picked[row])
 
 
 def contains(scenes: Sequence[Scene], longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:
     """Return whether each scene's footprint contains each point: bool [scenes, points]."""
-    import shapely
-
-    found = np.empty((len(scenes), len(longitude)), dtype=bool)
-    for number, scene in enumerate(scenes):
-        polygons = shapely.MultiPolygon([shapely.Polygon(ring) for ring in scene.footprint])
-        shapely.prepare(polygons)
-        found[number] = shapely.contains_xy(polygons, longitude, latitude)
-    return found
+    return np.stack([scene.contains(longitude, latitude) for scene in scenes])
 
 
 def pick_granules(

@@ -8,20 +8,20 @@ import html
 import io
 import itertools
 import json
-import os
+import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .chips import quiet_affine
-from .points import NO_LABEL
+from assay import files
+from assay.papers.vision.geo.points import NO_LABEL
+from assay.papers.vision.geo.rasters import read_header, read_in_mercator, read_raster
+
 from .predict import NO_CLASS, Predicted
 
-WEB_MERCATOR = 3857
 VALUE_STEPS = 8
 LARGEST_SIDE = 1024
 """Pixels of an overlay's longer side; larger rasters are thinned out."""
@@ -74,9 +74,7 @@ class StaticMap:
         }
         path = Path(out) / "map.html"
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}")
-        temporary.write_text(_page(self.title, data), encoding="utf-8")
-        os.replace(temporary, path)
+        files.write_atomic(path, _page(self.title, data))
         return path
 
     def _names(self, layers: dict[str, list[dict[str, Any]]]) -> list[str]:
@@ -94,7 +92,7 @@ class StaticMap:
 
 def _overlay(path: Path, name: str, nothing: int, steps: np.ndarray | None) -> dict[str, Any] | None:
     """Return a raster of classes, or of values in steps, or `None` where it has no CRS or nothing to see."""
-    warped = _to_mercator(path, [1], nothing if steps is None else np.nan)
+    warped = read_in_mercator(path, [1], nothing if steps is None else np.nan, LARGEST_SIDE)
     if warped is None:
         return None
     values, box = warped
@@ -115,16 +113,10 @@ def _overlay(path: Path, name: str, nothing: int, steps: np.ndarray | None) -> d
 
 def value_steps(paths: Sequence[Path]) -> np.ndarray | None:
     """Return the limits [9] of the steps in which values are shown, or `None` where rasters hold classes."""
-    import rasterio
-
-    found = []
-    for path in paths:
-        with rasterio.open(path) as file:
-            if file.dtypes[0] != "float32":
-                return None
-            values = file.read(1)
-        found.append(values[np.isfinite(values)])
-    together = np.concatenate(found) if found else np.zeros(0)
+    if any(read_header(path).dtype != "float32" for path in paths):
+        return None
+    together = np.concatenate([read_raster(path).ravel() for path in paths] or [np.zeros(0)])
+    together = together[np.isfinite(together)]
     if not len(together):
         return None
     low, high = np.percentile(together, [2, 98])
@@ -138,22 +130,17 @@ def step_names(steps: np.ndarray) -> list[str]:
 
 
 def distinct_colors(count: int) -> list[str]:
-    """Return `#rrggbb` colours that differ in hue, and in lightness by turns."""
-    rgb = [
-        colorsys.hls_to_rgb((0.58 + number * 0.381966) % 1, 0.42 if number % 2 else 0.6, 0.65)
-        for number in range(count)
-    ]
+    """Return `#rrggbb` colours that differ in hue (by the golden angle), and in lightness by turns."""
+    hues = ((0.58 + number * 0.381966) % 1 for number in range(count))
+    rgb = [colorsys.hls_to_rgb(hue, (0.6, 0.42)[number % 2], 0.65) for number, hue in enumerate(hues)]
     return ["#" + "".join(f"{round(255 * part):02x}" for part in color) for color in rgb]
 
 
 def _picture(chip: Path) -> dict[str, Any]:
     """Return the first date's red, green and blue bands, stretched between their 2nd and 98th percentiles."""
-    import rasterio
-
-    with rasterio.open(chip) as file:
-        indexes = [3, 2, 1] if file.count >= 3 else [1, 1, 1]
-        empty = 0 if file.nodata is None else file.nodata
-    warped = _to_mercator(chip, indexes, empty)
+    header = read_header(chip)
+    empty = 0 if header.no_data is None else header.no_data
+    warped = read_in_mercator(chip, [3, 2, 1] if len(header.names) >= 3 else [1, 1, 1], empty, LARGEST_SIDE)
     assert warped is not None
     values, box = warped
     there = (values != empty).any(axis=0)
@@ -163,42 +150,6 @@ def _picture(chip: Path) -> dict[str, Any]:
         pixels[..., channel] = np.clip((band - low) / max(high - low, 1e-9) * 255, 0, 255)
     pixels[..., 3] = 255 * there
     return {"name": chip.stem, "png": _png(pixels), "box": box}
-
-
-def _to_mercator(path: Path, indexes: list[int], empty: float | int) -> tuple[np.ndarray, list[float]] | None:
-    """Return bands in Web Mercator and their box [west, south, east, north] in metres."""
-    import rasterio
-    from rasterio.enums import Resampling
-    from rasterio.vrt import WarpedVRT
-    from rasterio.warp import calculate_default_transform
-
-    with quiet_affine(), rasterio.open(path) as file:
-        if file.crs is None:
-            return None
-        thin = max(1.0, max(file.shape) / LARGEST_SIDE)
-        size = (round(file.width / thin), round(file.height / thin))
-        transform, width, height = calculate_default_transform(
-            file.crs,
-            WEB_MERCATOR,
-            file.width,
-            file.height,
-            *file.bounds,
-            dst_width=size[0],
-            dst_height=size[1],
-        )
-        no_data = empty if file.nodata is None else file.nodata
-        with WarpedVRT(
-            file,
-            crs=WEB_MERCATOR,
-            transform=transform,
-            width=width,
-            height=height,
-            src_nodata=no_data,
-            nodata=no_data,
-            resampling=Resampling.nearest,
-        ) as warped:
-            values = np.nan_to_num(warped.read(indexes), nan=empty)
-            return values, [float(edge) for edge in warped.bounds]
 
 
 def _png(pixels: np.ndarray) -> str:
@@ -218,7 +169,9 @@ def _rgb(color: str) -> tuple[int, int, int]:
 
 def _page(title: str, data: dict[str, Any]) -> str:
     """Fill the template; what goes into the script cannot end it."""
-    text = files(__package__).joinpath("map.html").read_text(encoding="utf-8")
+    template = pkgutil.get_data(__package__, "map.html")
+    assert template is not None
+    text = template.decode()
     plain = json.dumps(data, separators=(",", ":"))
     for letter in "<>&":
         plain = plain.replace(letter, f"\\u{ord(letter):04x}")

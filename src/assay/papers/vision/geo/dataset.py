@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +13,13 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from assay.data import read_json_file, read_rows, read_text
+from assay.papers.vision.geo.rasters import open_raster, read_raster
+
 SENTINEL_2_HAND = (1, 2, 3, 8, 11, 12)
 """B02, B03, B04, B8A, B11 and B12 among the 13 bands of Sen1Floods11's pictures, from 0."""
+LISTS = {"train": ("training", "train"), "validation": ("validation", "valid"), "test": ("test",)}
+"""Words in the names of published lists, by the part that they list."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,7 @@ class ChipDataset(Dataset[tuple[Tensor, Tensor]]):
     """Chips with label maps: item i is x float (bands, steps, h, w) and y long (h, w), -1 without a label.
 
     `bands` picks bands of each step by number; `label_shift` is added to labels (-1 where 0 means none).
+    `about` is what `chips.json` says.
     """
 
     inputs: tuple[Path, ...]
@@ -39,24 +45,25 @@ class ChipDataset(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.inputs)
 
+    @property
+    def funnel(self) -> dict[str, int]:
+        """How many points were left at each stage when the chips were cut."""
+        found: Any = self.about.get("funnel", {})
+        return dict(found)
+
     def __getitem__(self, row: int) -> tuple[Float[Tensor, "bands steps h w"], Shaped[Tensor, "h w"]]:
         chip = to_steps(self.chip(row), self.num_steps)
         if self.bands is not None:
             chip = chip[list(self.bands)]
-        labels = torch.from_numpy(self.label(row))
-        return torch.from_numpy(chip), labels.long() if self.task == "segmentation" else labels
+        return torch.from_numpy(chip), torch.from_numpy(self.label(row))
 
     def chip(self, row: int) -> np.ndarray:
         """Return the values of a chip as they stand in the file, float32 [steps * bands, h, w]."""
-        from .chips import read_raster
-
         return read_raster(self.inputs[row]).astype(np.float32)
 
     def label(self, row: int) -> np.ndarray:
         """Return a label map [h, w]: int64 with -1 where there is no label, or float32."""
-        import rasterio
-
-        with rasterio.open(self.labels[row]) as file:
+        with open_raster(self.labels[row]) as file:
             values, no_data = file.read(1), file.nodata
         if self.task != "segmentation":
             return np.asarray(values, np.float32)
@@ -110,8 +117,7 @@ class ChipDataset(Dataset[tuple[Tensor, Tensor]]):
         if merged:
             return _paired(merged, "_merged.tif", ".mask.tif", folder)
         if hand:
-            found = _paired(hand, "_S2Hand.tif", "_LabelHand.tif", folder)
-            return replace(found, num_steps=1, bands=SENTINEL_2_HAND, no_data=0.0)
+            return replace(_paired(hand, "_S2Hand.tif", "_LabelHand.tif", folder), bands=SENTINEL_2_HAND)
         raise ValueError(
             f"{folder} holds no chips: expected chips.csv (columns Input and Label), or pairs *_merged.tif"
             " and *.mask.tif, or *_S2Hand.tif and *_LabelHand.tif."
@@ -131,36 +137,25 @@ def to_steps(chip: np.ndarray, num_steps: int) -> np.ndarray:
 
 
 def _listed(folder: Path) -> ChipDataset:
-    import pandas as pd
-
-    listing = pd.read_csv(folder / "chips.csv")
-    if not {"Input", "Label"} <= set(listing.columns):
-        raise ValueError(f"{folder / 'chips.csv'} needs the columns Input and Label.")
-    if not len(listing):
-        raise ValueError(f"{folder / 'chips.csv'} has no rows.")
-    described = {}
-    if (folder / "chips.json").exists():
-        described = json.loads((folder / "chips.json").read_text(encoding="utf-8"))
-    inputs, labels = (_inside(folder, listing[name].tolist()) for name in ("Input", "Label"))
-    places = zip(listing.get("longitude", ()), listing.get("latitude", ()), strict=True)
+    listing = read_rows(folder / "chips.csv")
+    listing.require("Input", "Label")
+    rows = [row for _, row in listing]
+    inputs, labels = (tuple(folder / row[name] for row in rows) for name in ("Input", "Label"))
+    missing = [path for path in (*inputs, *labels) if not path.exists()]
+    if missing:
+        raise ValueError(f"{len(missing)} files of {folder / 'chips.csv'} are missing, first {missing[0]}.")
+    described = read_json_file(folder / "chips.json") if (folder / "chips.json").exists() else {}
+    placed = {"longitude", "latitude"} <= set(listing.columns)
     return ChipDataset(
         inputs,
         labels,
         num_steps=int(described.get("num_steps", 1)),
         no_data=float(described.get("no_data", 0)),
         task=str(described.get("task", "segmentation")),
-        places=tuple((float(x), float(y)) for x, y in places),
-        tiles=tuple(str(tile) for tile in listing.get("tile", ())),
+        places=tuple((float(row["longitude"]), float(row["latitude"])) for row in rows if placed),
+        tiles=tuple(row["tile"] for row in rows if "tile" in row),
         about=described,
     )
-
-
-def _inside(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
-    paths = tuple(folder / str(name) for name in names)
-    missing = [path for path in paths if not path.exists()]
-    if missing:
-        raise ValueError(f"{len(missing)} files of {folder / 'chips.csv'} are missing, first {missing[0]}.")
-    return paths
 
 
 def _paired(inputs: Sequence[Path], ending: str, of_label: str, folder: Path) -> ChipDataset:
@@ -180,11 +175,10 @@ def _partner(path: Path, ending: str, of_label: str) -> Path:
 
 def _published_parts(inputs: Sequence[Path], ending: str, folder: Path) -> tuple[str, ...]:
     """Return the part of each chip by the published lists, such as `validation_data.txt`, if any."""
-    lists = {"train": ("training", "train"), "validation": ("validation", "valid"), "test": ("test",)}
     part_of: dict[str, str] = {}
     for path in sorted([*folder.rglob("*.txt"), *folder.rglob("*_data.csv")]):
-        part = next((p for p, words in lists.items() if any(w in path.name for w in words)), None)
+        part = next((p for p, words in LISTS.items() if any(word in path.name for word in words)), None)
         if part:
-            for word in path.read_text(encoding="utf-8").replace(",", " ").split():
+            for word in read_text(path).replace(",", " ").split():
                 part_of[Path(word).name.removesuffix(".tif").removesuffix(ending.removesuffix(".tif"))] = part
     return tuple(part_of.get(path.name.removesuffix(ending), "") for path in inputs) if part_of else ()

@@ -11,32 +11,47 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
+import numpy as np
+
+from assay.papers.vision.geo.rasters import TIFF, Grid, read_header
+
 BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
 """What the models read: blue, green, red, narrow near infrared and two of the short-wave infrared."""
-
 SENSORS: dict[str, dict[str, str]] = {
-    "names": {name: name for name in BANDS},
-    "HLS-S30": dict(zip(BANDS, ("B02", "B03", "B04", "B8A", "B11", "B12"), strict=True)),
-    "HLS-L30": dict(zip(BANDS, ("B02", "B03", "B04", "B05", "B06", "B07"), strict=True)),
-    "Sentinel-2": dict(zip(BANDS, ("B2", "B3", "B4", "B8A", "B11", "B12"), strict=True)),
-    "Landsat-TM": dict(zip(BANDS, ("B1", "B2", "B3", "B4", "B5", "B7"), strict=True)),
+    sensor: dict(zip(BANDS, names, strict=True))
+    for sensor, names in {
+        "names": BANDS,
+        "HLS-S30": ("B02", "B03", "B04", "B8A", "B11", "B12"),
+        "HLS-L30": ("B02", "B03", "B04", "B05", "B06", "B07"),
+        "Sentinel-2": ("B2", "B3", "B4", "B8A", "B11", "B12"),
+        "Landsat-OLI": ("B2", "B3", "B4", "B5", "B6", "B7"),
+        "Landsat-TM": ("B1", "B2", "B3", "B4", "B5", "B7"),
+    }.items()
 }
-"""How each sensor calls the bands; the first that has all of them is taken."""
+"""How each sensor calls the bands; the first that has all of them is taken, Landsat's by its number."""
+COMMON_NAMES = {"nir08": "nir", "swir16": "swir1", "swir22": "swir2"}
+"""STAC's common names, where they differ from ours."""
 RADAR = ("VV", "VH")
 """The polarisations of Sentinel-1, which are taken where they are asked for."""
 MASKS = ("Fmask", "SCL")
-TIFF = {".tif", ".tiff"}
 
 Ring = tuple[tuple[float, float], ...]
-"""Corners of a polygon as (longitude, latitude)."""
+"""Corners of a polygon as (longitude, latitude). One over 180 degrees goes on beyond: 179, 180, 181."""
+Box = tuple[float, float, float, float]
+"""West, south, east, north."""
 
 
 @dataclass(frozen=True)
 class BandFile:
-    """One band of a scene: a GeoTIFF (path or address) and the number of the band in it, from 1."""
+    """One band of a scene: a GeoTIFF (path or address) and the number of the band in it, from 1.
+
+    `scale` and `offset` are those of a catalogue; where the file has its own, those count.
+    """
 
     path: str
     index: int = 1
+    scale: float = 1.0
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -54,17 +69,39 @@ class Scene:
     mask: BandFile | None = None
     mask_kind: str | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "footprint", tuple(unwrap(ring) for ring in self.footprint))
+
+    def contains(self, longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:
+        """Return whether the footprint contains each point, on whichever side of 180 degrees it lies."""
+        import shapely
+
+        polygons = shapely.MultiPolygon([shapely.Polygon(ring) for ring in self.footprint])
+        shapely.prepare(polygons)
+        found: np.ndarray = np.any(
+            [shapely.contains_xy(polygons, longitude + turn, latitude) for turn in (0, 360, -360)], axis=0
+        )
+        return found
+
+    def touches(self, box: Box) -> bool:
+        """Return whether the box around the footprint touches another."""
+        west, south, east, north = box
+        for ring in self.footprint:
+            (left, bottom), (right, top) = np.min(ring, axis=0), np.max(ring, axis=0)
+            beside = all(left + turn > east or right + turn < west for turn in (0, 360, -360))
+            if not beside and bottom <= north and top >= south:
+                return True
+        return False
+
 
 @runtime_checkable
 class SceneCatalog(Protocol):
-    """Where scenes are found. `notes` says what was passed over, and why."""
+    """Where scenes are found. `notes` says what was skipped, and why."""
 
     notes: list[str]
 
-    def search(
-        self, bbox: tuple[float, float, float, float], start: datetime, end: datetime
-    ) -> Sequence[Scene]:
-        """Return the scenes that touch (west, south, east, north) from `start` to `end`, by time."""
+    def search(self, bbox: Box, start: datetime, end: datetime) -> Sequence[Scene]:
+        """Return the scenes that touch the box from `start` to `end`, by time."""
         ...
 
 
@@ -75,36 +112,67 @@ class SceneList:
     scenes: Sequence[Scene]
     notes: list[str] = field(default_factory=list)
 
-    def search(
-        self, bbox: tuple[float, float, float, float], start: datetime, end: datetime
-    ) -> Sequence[Scene]:
+    def search(self, bbox: Box, start: datetime, end: datetime) -> Sequence[Scene]:
         """Return the scenes that touch the box in that time."""
-        found = [s for s in self.scenes if start <= s.datetime <= end and _touches(s.footprint, bbox)]
+        found = [scene for scene in self.scenes if start <= scene.datetime <= end and scene.touches(bbox)]
         return sorted(found, key=lambda scene: (scene.datetime, scene.id))
 
 
+def unwrap(ring: Ring) -> Ring:
+    """Return a ring without jumps from 180 to -180 degrees; one around the whole globe stays."""
+    longitude, latitude = np.array(ring, float).T
+    jumps = np.abs(np.diff(longitude))
+    if not ((jumps > 180) & (jumps < 360)).any():
+        return ring
+    return tuple(zip(np.unwrap(longitude, period=360).tolist(), latitude.tolist(), strict=True))
+
+
 def pick_bands(
-    available: Mapping[str, BandFile], wanted: Sequence[str] = (), at: str = ""
+    available: Mapping[str, BandFile], wanted: Sequence[str] = (), at: str = "", platform: str = ""
 ) -> dict[str, BandFile]:
-    """Return the bands to stack, in order: those `wanted`, else the six of the first sensor that fits.
+    """Return the bands to stack, in order: those `wanted`, else the six of the sensor that fits.
+
+    Landsat 8 and 9 call other bands B2 to B7 than earlier ones do: which it is, is read from `platform` or
+    from the name `at`.
 
     Raises:
-        ValueError: bands are missing; names them.
+        ValueError: bands are missing, or may be of two sensors; says which.
     """
     if wanted:
         missing = [name for name in wanted if name not in available]
         if missing:
             raise ValueError(f"{at} lacks the bands {', '.join(missing)}; it has {', '.join(available)}.")
         return {name: available[name] for name in wanted}
-    for names in SENSORS.values():
-        if set(names.values()) <= set(available):
-            return {band: available[name] for band, name in names.items()}
-    best = max(SENSORS.values(), key=lambda names: len(set(names.values()) & set(available)))
-    missing = [name for name in best.values() if name not in available]
+    known = {re.sub(r"^SR_(?=B\d)", "", name): file for name, file in available.items()}
+    how = "Name the bands to use, in the order blue, green, red, near infrared, short-wave infrared 1 and 2."
+    number = landsat_number(platform) or landsat_number(at)
+    other: tuple[str, ...] = ("Landsat-TM" if number > 7 else "Landsat-OLI",) if number else ()
+    if "B12" in known:  # is Sentinel-2's, whose B5 to B7 are red edges
+        other = ("HLS-L30", "Landsat-OLI", "Landsat-TM")
+    sensors = [name for name in SENSORS if name not in other]
+    fits = [name for name in sensors if set(SENSORS[name].values()) <= set(known)]
+    if fits[:2] == ["Landsat-OLI", "Landsat-TM"]:
+        raise ValueError(
+            f"{at} has the bands B1 to B7, which mean other bands in Landsat 8 and 9 than before, and its"
+            f" name does not say which it is. {how}"
+        )
+    if fits:
+        return {band: known[name] for band, name in SENSORS[fits[0]].items()}
+    best = max((SENSORS[name] for name in sensors), key=lambda names: len(set(names.values()) & set(known)))
+    missing = [name for name in best.values() if name not in known]
     raise ValueError(
-        f"{at} lacks the bands {', '.join(missing)}; it has {', '.join(available) or 'none'}. Name the bands"
-        " to use, in the order blue, green, red, near infrared, short-wave infrared 1 and 2."
+        f"{at} lacks the bands {', '.join(missing)}; it has {', '.join(available) or 'none'}. {how}"
     )
+
+
+def landsat_number(text: str) -> int:
+    """Return which Landsat a name is of (LC08_..., LT52240631988227CUB02, landsat-9), or 0."""
+    match = re.search(
+        r"(?<![A-Za-z])(?:L[COTE](?:0([4-9])(?=_|$)|([4-9])(?=\d{13}))|landsat[-_ ]?([4-9])(?!\d))",
+        text,
+        re.I,
+    )
+    return int(next(digit for digit in match.groups() if digit)) if match else 0
 
 
 # --- a folder of GeoTIFFs -----------------------------------------------------------------------
@@ -126,7 +194,7 @@ class LocalScenes(SceneList):
     """
 
     def __init__(self, folder: str | Path, bands: Sequence[str] = ()) -> None:
-        self.notes: list[str] = []
+        notes: list[str] = []
         groups: dict[str, dict[str, BandFile]] = defaultdict(dict)
         for path in sorted(Path(folder).rglob("*")):
             if path.suffix.lower() in TIFF and not path.name.startswith("."):
@@ -139,14 +207,14 @@ class LocalScenes(SceneList):
             try:
                 read.append(_local_scene(Path(key).name, files, bands))
             except ValueError as error:
-                self.notes.append(f"scene passed over: {error}")
+                notes.append(f"scene skipped: {error}")
         if not read:
-            raise ValueError(f"none of the {len(groups)} scenes in {folder} can be used: {self.notes[0]}")
-        super().__init__(read, self.notes)
+            raise ValueError(f"none of the {len(groups)} scenes in {folder} can be used: {notes[0]}")
+        super().__init__(read, notes)
 
 
 _BAND_NAME = re.compile(
-    r"(?P<scene>.+?)[._-](?P<band>B\d{1,2}A?|B8A|Fmask|SCL|blue|green|red|nir|swir1|swir2|VV|VH|HH|HV)",
+    r"(?P<scene>.+?)[._-](?P<band>B\d{1,2}A?|Fmask|SCL|blue|green|red|nir|swir1|swir2|VV|VH|HH|HV)",
     re.IGNORECASE,
 )
 _DAY = re.compile(r"(?<!\d)(\d{4})-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])(?!\d)")
@@ -154,28 +222,25 @@ _DAY_OF_YEAR = re.compile(r"(?<!\d)((?:19|20)\d{2})([0-3]\d{2})(?!\d)")
 
 
 def _bands_of(path: Path) -> tuple[str, dict[str, BandFile]]:
-    import rasterio
-
     match = _BAND_NAME.fullmatch(path.stem)
     if match:
         band = match["band"]
         known = {name.lower(): name for name in (*BANDS, *MASKS)}
         return match["scene"], {known.get(band.lower(), band.upper()): BandFile(str(path))}
-    with rasterio.open(path) as file:
-        names = [name or str(number) for number, name in enumerate(file.descriptions, start=1)]
+    names = [name or str(number) for number, name in enumerate(read_header(path).names, start=1)]
     return path.stem, {name: BandFile(str(path), number) for number, name in enumerate(names, start=1)}
 
 
 def _local_scene(name: str, files: Mapping[str, BandFile], wanted: Sequence[str]) -> Scene:
     bands = pick_bands(files, wanted, at=name)
-    first = next(iter(bands.values()))
-    tags, footprint = _read_header(first.path)
+    first = next(iter(bands.values())).path
+    grid, tags = Grid.of(first), read_header(first).tags
     kind = next((mask for mask in MASKS if mask in files), None)
     cloud = tags.get("CLOUD_COVER", tags.get("CLOUD_COVERAGE"))
     return Scene(
         name,
         date_of(name, tags),
-        (footprint,),
+        (_outline(grid),),
         bands,
         None if cloud is None else float(cloud),
         files[kind] if kind else None,
@@ -183,27 +248,13 @@ def _local_scene(name: str, files: Mapping[str, BandFile], wanted: Sequence[str]
     )
 
 
-def _read_header(path: str) -> tuple[dict[str, str], Ring]:
-    """Return the tags and the footprint in WGS 84, its edges followed in 21 steps each."""
-    import rasterio
-    from rasterio.warp import transform
-
-    with rasterio.open(path) as file:
-        if file.crs is None:
-            raise ValueError(
-                f"{Path(path).name} has no coordinate reference system (CRS), so its pixels have no place."
-                " Give it one, such as with gdal_edit.py -a_srs EPSG:32636 FILE."
-            )
-        steps = [number / 20 for number in range(20)]
-        rim = [(share * file.width, 0.0) for share in steps]
-        rim += [(file.width, share * file.height) for share in steps]
-        rim += [((1 - share) * file.width, file.height) for share in steps]
-        rim += [(0.0, (1 - share) * file.height) for share in steps]
-        a, b, c, d, e, f = tuple(file.transform)[:6]
-        x = [a * column + b * row + c for column, row in rim]
-        y = [d * column + e * row + f for column, row in rim]
-        longitude, latitude = transform(file.crs, 4326, x, y)
-        return dict(file.tags()), tuple(zip(longitude, latitude, strict=True))
+def _outline(grid: Grid) -> Ring:
+    """Return the footprint in WGS 84, its edges followed in 20 steps each."""
+    steps, full, none = np.arange(20) / 20, np.ones(20), np.zeros(20)
+    across = np.concatenate([steps, full, 1 - steps, none]) * grid.width
+    down = np.concatenate([none, steps, full, 1 - steps]) * grid.height
+    longitude, latitude = grid.to_globe(across.tolist(), down.tolist())
+    return tuple(zip(longitude, latitude, strict=True))
 
 
 def date_of(name: str, tags: Mapping[str, str]) -> datetime:
@@ -257,11 +308,11 @@ class StacTree(SceneList):
             items = list(root.get_items(recursive=True))
         except Exception as error:
             raise ValueError(f"{path} cannot be read as a STAC catalogue: {error}") from error
-        scenes, self.notes = read_items(items, bands)
+        scenes, notes = read_items(items, bands)
         if not scenes:
-            reason = self.notes[0] if self.notes else "it has no items"
+            reason = notes[0] if notes else "it has no items"
             raise ValueError(f"no item of {path} can be used: {reason}")
-        super().__init__(scenes, self.notes)
+        super().__init__(scenes, notes)
 
 
 class StacApi:
@@ -282,9 +333,7 @@ class StacApi:
         self.url, self.collections, self.bands, self.modifier = url, list(collections), bands, modifier
         self.notes: list[str] = []
 
-    def search(
-        self, bbox: tuple[float, float, float, float], start: datetime, end: datetime
-    ) -> Sequence[Scene]:
+    def search(self, bbox: Box, start: datetime, end: datetime) -> Sequence[Scene]:
         """Ask the server.
 
         Raises:
@@ -306,13 +355,13 @@ class StacApi:
 
 
 def read_items(items: Iterable[Any], bands: Sequence[str] = ()) -> tuple[list[Scene], list[str]]:
-    """Turn STAC items into scenes, and say which had to be passed over and why."""
+    """Turn STAC items into scenes, and say which were skipped and why."""
     scenes, notes = [], []
     for item in items:
         try:
             scenes.append(_scene_of(item, bands))
         except ValueError as error:
-            notes.append(f"STAC item passed over: {error}")
+            notes.append(f"STAC item skipped: {error}")
     return sorted(scenes, key=lambda scene: (scene.datetime, scene.id)), notes
 
 
@@ -320,7 +369,7 @@ def _scene_of(item: Any, bands: Sequence[str]) -> Scene:
     if item.datetime is None or item.geometry is None:
         raise ValueError(f"{item.id} has no {'datetime' if item.datetime is None else 'geometry'}.")
     assets = dict(_asset_files(item))
-    picked = pick_bands(assets, bands, at=item.id)
+    picked = pick_bands(assets, bands, at=item.id, platform=str(item.properties.get("platform", "")))
     kind = next((mask for mask in MASKS if mask in assets), None)
     for name, file in [*picked.items(), *([(kind, assets[kind])] if kind else [])]:
         if "://" not in file.path and not Path(file.path).exists():
@@ -340,14 +389,21 @@ def _scene_of(item: Any, bands: Sequence[str]) -> Scene:
 
 def _asset_files(item: Any) -> Iterator[tuple[str, BandFile]]:
     """Yield the bands by the asset's key, and by the common names where the item gives them."""
+    applied = item.properties.get("earthsearch:boa_offset_applied") is True  # the asset still names it
     for key, asset in item.assets.items():
-        place = BandFile(str(asset.get_absolute_href() or asset.href))
-        described = asset.extra_fields.get("eo:bands") or asset.extra_fields.get("bands") or []
-        if len(described) == 1 and (name := described[0].get("common_name")):
-            yield {"nir08": "nir", "swir16": "swir1", "swir22": "swir2"}.get(name, name), place
-        yield {"fmask": "Fmask", "scl": "SCL"}.get(key.lower(), key), place
+        said = asset.extra_fields
+        described = said.get("eo:bands") or said.get("bands") or [{}]
+        values = said | described[0] | (said.get("raster:bands") or [{}])[0]
+        scale, offset = (values.get(name, values.get(f"raster:{name}")) for name in ("scale", "offset"))
+        offset = 0.0 if applied or offset is None else float(offset)
+        place = str(asset.get_absolute_href() or asset.href)
+        file = BandFile(place, 1, 1.0 if scale is None else float(scale), offset)
+        common = [described[0].get("common_name") or described[0].get("eo:common_name")]
+        for name in [*(common if len(described) == 1 else []), key]:
+            if name:
+                yield COMMON_NAMES.get(name, {"fmask": "Fmask", "scl": "SCL"}.get(name.lower(), name)), file
         if key in ("vv", "vh"):
-            yield key.upper(), place
+            yield key.upper(), file
 
 
 def _rings(geometry: Mapping[str, Any], name: str) -> tuple[Ring, ...]:
@@ -362,13 +418,3 @@ def public_address(url: str) -> str:
     """Return an address without user, password and query."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
-
-
-def _touches(rings: Iterable[Ring], bbox: tuple[float, float, float, float]) -> bool:
-    west, south, east, north = bbox
-    for ring in rings:
-        longitude, latitude = zip(*ring, strict=True)
-        apart = max(longitude) < west or min(longitude) > east or max(latitude) < south
-        if not apart and min(latitude) <= north:
-            return True
-    return False

@@ -1,15 +1,15 @@
-"""Labelled points: reading them from a table, checking them at the door, and naming their tiles."""
+"""Labelled points: read from a table or a layer, and checked where they come in."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .geopackage import read_geopackage
+from assay.data import existing_file, parse_dates, read_frame
+from assay.errors import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +18,8 @@ Task = Literal["segmentation", "regression"]
 
 NO_LABEL = -1
 """What a label map holds where there is no label."""
+MOST_CLASSES = 32767
+"""The largest class number that a label map holds."""
 
 
 @dataclass(frozen=True)
@@ -55,62 +57,83 @@ def read_points(
 ) -> Points:
     """Read points from a CSV, Parquet or GeoPackage file or a data frame.
 
-    x and y of a GeoPackage are those of its points, whatever columns it has.
-
-    Dates without a time zone count as UTC, others are brought to UTC.
+    x and y of a GeoPackage are those of its points, whatever columns it has. Dates without a time zone count
+    as UTC, others are converted to UTC.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a column is missing; a coordinate is missing, or outside the globe; a date cannot be
-            read; a label is no whole number from 0 to 32767 (segmentation), not finite, or the value that
-            means no label. Says what was given, in which row, and what to do.
+        ValueError: there is no such file; a column is missing; a coordinate is missing, or outside the
+            globe; a date is ambiguous or in no ISO form; a label is no whole number from 0 to 32767
+            (segmentation), not finite, or the value that means no label. Says what was given, in which row,
+            and what to do.
     """
     import pandas as pd
 
     columns = columns or Columns()
     if isinstance(source, pd.DataFrame):
         frame, name = source, "the table"
-    elif Path(source).suffix.lower() == ".gpkg":
-        frame, crs = read_geopackage(Path(source), columns.x, columns.y)
-        name = Path(source).name
-        columns = replace(columns, crs=columns.crs or crs)
     else:
-        frame, name = _read(Path(source))
+        name = Path(source).name
+        if Path(source).suffix.lower() == ".gpkg":
+            frame, crs = _read_layer(existing_file(source), columns)
+            columns = replace(columns, crs=columns.crs or crs)
+        else:
+            frame = read_frame(source)
     for column in (columns.x, columns.y, columns.date, columns.label):
         if column not in frame.columns:
-            close = get_close_matches(column, [str(each) for each in frame.columns], n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            listing = ", ".join(str(each) for each in frame.columns[:30])
-            raise ValueError(f"{name} has no column {column!r}.{hint} Its columns: {listing}.")
+            listed = [str(each) for each in frame.columns]
+            raise ValueError(
+                f"{name} has no column {column!r}.{nearest(column, listed)} Its columns: "
+                f"{', '.join(listed[:30])}."
+            )
     if not len(frame):
         raise ValueError(f"{name} has no rows.")
     longitude, latitude = _coordinates(frame, columns, name)
-    return Points(longitude, latitude, _dates(frame[columns.date], name), _labels(frame[columns.label], task))
+    date = frame[columns.date]
+    if pd.api.types.is_numeric_dtype(date):
+        date = date.astype("Int64").astype(str)  # 20220531
+    dates = parse_dates(date, f"{name}: column {columns.date!r}")
+    return Points(longitude, latitude, dates, _labels(frame[columns.label], task))
 
 
-def _read(path: Path) -> tuple[pd.DataFrame, str]:
+def _read_layer(path: Path, columns: Columns) -> tuple[pd.DataFrame, str]:
+    """Return the one layer of points of a GeoPackage, with their places in x and y, and its CRS."""
     import pandas as pd
+    import pyogrio
+    import shapely
 
-    if not path.exists():
-        raise FileNotFoundError(f"There is no file {path}.")
-    if path.suffix.lower() == ".parquet":
-        return pd.read_parquet(path), path.name
-    if path.suffix.lower() in (".csv", ".tsv", ".txt"):
-        try:
-            return pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ","), path.name
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} cannot be read as CSV: {error}") from None
-    raise ValueError(f"{path} should be a .csv, .parquet or .gpkg file with a point in each row.")
+    try:
+        layers = [str(name) for name, _ in pyogrio.list_layers(path)]
+        if len(layers) != 1:
+            raise ValueError(
+                f"{path} should have one layer of points; its layers: {', '.join(layers) or 'none'}."
+            )
+        read: Any = pyogrio.raw.read(path, datetime_as_string=True)
+    except pyogrio.errors.DataSourceError as error:
+        raise ValueError(f"{path} cannot be read as a GeoPackage: {error}") from None
+    described, _, shapes, values = read
+    if not described["crs"]:
+        raise ValueError(f"{path} has no coordinate reference system (CRS). Set one for its layer.")
+    places = shapely.from_wkb(shapes if shapes is not None else [])
+    single = (shapely.get_type_id(places) == 4) & (shapely.get_num_geometries(places) == 1)
+    places = np.where(single, shapely.get_geometry(places, 0), places)  # of a MultiPoint with one point
+    bad = np.flatnonzero((shapely.get_type_id(places) != 0) | shapely.is_empty(places))
+    if len(bad):
+        shape = places[bad[0]]
+        what = "it has no geometry" if shape is None else f"it is {shape.wkt[:40]}"
+        raise ValueError(
+            f"row {bad[0] + 1} of {path} is no point: {what}. Remove {len(bad)} such rows, or export points."
+        )
+    frame = pd.DataFrame(dict(zip(described["fields"], values, strict=True)))
+    return frame.assign(**{columns.x: shapely.get_x(places), columns.y: shapely.get_y(places)}), str(
+        described["crs"]
+    )
 
 
 def _coordinates(frame: pd.DataFrame, columns: Columns, name: str) -> tuple[np.ndarray, np.ndarray]:
-    import pandas as pd
     from pyproj import CRS, Transformer
     from pyproj.exceptions import CRSError
 
-    x, y = (
-        pd.to_numeric(frame[column], errors="coerce").to_numpy(float) for column in (columns.x, columns.y)
-    )
+    x, y = (_numbers(frame[column]) for column in (columns.x, columns.y))
     bad = np.flatnonzero(~(np.isfinite(x) & np.isfinite(y)))
     if len(bad):
         row = frame.iloc[int(bad[0])]
@@ -135,26 +158,8 @@ def _coordinates(frame: pd.DataFrame, columns: Columns, name: str) -> tuple[np.n
     return np.where(np.abs(x) > 180, (x + 180) % 360 - 180, x), y
 
 
-def _dates(values: pd.Series, name: str) -> np.ndarray:
-    import pandas as pd
-
-    if pd.api.types.is_numeric_dtype(values):
-        values = values.astype("Int64").astype(str)  # 20220531
-    dates = pd.to_datetime(values, errors="coerce", utc=True, format="mixed")
-    bad = np.flatnonzero(dates.isna().to_numpy())
-    if len(bad):
-        raise ValueError(
-            f"{len(bad)} dates of {name} cannot be read, first in row {bad[0] + 1}:"
-            f" {str(values.iloc[int(bad[0])])[:40]!r}. Write them like 2022-05-31 or 2022-05-31T10:30+02:00."
-        )
-    seconds: np.ndarray = dates.dt.tz_convert(None).to_numpy().astype("datetime64[s]")
-    return seconds
-
-
 def _labels(values: pd.Series, task: Task) -> np.ndarray:
-    import pandas as pd
-
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(float)
+    numbers = _numbers(values)
     bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad):
         raise ValueError(
@@ -169,13 +174,26 @@ def _labels(values: pd.Series, task: Task) -> np.ndarray:
         )
     if task == "regression":
         return numbers.astype(np.float32)
-    off = np.flatnonzero((numbers != np.round(numbers)) | (numbers < 0) | (numbers > 32767))
+    off = np.flatnonzero(not_classes(numbers))
     if len(off):
         raise ValueError(
-            f"{len(off)} labels are no class numbers from 0 to 32767, first in row {off[0] + 1}:"
+            f"{len(off)} labels are no class numbers from 0 to {MOST_CLASSES}, first in row {off[0] + 1}:"
             f" {numbers[off[0]]:g}. Number the classes 0, 1, 2, ...; measured values need regression."
         )
     return numbers.astype(np.int16)
+
+
+def _numbers(values: pd.Series) -> np.ndarray:
+    import pandas as pd
+
+    found: np.ndarray = pd.to_numeric(values, errors="coerce").to_numpy(float, na_value=np.nan)
+    return found
+
+
+def not_classes(values: np.ndarray) -> np.ndarray:
+    """Return which values are no class numbers."""
+    found: np.ndarray = (values != np.round(values)) | (values < 0) | (values > MOST_CLASSES)
+    return found
 
 
 def label_dtype(task: Task) -> Any:

@@ -1,4 +1,4 @@
-"""A small region as raw data on disk: scenes of two overlapping tiles in two zones, STAC items and points.
+"""A small synthetic region as raw data on disk: scenes of two tiles in two zones, STAC items and points.
 
 `cut_oracle` cuts the chips of its points out of the arrays in memory, with numpy alone: an independent
 way to the same result, which the files never went through.
@@ -7,16 +7,20 @@ way to the same result, which the files never went through.
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pystac
+from affine import Affine
+from pyproj import Transformer
 
-from assay.papers.vision.instageo.landcover import CLASSES, make_landscape
-from assay.papers.vision.instageo.method.scenes import BANDS
+from assay import files
+from assay.papers.vision.geo.rasters import Grid, write_raster
+from assay.papers.vision.geo.scenes import BANDS
+from assay.papers.vision.instageo.synthetic.landscapes import Part, Terrain, make_landscape
 
 PIXEL = 30.0
 ZONES = (32636, 32637)
@@ -59,12 +63,12 @@ class Region:
     points: np.ndarray
 
 
-def make_region(size: int, parcel: float, points: int, random: np.random.Generator, part: Any) -> Region:
+def make_region(
+    size: int, points: int, random: np.random.Generator, part: Part, parcel: float = 24.0
+) -> Region:
     """Draw a landscape, see it in two tiles, and draw points on it and a few beside it."""
-    from pyproj import Transformer
-
     width = round(1.7 * size)
-    landscape = make_landscape(size, width, parcel, part, random, cloud_share=0.06)
+    landscape = make_landscape((size, width), part, random, Terrain(parcel, cloud_share=0.06))
     left, top = ORIGIN
     times = tuple(datetime.fromisoformat(day).replace(hour=8, tzinfo=UTC) for day in DATES)
     first = Tile(
@@ -105,8 +109,6 @@ def _locate(
     epsg: int, corner: Any, size: int, to_epsg: int, to_corner: Any, to_shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the row and column of another grid at each pixel of one, and whether it has one there."""
-    from pyproj import Transformer
-
     middle = (np.arange(size) + 0.5) * PIXEL
     x, y = np.meshgrid(corner[0] + middle, corner[1] - middle)
     east, north = Transformer.from_crs(epsg, to_epsg, always_xy=True).transform(x, y)
@@ -121,62 +123,41 @@ def _locate(
 
 def write_region(region: Region, folder: Path) -> Path:
     """Write GeoTIFFs (cloud-optimised), a STAC catalogue and `points.csv`; return the catalogue."""
-    from affine import Affine
-
-    from assay.papers.vision.instageo.method.chips import write_raster
-
-    items = []
+    catalog = pystac.Catalog("region", "A synthetic region", href=str(folder / "catalog.json"))
     for tile in region.tiles:
-        placed = Affine(PIXEL, 0, tile.left, 0, -PIXEL, tile.top)
         for number, time in enumerate(tile.times):
-            name = f"{tile.name}_{time:%Y%m%d}"
-            assets = {}
-            for band, values in zip(BANDS, tile.values[number], strict=True):
-                path = folder / name / f"{name}_{band}.tif"
-                write_raster(path, values[None], f"EPSG:{tile.epsg}", placed, 0, driver="COG")
-                assets[band] = {"href": f"./{path.name}", "type": "image/tiff"}
-            quality = (tile.clouds[number].astype(np.uint8) << 1)[None]
-            path = folder / name / f"{name}_Fmask.tif"
-            write_raster(path, quality, f"EPSG:{tile.epsg}", placed, 255, driver="COG")
-            assets["Fmask"] = {"href": f"./{path.name}", "type": "image/tiff"}
-            items.append(_write_item(folder, name, tile, number, assets))
-    links = [{"rel": "item", "href": f"./{item}", "type": "application/json"} for item in items]
-    catalog = {
-        "type": "Catalog",
-        "stac_version": "1.0.0",
-        "id": "region",
-        "description": "A made-up region",
-        "links": [{"rel": "root", "href": "./catalog.json"}, *links],
-    }
-    (folder / "catalog.json").write_text(json.dumps(catalog, indent=1), encoding="utf-8")
+            item = pystac.Item(
+                f"{tile.name}_{time:%Y%m%d}",
+                {"type": "Polygon", "coordinates": [_footprint(tile)]},
+                None,
+                time,
+                {"eo:cloud_cover": tile.covers[number]},
+            )
+            for band, path in _write_bands(tile, number, folder / item.id, item.id).items():
+                item.add_asset(band, pystac.Asset(f"./{path.name}", media_type="image/tiff"))
+            catalog.add_item(item)
+    catalog.normalize_hrefs(str(folder))
+    catalog.save(pystac.CatalogType.SELF_CONTAINED)
     lines = [
         f"{x!r},{y!r},{np.datetime64(int(day), 'D')},{int(label)}"
         for x, y, day, label in region.points.tolist()
     ]
-    (folder / "points.csv").write_text("\n".join(["x,y,date,label", *lines]) + "\n", encoding="utf-8")
+    files.write_atomic(folder / "points.csv", "\n".join(["x,y,date,label", *lines]) + "\n")
     return folder / "catalog.json"
 
 
-def _write_item(folder: Path, name: str, tile: Tile, number: int, assets: dict[str, Any]) -> str:
-    item = {
-        "type": "Feature",
-        "stac_version": "1.0.0",
-        "id": name,
-        "properties": {
-            "datetime": tile.times[number].isoformat().replace("+00:00", "Z"),
-            "eo:cloud_cover": tile.covers[number],
-        },
-        "geometry": {"type": "Polygon", "coordinates": [_footprint(tile)]},
-        "links": [{"rel": "root", "href": "../catalog.json"}],
-        "assets": assets,
-    }
-    (folder / name / f"{name}.json").write_text(json.dumps(item, indent=1), encoding="utf-8")
-    return f"{name}/{name}.json"
+def _write_bands(tile: Tile, number: int, folder: Path, name: str) -> dict[str, Path]:
+    """Write the bands and the quality band of a date, and return their files."""
+    grid = Grid(f"EPSG:{tile.epsg}", Affine(PIXEL, 0, tile.left, 0, -PIXEL, tile.top), tile.size, tile.size)
+    written = {band: folder / f"{name}_{band}.tif" for band in (*BANDS, "Fmask")}
+    for band, values in zip(BANDS, tile.values[number], strict=True):
+        write_raster(written[band], values[None], grid, 0, driver="COG")
+    quality = (tile.clouds[number].astype(np.uint8) << 1)[None]
+    write_raster(written["Fmask"], quality, grid, 255, driver="COG")
+    return written
 
 
 def _footprint(tile: Tile) -> list[list[float]]:
-    from pyproj import Transformer
-
     side = tile.size * PIXEL
     steps = np.arange(20) / 20 * side
     full, none = np.full(20, side), np.zeros(20)
@@ -245,8 +226,6 @@ def _pixel(tile: Tile, longitude: float, latitude: float) -> tuple[int, int]:
 
 @functools.cache
 def _from_globe(epsg: int) -> Any:
-    from pyproj import Transformer
-
     return Transformer.from_crs(4326, epsg, always_xy=True)
 
 
@@ -297,6 +276,3 @@ def fully_labelled(region: Region, chip_size: int, steps: int) -> tuple[np.ndarr
             chips.append(chip)
             labels.append(np.where((chip == 0).all(axis=0), -1, tile.classes[at]))
     return np.stack(chips), np.stack(labels)
-
-
-__all__ = ["CLASSES", "OracleChips", "Region", "cut_oracle", "fully_labelled", "make_region", "write_region"]

@@ -1,4 +1,4 @@
-"""Made-up landscapes with real textures: parcels of six classes, seen in six bands on three dates.
+"""Synthetic landscapes with real textures: parcels of six classes, seen in six bands on three dates.
 
 The spectra are typical reflectances of each class in spring, early and late summer; the textures are pixels
 of photographs that come with scikit-image and scikit-learn. Scenes to learn from take them from the left
@@ -16,6 +16,8 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
+
+from assay.data import read_picture
 
 Part = Literal["train", "test"]
 
@@ -64,8 +66,20 @@ TRAIN_SHARE = 0.6
 
 
 @dataclass(frozen=True)
+class Terrain:
+    """How a landscape looks."""
+
+    parcel: float = 24.0
+    """Pixels of a parcel's side, on average."""
+    cloud_share: float = 0.08
+    """Of the area, on each date, on average."""
+    noise: float = 80.0
+    """Deviation of the sensor's noise, reflectance / 10,000."""
+
+
+@dataclass(frozen=True)
 class Landscape:
-    """A scene and its truth. `reflectance` is uint16 [dates, bands, h, w]; dates go from spring on."""
+    """A scene and its classes. `reflectance` is uint16 [dates, bands, h, w]; dates go from spring on."""
 
     reflectance: np.ndarray
     classes: np.ndarray
@@ -73,39 +87,27 @@ class Landscape:
 
 
 def make_landscape(
-    height: int,
-    width: int,
-    parcel: float,
-    part: Part,
-    random: np.random.Generator,
-    cloud_share: float = 0.08,
-    noise: float = 80.0,
+    size: tuple[int, int], part: Part, random: np.random.Generator, terrain: Terrain
 ) -> Landscape:
-    """Draw a landscape.
+    """Draw a landscape of (height, width) pixels.
 
-    Args:
-        height: pixels.
-        width: pixels.
-        parcel: mean pixels of a parcel's side.
-        part: which part of the photographs gives the textures.
-        random: draws everything.
-        cloud_share: of the area, on each date, on average.
-        noise: deviation of the sensor's noise, in units of reflectance / 10,000.
+    `part` says which part of the photographs gives the textures; `random` draws everything.
     """
-    count = max(len(CLASSES), round(height * width / parcel**2))
-    centres = random.random((count, 2)) * (height, width)
+    height, width = size
+    count = max(len(CLASSES), round(height * width / terrain.parcel**2))
+    centres = random.random((count, 2)) * size
     pixels = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), axis=-1)
     parcels = cKDTree(centres).query(pixels + 0.5)[1]
     kinds = random.choice(len(CLASSES), size=count, p=SHARES)
     classes = kinds[parcels]
     spectra = _seasons(SPECTRA[kinds], random)[parcels]  # h, w, dates, bands
-    shade = np.ones((height, width))
+    shade = np.ones(size)
     for number in range(len(CLASSES)):
-        texture = _texture(PHOTOGRAPHS[number], part, height, width, random)
+        texture = _texture(PHOTOGRAPHS[number], part, size, random)
         shade = np.where(classes == number, 1 + CONTRAST[number] * texture, shade)
     values = spectra * shade[..., None, None]
-    values += random.normal(0, noise, values.shape) + random.normal(0, 0.02, values.shape) * values
-    clouds = np.stack([_cloud(height, width, cloud_share, random) for _ in range(SPECTRA.shape[1])])
+    values += random.normal(0, terrain.noise, values.shape) + random.normal(0, 0.02, values.shape) * values
+    clouds = np.stack([_cloud(height, width, terrain.cloud_share, random) for _ in range(SPECTRA.shape[1])])
     values = values.transpose(2, 3, 0, 1)
     values = np.where(clouds[:, None], 6000 + 0.3 * values, values)
     return Landscape(np.clip(np.round(values), 1, 10_000).astype(np.uint16), classes, clouds)
@@ -124,7 +126,7 @@ def _seasons(spectra: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return seasons
 
 
-def _texture(name: str, part: Part, height: int, width: int, random: np.random.Generator) -> np.ndarray:
+def _texture(name: str, part: Part, size: tuple[int, int], random: np.random.Generator) -> np.ndarray:
     """Return pixels of one part of a photograph, mirrored where it is too small: mean 0, deviation 1."""
     grey = _photograph(name)
     cut = round(TRAIN_SHARE * grey.shape[1])
@@ -133,8 +135,8 @@ def _texture(name: str, part: Part, height: int, width: int, random: np.random.G
         own = own[::-1]
     top, left = random.integers(own.shape[0]), random.integers(own.shape[1])
     rows, columns = (
-        _mirrored(np.arange(start, start + length), size)
-        for start, length, size in ((top, height, own.shape[0]), (left, width, own.shape[1]))
+        _mirrored(np.arange(start, start + length), total)
+        for start, length, total in zip((top, left), size, own.shape, strict=True)
     )
     taken = own[np.ix_(rows, columns)]
     texture: np.ndarray = np.clip((taken - taken.mean()) / (taken.std() + 1e-9), -2.5, 2.5)
@@ -149,14 +151,11 @@ def _mirrored(positions: np.ndarray, size: int) -> np.ndarray:
 @functools.cache
 def _photograph(name: str) -> np.ndarray:
     """Return a photograph in grey without what is larger than some 20 pixels, so that texture is left."""
-    import PIL.Image
-
     package, _, inner = name.partition("/")
     spec = find_spec(package)
     assert spec is not None
     assert spec.submodule_search_locations is not None
-    with PIL.Image.open(Path(next(iter(spec.submodule_search_locations))) / inner) as file:
-        grey = np.asarray(file.convert("L"), dtype=float)
+    grey = read_picture(Path(next(iter(spec.submodule_search_locations))) / inner, "L").astype(float)
     fine: np.ndarray = grey - ndimage.gaussian_filter(grey, 20)
     return fine
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from papers.instageo.rasters import BANDS, write
 
 from assay.papers.vision.instageo.method import LocalScenes, SceneCatalog, StacApi, StacTree
+from papers.vision.geotiffs import BANDS, write
 
 ALWAYS = datetime(1980, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
 WORLD = (-180.0, -90.0, 180.0, 90.0)
@@ -91,7 +91,7 @@ def test_unusable_scenes_say_why(tmp_path, make, message):
 
 
 @pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
-def test_one_bad_scene_is_passed_over_with_a_note(tmp_path):
+def test_one_bad_scene_is_skipped_with_a_note(tmp_path):
     write(tmp_path / "good_20220601.tif", layers(), names=BANDS)
     write(tmp_path / "bad_20220601.tif", layers(), epsg=None, names=BANDS)
     found = LocalScenes(tmp_path)
@@ -110,7 +110,7 @@ def test_a_tree_of_items_is_read_in_order_of_time(region):
     assert found.search((0.0, 0.0, 1.0, 1.0), *ALWAYS) == []
 
 
-def test_an_item_that_lacks_an_asset_is_passed_over_with_its_name(edit_item):
+def test_an_item_that_lacks_an_asset_is_skipped_with_its_name(edit_item):
     def change(item):
         if item["id"] == "T36AAA_20220602":
             del item["assets"]["nir"]
@@ -144,7 +144,7 @@ def test_a_tree_without_a_usable_item_is_refused(edit_item, tmp_path):
     def change(item):
         item["assets"] = {}
 
-    with pytest.raises(ValueError, match=r"no item of .* can be used: STAC item passed over: T36AAA"):
+    with pytest.raises(ValueError, match=r"no item of .* can be used: STAC item skipped: T36AAA"):
         StacTree(edit_item(change))
     with pytest.raises(ValueError, match=r"cannot be read as a STAC catalogue"):
         StacTree(tmp_path / "nothing.json")
