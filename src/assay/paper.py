@@ -172,12 +172,10 @@ class Superior(Test):
 
     @property
     def other(self) -> str:
-        """The arm that is beaten."""
         return self.over
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """From `by` on."""
         return self.by, math.inf
 
     def __str__(self) -> str:
@@ -193,12 +191,10 @@ class NonInferior(Test):
 
     @property
     def other(self) -> str:
-        """The arm that is matched."""
         return self.to
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """From `-within` on."""
         return -self.within, math.inf
 
     def __str__(self) -> str:
@@ -214,12 +210,10 @@ class Equivalent(Test):
 
     @property
     def other(self) -> str:
-        """The arm that is matched."""
         return self.to
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """From `-within` to `within`."""
         return -self.within, self.within
 
     def __str__(self) -> str:
@@ -244,12 +238,11 @@ class Ratio(Test):
 
     @property
     def other(self) -> str:
-        """The arm by whose value is divided."""
         return self.over
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The logarithms of the bounds."""
+        """The region of the logarithm."""
         low = -math.inf if self.at_least is None else math.log(self.at_least)
         return low, math.inf if self.at_most is None else math.log(self.at_most)
 
@@ -283,7 +276,6 @@ class AtLeast(Test):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """From `value` on."""
         return self.value, math.inf
 
     def __str__(self) -> str:
@@ -300,7 +292,6 @@ class AtMost(Test):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Up to `value`."""
         return -math.inf, self.value
 
     def __str__(self) -> str:

@@ -82,6 +82,8 @@ class Plan:
     settings: Settings
     groups: tuple[Group, ...]
     left_out: tuple[str, ...]
+    torch: str
+    """The version of torch, which belongs to the keys of trials."""
 
     def recipe(self, group: Group) -> Recipe:
         """Return the recipe of a group."""
@@ -118,9 +120,8 @@ class Plan:
         """Return the work of one seed. Its keys hash all that determines a trial."""
         settings = self.settings
         identity = (self.entry.slug, group.recipe, seed, group.code, settings.device, settings.precision)
-        torch = importlib.metadata.version("torch")
         keys = {
-            arm: files.digest(identity, arm, config, group.inputs[arm], torch)
+            arm: files.digest(identity, arm, config, group.inputs[arm], self.torch)
             for arm, config in group.configs.items()
         }
         if self.recipe(group).across:
@@ -173,7 +174,7 @@ def make_plan(entry: Entry, settings: Settings) -> Plan:
     """
     recipes, left_out = _recipes(entry.paper, settings)
     groups = [group for recipe in recipes for group in _groups(entry, recipe, settings)]
-    return Plan(entry, settings, tuple(groups), tuple(left_out))
+    return Plan(entry, settings, tuple(groups), tuple(left_out), importlib.metadata.version("torch"))
 
 
 def _recipes(paper: Paper, settings: Settings) -> tuple[list[str], list[str]]:
