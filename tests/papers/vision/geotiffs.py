@@ -24,7 +24,10 @@ def write(path, values, epsg=32636, corner=(LEFT, TOP), pixel=PIXEL, nodata=0, n
         file.write(values)
         for number, name in enumerate(names, 1):
             file.set_band_description(number, name)
-        file.update_tags(**(tags or {}))
+        tags = dict(tags or {})
+        if "scale" in tags:
+            file.scales, file.offsets = [tags.pop("scale")] * count, [tags.pop("offset")] * count
+        file.update_tags(**tags)
     return path
 
 

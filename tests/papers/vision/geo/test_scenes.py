@@ -8,8 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyproj import Transformer
 
-from assay.papers.vision.instageo.method import LocalScenes, SceneCatalog, StacApi, StacTree
+from assay.papers.vision.geo.scenes import (
+    BandFile,
+    LocalScenes,
+    Scene,
+    SceneCatalog,
+    StacApi,
+    StacTree,
+    pick_bands,
+)
 from papers.vision.geotiffs import BANDS, write
 
 ALWAYS = datetime(1980, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
@@ -49,6 +58,123 @@ def test_sensors_are_known_by_their_bands(tmp_path, names, near_infrared):
     (found,) = local(tmp_path)
     assert f"_{near_infrared}.TIF" in found.bands["nir"].path
     assert found.datetime == datetime(1988, 8, 14, tzinfo=UTC)
+
+
+LANDSAT_8 = ("B2", "B3", "B4", "B5", "B6", "B7")
+LANDSAT_7 = ("B1", "B2", "B3", "B4", "B5", "B7")
+
+
+@pytest.mark.parametrize(
+    ("scene", "prefix", "expected"),
+    [
+        ("LC08_L2SP_195026_20220531_20220602_02_T1", "SR_", LANDSAT_8),
+        ("LC09_L2SP_195026_20220531_20220602_02_T1", "SR_", LANDSAT_8),
+        ("LO08_L1TP_195026_20220531_20220602_02_T1", "", LANDSAT_8),
+        ("LC81950262022151LGN00", "", LANDSAT_8),
+        ("LE07_L2SP_195026_20220531_20220602_02_T1", "SR_", LANDSAT_7),
+        ("LT05_L1TP_195026_19880814_20200917_02_T1", "", LANDSAT_7),
+        ("LT51950261988227CUB02", "", LANDSAT_7),
+    ],
+)
+def test_landsats_bands_are_those_of_its_number(tmp_path, scene, prefix, expected):
+    for number in range(1, 8):
+        write(tmp_path / "files" / f"{scene}_{prefix}B{number}.TIF", layers(1))
+    (found,) = local(tmp_path / "files")
+    assert tuple(found.bands) == BANDS
+    assert tuple(file.path[-6:-4] for file in found.bands.values()) == expected
+    write(tmp_path / "one" / f"{scene}.tif", layers(7), names=[f"{prefix}B{n}" for n in range(1, 8)])
+    (found,) = local(tmp_path / "one")
+    assert [f"B{file.index}" for file in found.bands.values()] == list(expected)
+
+
+def test_landsats_bands_without_a_number_are_refused_where_they_may_be_of_two(tmp_path):
+    for number in range(2, 8):
+        write(tmp_path / f"scene_20220531_SR_B{number}.tif", layers(1))
+    assert local(tmp_path)[0].bands["blue"].path.endswith("B2.tif")  # without a B1 it is no earlier one
+    write(tmp_path / "scene_20220531_SR_B1.tif", layers(1))
+    with pytest.raises(ValueError, match=r"mean other bands in Landsat 8 and 9 than before.* Name the bands"):
+        LocalScenes(tmp_path)
+    assert local(tmp_path, bands=("B3", "B2"))[0].bands["B3"].path.endswith("B3.tif")
+
+
+@pytest.mark.parametrize(("platform", "first"), [("landsat-8", "B2"), ("LANDSAT_7", "B1")])
+def test_landsats_number_is_read_from_an_items_platform(edit_item, platform, first):
+    def change(item):
+        item["properties"]["platform"] = platform
+        (some, *_) = item["assets"].values()
+        item["assets"] = {f"SR_B{number}": some for number in range(1, 8)}
+
+    files = {f"SR_B{number}": number for number in range(1, 8)}
+    (found, *_) = StacTree(edit_item(change)).scenes
+    assert tuple(found.bands) == BANDS
+    picked = pick_bands({name: BandFile(name, number) for name, number in files.items()}, platform=platform)
+    assert picked["blue"].path == f"SR_{first}"
+
+
+def test_red_edges_of_sentinel_2_are_not_taken_for_landsats_bands(tmp_path):
+    for name in ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B11", "B12"):
+        write(tmp_path / f"S2_20220601_{name}.tif", layers(1))
+    with pytest.raises(ValueError, match=r"lacks the bands B8A"):
+        LocalScenes(tmp_path)
+
+
+# --- over 180 degrees ---------------------------------------------------------------------------
+
+FIJI = np.array([179.97, -179.97, 0.0]), np.full(3, -17.0)
+
+
+def fiji(epsg=32760, size=512, pixel=30.0):
+    """Return the corner of a raster around (180, -17)."""
+    x, y = Transformer.from_crs(4326, epsg, always_xy=True).transform(180.0, -17.0)
+    return x - size / 2 * pixel, y + size / 2 * pixel
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"epsg": 32760, "corner": fiji()},
+        {"epsg": 32701, "corner": fiji(32701)},
+        {"epsg": 4326, "corner": (179.9, -16.9), "pixel": 0.001},
+        {"epsg": 4326, "corner": (-180.1, -16.9), "pixel": 0.001},
+    ],
+)
+def test_a_scene_over_180_degrees_holds_the_points_on_both_sides(tmp_path, place):
+    write(tmp_path / "f_20220531.tif", layers(size=512), names=BANDS, **place)
+    scenes = LocalScenes(tmp_path)
+    (found,) = scenes.scenes
+    assert found.contains(*FIJI).tolist() == [True, True, False]
+    for longitude in (179.95, -179.95):
+        box = (longitude, -17.01, longitude + 0.01, -17.0)
+        assert scenes.search(box, *ALWAYS) == [found]
+    assert scenes.search((0.0, -18.0, 1.0, -16.0), *ALWAYS) == []
+
+
+def ring(*corners):
+    return tuple((float(x), float(y)) for x, y in (*corners, corners[0]))
+
+
+@pytest.mark.parametrize(
+    "footprint",
+    [
+        (ring((179, -18), (-179, -18), (-179, -16), (179, -16)),),  # with a jump
+        (ring((179, -18), (181, -18), (181, -16), (179, -16)),),  # going on
+        (ring((-181, -18), (-179, -18), (-179, -16), (-181, -16)),),
+        (  # cut in two, as GeoJSON wants it
+            ring((179, -18), (180, -18), (180, -16), (179, -16)),
+            ring((-180, -18), (-179, -18), (-179, -16), (-180, -16)),
+        ),
+    ],
+)
+def test_footprints_over_180_degrees_are_read_however_they_are_written(footprint):
+    found = Scene("f", ALWAYS[0], footprint, {})
+    assert found.contains(*FIJI).tolist() == [True, True, False]
+    assert found.touches((-179.5, -17.5, -179.4, -17.4))
+    assert not found.touches((178.0, -17.5, 178.5, -17.4))
+
+
+def test_a_scene_around_the_globe_stays_one():
+    whole = Scene("w", ALWAYS[0], (ring((-180, -80), (180, -80), (180, 80), (-180, 80)),), {})
+    assert whole.contains(*FIJI).all()
 
 
 def test_one_file_with_all_bands_is_read_by_description_or_number(tmp_path):

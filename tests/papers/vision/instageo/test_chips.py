@@ -8,11 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+from pyproj import Transformer
 
+from assay.papers.vision.geo.rasters import read_in_mercator
 from assay.papers.vision.instageo.method import (
     BandFile,
     ChipCreator,
     ChipDataset,
+    LocalScenes,
     Points,
     SceneList,
     StacTree,
@@ -258,6 +261,100 @@ def test_fractions_need_a_scale(tmp_path):
         creator(one).create(points_at([(1, 1)]), tmp_path / "c")
     made = creator(one, scale=10_000.0).create(points_at([(1, 1)]), tmp_path / "d")
     assert made.chip(0)[0, :2, :2].tolist() == [[0, 2500], [2500, 2500]]
+
+
+LANDSAT = {"scale": 0.0000275, "offset": -0.2}
+DAY_AND_PLACE = ("one", "2022-06-01")
+
+
+def said(tmp_path, raw, tags=None, nodata=0, pixel=30.0, **options):
+    """Cut the chip of a scene whose files state a scale and an offset; return it, and the creator's notes."""
+    bands = write_bands(tmp_path / "raw", "one", raw, nodata=nodata, tags=tags, pixel=pixel)
+    catalogue = options.pop("catalogue", {})
+    bands = {name: replace(band, **catalogue) for name, band in bands.items()}
+    size = round(raw.shape[1] * pixel / 30.0)
+    made = creator(scene(*DAY_AND_PLACE, bands, size), **options)
+    return made.create(points_at([(0, 0)]), tmp_path / "c").chip(0), made.notes
+
+
+@pytest.mark.parametrize("way", ["file", "catalogue", "file before catalogue", "warped"])
+def test_scales_and_offsets_are_applied(tmp_path, way):
+    raw = np.full((6, 4, 4), 10_000, np.uint16)
+    raw[:, 0, 1:4] = [0, 5000, 65_535]  # nothing, less than no reflectance, saturated
+    tags = None if way == "catalogue" else LANDSAT
+    catalogue = {"catalogue": LANDSAT, "file before catalogue": {"scale": 1e-4, "offset": -0.1}}.get(way, {})
+    if way == "warped":
+        bands = write_bands(tmp_path / "raw", "one", raw, tags=tags)
+        coarse = write(tmp_path / "raw" / "c.tif", raw[:1, ::2, ::2], pixel=60.0, tags=tags)
+        bands["swir2"] = BandFile(str(coarse))
+        made = creator(scene(*DAY_AND_PLACE, bands, 4))
+        chip, notes = made.create(points_at([(0, 0)]), tmp_path / "c").chip(0), made.notes
+        assert chip[5, 0].tolist() == [750, 750, 1, 1]
+    else:
+        chip, notes = said(tmp_path, raw, tags, None, catalogue=catalogue)
+    assert chip[0, 0].tolist() == [750, 0, 1, round(10_000 * (65_535 * 0.0000275 - 0.2))]
+    assert "scale 2.75e-05 and offset -0.2 were applied" in notes[0]
+    assert len(notes) == 1
+
+
+def test_a_scale_of_one_in_ten_thousand_changes_nothing(tmp_path):
+    raw = values(4)
+    raw[0, 0, 0] = 9
+    chip, _ = said(tmp_path, raw, {"scale": 0.0001, "offset": 0.0})
+    assert (chip == raw).all()
+
+
+def test_scales_that_give_no_reflectance_need_a_factor(tmp_path):
+    kelvin = {"scale": 0.00341802, "offset": 149.0}
+    raw = np.full((6, 4, 4), 44_000, np.uint16)
+    with pytest.raises(ValueError, match=r"no reflectances \(their median is 299.4\). Give a scale"):
+        said(tmp_path / "a", raw, kelvin)
+    assert said(tmp_path / "b", raw, kelvin, scale=10.0)[0][0, 0, 0] == 2994
+    chip, _ = said(tmp_path / "c", raw, kelvin, dtype="float32", no_data=-1)
+    assert chip[0, 0, 0] == pytest.approx(299.39, abs=0.01)
+
+
+def test_a_catalogues_scale_and_offset_come_from_its_raster_bands(edit_item):
+    raster = {"scale": 0.0001, "offset": -0.1}
+
+    def change(item):
+        for name, asset in item["assets"].items():
+            asset |= {"blue": {"raster:bands": [raster]}, "green": {"bands": [{"name": "x"}]}}.get(name, {})
+        item["assets"]["green"] |= {f"raster:{name}": value for name, value in raster.items()}
+        if item["id"] == "T36AAA_20220602":
+            item["properties"]["earthsearch:boa_offset_applied"] = True
+
+    for found in StacTree(edit_item(change)).scenes:
+        offset = 0.0 if found.id == "T36AAA_20220602" else -0.1
+        for band in ("blue", "green"):
+            assert (found.bands[band].scale, found.bands[band].offset) == (0.0001, offset)
+        assert (found.bands["red"].scale, found.bands["red"].offset) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("grid", [{"epsg": 32760}, {"epsg": 4326, "pixel": 0.001}])
+def test_chips_over_180_degrees_hold_the_points_on_both_sides(tmp_path, grid):
+    corner = (179.968, -16.968)
+    if grid["epsg"] != 4326:
+        corner = Transformer.from_crs(4326, grid["epsg"], always_xy=True).transform(*corner)
+    pixels = values(64)
+    write(tmp_path / "raw" / "f_20220601.tif", pixels, corner=corner, names=BANDS, **grid)
+    places = np.array([[179.9755, -16.9755], [-179.9755, -16.9755]])
+    if grid["epsg"] != 4326:
+        places = np.array(
+            [at_pixel(row, column, corner=corner, **grid) for row, column in ((5, 5), (50, 60))]
+        )
+    points = Points(*places.T, np.repeat(DAY, 2), np.array([3, 4], np.int16))
+    made = ChipCreator(LocalScenes(tmp_path / "raw"), chip_size=64, num_steps=1).create(
+        points, tmp_path / "c"
+    )
+    labels = [made.label(row) for row in range(len(made))]
+    assert {int(label.max()) for label in labels} <= {3, 4}
+    assert sum(int((label != -1).sum()) for label in labels) == 2
+    assert (made.chip(0) == pixels).all()
+    assert all(abs(longitude) <= 180 for longitude, _ in made.places)
+    (path, *_) = made.inputs
+    _, (west, south, east, north) = read_in_mercator(path, [1], 0, 1024)
+    assert 0.9 < (east - west) / (north - south) < 1.1  # not around the globe
 
 
 def test_values_are_kept_for_regression(single, tmp_path):

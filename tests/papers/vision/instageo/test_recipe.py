@@ -333,7 +333,11 @@ def test_archives_are_unpacked_inside_their_folder(tmp_path):
         ("chips", {"imagery": "scenes"}, "does not say what the scenes are"),
         ("chips", {"points": "none.csv", "imagery": "folder:none"}, "There is no file none.csv"),
         ("distil", {"chips": "nowhere"}, "There is no folder nowhere"),
-        ("distil", {"backbone": "resnet"}, "'resnet' is no backbone: write hub:NAME or NAME=FILE.safetensors"),
+        (
+            "distil",
+            {"backbone": "resnet"},
+            "'resnet' is no backbone: write hub:NAME or NAME=FILE.safetensors",
+        ),
         ("distil", {"landscapes.dates": 4}, "dates must be 1, 2 or 3, not 4"),
         ("map", {"segmenter": "nowhere", "chips": "x"}, "nowhere holds no model"),
     ],
