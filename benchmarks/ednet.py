@@ -16,8 +16,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from assay.papers.education.ednet.apart import Took, read_apart
-from assay.papers.education.ednet.mini import make_mini
+from assay.papers.education.ednet import baselines
+from assay.papers.education.ednet.method import process
+from assay.papers.education.ednet.method.process import ReadCost, ReadTask, read_in_process
+from assay.papers.education.ednet.synthetic import synthesize
+
+READERS = {"streaming": process.__name__, "pandas": baselines.__name__}
 
 SESSIONS = 60
 """Bundles of a student, on average: some 110 answers."""
@@ -26,25 +30,25 @@ PUBLISHED = 131_441_538
 
 
 def written(folder: Path, students: int, forms: tuple[str, ...]) -> dict[str, Path]:
-    """Write KT1 of a small EdNet as a zip, a folder or both."""
-    mini = make_mini(students, seed=students, bundles=2000, sessions=SESSIONS)
-    mini.write_contents(folder / "contents")
-    writers = {"zip": mini.write_zip, "folder": mini.write_folder}
+    """Write KT1 of a synthetic EdNet as a zip, a folder or both."""
+    ednet = synthesize(students, seed=students, bundles=2000, sessions=SESSIONS)
+    ednet.write_contents(folder / "contents")
+    writers = {"zip": ednet.write_zip, "folder": ednet.write_folder}
     return {form: writers[form](folder / f"KT1-{students}{'.zip' * (form == 'zip')}", 1) for form in forms}
 
 
-def read(root: Path, contents: Path, reader: str) -> Took:
+def read(root: Path, contents: Path, reader: str) -> ReadCost:
     """Read a log, and throw the result away."""
     out = contents.parent / "out"
     try:
-        return read_apart(root, contents, out, level=1, reader=reader)
+        return read_in_process(ReadTask(root, contents, out, level=1), READERS[reader])
     finally:
         shutil.rmtree(out, ignore_errors=True)
 
 
 def speed(root: Path, contents: Path, form: str, students: int, repeats: int) -> None:
     """Print the rows in a second of both readers."""
-    best: dict[str, Took] = {}
+    best: dict[str, ReadCost] = {}
     for _ in range(repeats):
         for reader in ("streaming", "pandas"):
             took = read(root, contents, reader)

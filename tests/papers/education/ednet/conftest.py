@@ -1,10 +1,10 @@
-"""A small EdNet, and learners in a form that every model reads."""
+"""A synthetic EdNet, and learners in a form that every model reads."""
 
 import numpy as np
 import pytest
 
 from assay.papers.education.ednet.method import Catalogue, Contents, Steps
-from assay.papers.education.ednet.mini import make_mini
+from assay.papers.education.ednet.synthetic import synthesize
 
 QUESTIONS = """question_id,bundle_id,explanation_id,correct_answer,part,tags,deployed_at
 q6425,b4957,e4957,d,5,1;2,0
@@ -17,7 +17,7 @@ HEADER = "timestamp,action_type,item_id,source,user_answer,platform"
 
 @pytest.fixture(scope="session")
 def mini():
-    return make_mini(students=30, seed=7, bundles=40, sessions=8)
+    return synthesize(students=30, seed=7, bundles=40, sessions=8)
 
 
 @pytest.fixture(scope="session")

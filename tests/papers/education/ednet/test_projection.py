@@ -1,15 +1,15 @@
-"""From a level to a lower one: the README's example, the truth of a small EdNet, and the rules one by one."""
+"""From a level to a lower one: the README's example, a synthetic EdNet, and the rules one by one."""
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from assay.errors import InputError
+from assay.papers.education.ednet.evaluation import wrong_rows
 from assay.papers.education.ednet.method import Contents, EdNetReader, Rules, project, project_log
 from assay.papers.education.ednet.method.parsing import ACTIONS, KINDS
 from assay.papers.education.ednet.method.projection import answers_of
 from assay.papers.education.ednet.method.steps import steps_of_log
-from assay.papers.education.ednet.truth import wrong_rows
 
 README = """timestamp,action_type,item_id,source,user_answer,platform
 1358114668713,enter,b4957,diagnosis,,mobile
@@ -77,7 +77,7 @@ def test_entering_again_restarts_the_time_and_keeps_the_answers():
     assert found(*rows) == [(5, 1, 81, 2, 4)]
 
 
-def test_another_bundle_gives_up_the_open_one_and_a_strange_submit_is_passed_over():
+def test_another_bundle_gives_up_the_open_one_and_a_strange_submit_is_skipped():
     rows = (
         (1, "enter", "b7", ""),
         (2, "respond", "q71", "a"),

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from assay.errors import InputError
-from assay.papers.education.ednet.apart import read_apart
+from assay.papers.education.ednet.evaluation import wrong_rows
 from assay.papers.education.ednet.method import Contents, EdNetLog, EdNetReader
 from assay.papers.education.ednet.method.members import Skipped, ZipMembers, open_members
+from assay.papers.education.ednet.method.process import ReadTask, read_in_process
 from assay.papers.education.ednet.method.shards import UserSet
-from assay.papers.education.ednet.truth import wrong_rows
 
 HEADER = "timestamp,action_type,item_id,source,user_answer,platform"
 KT1 = "timestamp,solving_id,question_id,user_answer,elapsed_time"
@@ -146,7 +146,7 @@ def test_times_on_a_bundle_are_kept_and_counted(few, tmp_path):
     assert log.manifest["noticed"]["elapsed times over 300 s"] == 1
 
 
-def test_members_that_lead_outside_are_passed_over_by_name(few, tmp_path):
+def test_members_that_lead_outside_are_skipped_by_name(few, tmp_path):
     path = tmp_path / "kt.zip"
     line = f"{HEADER}\n1,respond,q6815,sprint,c,web\n"
     with zipfile.ZipFile(path, "w") as archive:
@@ -164,7 +164,7 @@ def test_members_that_lead_outside_are_passed_over_by_name(few, tmp_path):
     assert sorted(each.name for each in tmp_path.iterdir()) == ["kt.zip", "out"]
 
 
-def test_links_in_folders_and_students_seen_before_are_passed_over(few, tmp_path):
+def test_links_in_folders_and_students_seen_before_are_skipped(few, tmp_path):
     line = f"{HEADER}\n1,respond,q6815,sprint,c,web\n"
     folder = write(tmp_path / "in" / "a", {"u1.csv": line})
     write(tmp_path / "in" / "b", {"u1.csv": line})
@@ -210,7 +210,7 @@ def test_zip_bombs_are_refused(few, tmp_path):
         EdNetReader(folder, few, 2, largest_member=1000).to_parquet(tmp_path / "out2")
 
 
-def test_encrypted_members_and_unknown_compression_are_passed_over(tmp_path):
+def test_encrypted_members_and_unknown_compression_are_skipped(tmp_path):
     path = tmp_path / "kt.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("u1.csv", HEADER)
@@ -256,7 +256,7 @@ def test_a_set_of_students_is_small_also_where_numbers_lie_far_apart():
     assert 2048 not in chosen
 
 
-def test_a_pipe_in_a_folder_is_passed_over(few, tmp_path):
+def test_a_pipe_in_a_folder_is_skipped(few, tmp_path):
     folder = write(tmp_path / "in", {"u1.csv": f"{HEADER}\n1,respond,q6815,sprint,c,web\n"})
     os.mkfifo(folder / "u2.csv")
     log = EdNetReader(folder, few, 2).to_parquet(tmp_path / "out")
@@ -358,18 +358,18 @@ def test_a_changed_shard_is_noticed(mini, mini_contents, tmp_path):
 
 
 def test_the_reader_does_not_import_torch():
-    code = "import sys, assay.papers.education.ednet.apart; print('torch' in sys.modules)"
+    code = "import sys, assay.papers.education.ednet.method.process; print('torch' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
 
 
-def test_reading_apart_says_what_it_took_and_what_was_wrong(mini, contents_folder, tmp_path):
+def test_reading_in_a_process_says_what_it_took_and_what_was_wrong(mini, contents_folder, tmp_path):
     root = mini.write_zip(tmp_path / "kt2.zip", 2)
-    took = read_apart(root, contents_folder, tmp_path / "out", level=2)
+    took = read_in_process(ReadTask(root, contents_folder, tmp_path / "out", level=2))
     assert took.rows == len(EdNetLog(tmp_path / "out"))
     assert 0 < took.peak_memory < 300
     with pytest.raises(InputError, match="holds a finished log already"):
-        read_apart(root, contents_folder, tmp_path / "out", level=2)
+        read_in_process(ReadTask(root, contents_folder, tmp_path / "out", level=2))
 
 
 def test_members_are_listed_in_storage_order(tmp_path):

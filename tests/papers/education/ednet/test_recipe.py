@@ -10,24 +10,25 @@ import pytest
 
 import assay
 from assay import catalogue, cli, options
-from assay.data import Table
 from assay.errors import InputError
+from assay.papers.education.ednet.baselines import shuffle_actions
 from assay.papers.education.ednet.config import (
     Actions,
+    Answers,
     Columns,
     Detect,
     Ingest,
     Leak,
     Place,
     Project,
-    Simulated,
     Stats,
     Train,
 )
 from assay.papers.education.ednet.method import EdNetLog, KnowledgeTracer
-from assay.papers.education.ednet.mini import make_mini
 from assay.papers.education.ednet.recipe import across, actions, detect, ingest, leak, project, stats, train
-from assay.papers.education.ednet.simulation import shuffle_actions, simulate
+from assay.papers.education.ednet.synthetic import synthesize
+from assay.papers.education.options import Simulated
+from assay.papers.education.simulated import GUESS, SLIP, simulate
 from assay.trial import Trial
 
 ENTRY = catalogue.entry("ednet")
@@ -48,7 +49,7 @@ def quick(config, **settings):
 def files(tmp_path_factory):
     """KT1 and KT3 of a small EdNet, with its contents."""
     folder = tmp_path_factory.mktemp("ednet")
-    mini = make_mini(students=30, seed=3, bundles=30, sessions=8)
+    mini = synthesize(students=30, seed=3, bundles=30, sessions=8)
     mini.write_contents(folder / "contents")
     mini.write_zip(folder / "KT3.zip", 3)
     mini.write_folder(folder / "KT1", 1)
@@ -152,11 +153,10 @@ def test_a_model_of_own_answers_loads_again_and_predicts(model, answers, tmp_pat
     chances = tracer.predict(frame)
     assert len(chances) == len(frame)
     assert ((chances > 0) & (chances < 1)).all()
-    rows = tracer.trace(frame.iloc[::-1])
-    assert {row["item"] for row in rows} == set(frame["task"])
-    assert [row["chance"] for row in rows if row["user"] == "s3"] == pytest.approx(
-        tracer.predict(frame[frame["student"] == "s3"]), abs=1e-5
-    )
+    joined = frame.join(tracer.trace(frame.iloc[::-1]))
+    assert (joined["item"] == joined["task"]).all()
+    assert (joined["correct"] == joined["right"]).all()
+    assert joined["chance"].to_numpy() == pytest.approx(chances, abs=1e-5)
     following = tracer.next([("t1", 1), ("t2", 0)], ["t1", "t3"])
     assert set(following) == {"t1", "t3"}
     with pytest.raises(InputError, match="does not know the question 't99'"):
@@ -253,7 +253,7 @@ def test_simulated_explanations_help_and_come_after_wrong_answers():
     assert (steps.correct[reads - 1] == 0).all()
     names = ("", *steps.catalogue.names)
     assert all(names[steps.item[row]][1:] == names[steps.item[row - 1]][1:] for row in reads)
-    assert ((chance[steps.answered] >= FEW.guess) & (chance[steps.answered] <= 1 - FEW.slip)).all()
+    assert ((chance[steps.answered] >= GUESS) & (chance[steps.answered] <= 1 - SLIP)).all()
 
 
 def test_shuffled_explanations_keep_everything_but_whom_they_helped():
@@ -301,7 +301,7 @@ def test_detect_on_an_own_table(answers, tmp_path, capsys):
         tmp_path / "expanded.csv", index=False
     )
     for path, visible in ((answers, 0), (tmp_path / "expanded.csv", 1)):
-        config = Detect(data=Table(f"csv:{path}"), columns=NAMED)
+        config = Detect(data=Answers(f"csv:{path}"), columns=NAMED)
         metrics = detect(config, Trial(seed=0, out=tmp_path / f"out{visible}"))
         assert metrics["visible"] == visible
     assert "Merge them into one step" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from assay import records
 from assay.papers.education.ednet.method import BKT, IRT, PFA, MeanModel
 from assay.papers.education.ednet.method.tracer import auc, scored_auc
 
@@ -127,10 +128,11 @@ def test_baselines_do_not_see_the_future_nor_other_learners(make, random_steps):
 
 
 @pytest.mark.parametrize("make", [MeanModel, IRT, PFA, BKT])
-def test_what_was_learnt_can_be_kept(make, random_steps):
+def test_what_was_learnt_can_be_kept(make, random_steps, tmp_path):
     steps = random_steps()
     model = make().fit(steps)
-    assert make().restore(model.state()).predict(steps).tolist() == model.predict(steps).tolist()
+    records.save(tmp_path, model)
+    assert records.load(tmp_path).predict(steps).tolist() == model.predict(steps).tolist()
     assert 0 <= scored_auc(model, steps) <= 1
 
 

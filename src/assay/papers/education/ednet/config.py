@@ -9,16 +9,39 @@ from pathlib import Path
 from typing import Literal
 
 from assay import files
-from assay.bounds import OpenShare, PositiveInt, Share, ShareBelowOne
-from assay.data import Table
+from assay.bounds import OpenShare, PositiveInt, ShareBelowOne
+from assay.data import Table, hash_file
 from assay.errors import InputError
+from assay.papers.education.options import Simulated
 
 Model = Literal["mean", "irt", "pfa", "bkt", "dkt", "dkvmn", "sakt", "saint", "oracle"]
 
 
 @dataclass(frozen=True)
+class Answers:
+    """Own answers. `--data SOURCE` is short for `--data.source SOURCE`."""
+
+    source: str = "hub:mgor/EDNet/kt1"
+    """One row an answer or one row a learner with lists: csv:FILE, json:FILE, parquet:FILE or FOLDER,
+    hub:NAME[/CONFIG]; or parquet:FOLDER that ingest wrote."""
+    test: str | None = None
+    """Source of the test learners' answers. Unless given, the published test split, if any."""
+
+    def __post_init__(self) -> None:
+        self.table()  # which refuses what is no source
+
+    def table(self) -> Table:
+        """Return the table that is meant."""
+        return Table(self.source, test=self.test)
+
+    def fingerprint(self) -> str:
+        """Identify the content."""
+        return self.table().fingerprint()
+
+
+@dataclass(frozen=True)
 class Place:
-    """A file or folder of the user's own, or none. `--root PATH` is short for `--root.source PATH`."""
+    """A file or folder of the user's, or none. `--root PATH` is short for `--root.source PATH`."""
 
     source: str | None = None
     """The path; none: not given."""
@@ -46,11 +69,11 @@ class Place:
         if self.source is None:
             return "none"
         path = self.require("root")
-        if path.is_file() or not (path / "manifest.json").is_file():
-            found = [path] if path.is_file() else heapq.nsmallest(1000, path.rglob("*.csv"))
-            listing = [(each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in found]
-            return hashlib.sha256(repr(listing).encode()).hexdigest()
-        return hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest()
+        if (path / "manifest.json").is_file():
+            return hash_file(path / "manifest.json")
+        found = [path] if path.is_file() else heapq.nsmallest(1000, path.rglob("*.csv"))
+        listing = [(each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in found]
+        return hashlib.sha256(repr(listing).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -60,47 +83,15 @@ class Columns:
     user: str | None = None
     """The learner."""
     time: str | None = None
-    """When, as a moment or a number that rises."""
+    """When, as a date with a time or a number that rises."""
     item: str | None = None
     """The question."""
     correct: str | None = None
     """1 right, 0 wrong; a list of them where a row is a learner."""
     skill: str | None = None
-    """The skill, a list of skills, or several parted by `;`; a list over steps where a row is a learner."""
+    """The skill, a list of skills, or several separated by `;`; a list of these where a row is a learner."""
     elapsed: str | None = None
     """Milliseconds spent on the question."""
-
-
-@dataclass(frozen=True)
-class Simulated:
-    """Simulated learners, with prerequisites and forgetting."""
-
-    learners: PositiveInt = 1000
-    """How many."""
-    skills: PositiveInt = 16
-    """Skills; each but the first builds on one or two earlier ones."""
-    questions: int = 160
-    """Questions."""
-    second_skill: Share = 0.4
-    """Chance that a question also needs a given prerequisite of its skill."""
-    most_skills: PositiveInt = 3
-    """Skills of a question, at most."""
-    shortest: PositiveInt = 20
-    """Answers of a learner, at least."""
-    longest: PositiveInt = 60
-    """Answers of a learner, at most."""
-    learning: float = 0.25
-    """Strength that an answer adds, in logits before prerequisites and saturation."""
-    forgetting: float = 0.02
-    """Share of the strength gained that is lost in an hour without practice."""
-    ability: float = 0.5
-    """Standard deviation of what a learner brings to all skills, in logits."""
-    guess: Share = 0.15
-    """Chance to be right without knowing."""
-    slip: Share = 0.05
-    """Chance to be wrong in spite of knowing."""
-    explanation: float = 0.0
-    """Strength that reading an explanation adds at once, in logits; 0: none are read."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +128,8 @@ class Optimisation:
 class Train:
     """Options of `train`."""
 
-    data: Table = Table("hub:mgor/EDNet/kt1")
-    """Own answers, one row an answer or one row a learner with lists; or parquet:FOLDER that ingest wrote."""
+    data: Answers = Answers()
+    """Own answers, or a folder that ingest wrote."""
     columns: Columns = Columns()
     """Which column is what."""
     root: Place = Place()
@@ -154,17 +145,17 @@ class Train:
     blind: bool = False
     """Hide all answers from the network, which then knows which questions came and no more."""
     shares: tuple[float, ...] = (1.0,)
-    """Shares of the training learners, each trained on by itself; `run` trains on the last alone."""
+    """Shares of the training learners. A model is trained on each; the last one is kept."""
     test: OpenShare = 0.2
-    """Share of the learners that measure, unless the data has a test split of its own."""
+    """Share of the learners to measure with, unless the data has a test split of its own."""
     validation: ShareBelowOne = 0.1
-    """Share of the learners that choose candidates and end training."""
+    """Share of the learners to choose settings and end training with."""
     max_learners: PositiveInt | None = None
-    """Learners dealt out to each seed from a larger table. All by default."""
+    """Learners assigned to each seed from a larger table. All by default."""
     min_steps: PositiveInt = 3
     """Learners with fewer answers are left out."""
     candidates: PositiveInt = 3
-    """Settings tried for each model and each share, the best on validation learners."""
+    """Settings tried for each model and each share; the best on validation learners is kept."""
     architecture: Architecture = Architecture()
     """Size of a network."""
     optimisation: Optimisation = Optimisation()
@@ -184,13 +175,13 @@ class Actions:
     reading: Literal["seen", "dropped", "shuffled"] = "seen"
     """What the network is given of explanations and lectures."""
     test: OpenShare = 0.25
-    """Share of the learners that measure."""
+    """Share of the learners to measure with."""
     validation: ShareBelowOne = 0.1
-    """Share of the learners that choose candidates and end training."""
+    """Share of the learners to choose settings and end training with."""
     max_learners: PositiveInt | None = None
-    """Learners dealt out to each seed from a larger log. All by default."""
+    """Learners assigned to each seed from a larger log. All by default."""
     candidates: PositiveInt = 2
-    """Settings tried, the best on validation learners."""
+    """Settings tried; the best on validation learners is kept."""
     architecture: Architecture = Architecture()
     """Size of the network."""
     optimisation: Optimisation = Optimisation()
@@ -206,11 +197,11 @@ class Leak:
     form: Literal["questions", "expanded", "masked"] = "questions"
     """One step a question; one step a skill; or one step a skill, predicted before the question began."""
     test: OpenShare = 0.25
-    """Share of the learners that measure."""
+    """Share of the learners to measure with."""
     validation: ShareBelowOne = 0.1
-    """Share of the learners that choose candidates and end training."""
+    """Share of the learners to choose settings and end training with."""
     candidates: PositiveInt = 2
-    """Settings tried, the best on validation learners."""
+    """Settings tried; the best on validation learners is kept."""
     architecture: Architecture = Architecture()
     """Size of the network."""
     optimisation: Optimisation = Optimisation()
@@ -222,7 +213,7 @@ class Roundtrip:
     """Options of `roundtrip`."""
 
     students: PositiveInt = 2000
-    """Students of the small EdNet whose files are read and projected."""
+    """Students of the synthetic EdNet whose files are read and projected."""
     more_students: PositiveInt = 6000
     """Students of the second, larger log on which memory is measured again."""
     reader: Literal["streaming", "pandas"] = "streaming"
@@ -264,7 +255,7 @@ class Project:
     root: Place = Place()
     """A folder that ingest wrote."""
     contents: Place = Place()
-    """Folder of the contents tables; level 1 is marked by it."""
+    """Folder of the contents tables, which mark the answers of level 1."""
     to: int = 1
     """The level wanted, at most that of the log."""
     divided: bool = True
@@ -275,7 +266,7 @@ class Project:
 class Detect:
     """Options of `detect`."""
 
-    data: Table = Table("hub:mgor/EDNet/kt1")
+    data: Answers = Answers()
     """Own answers, one row an answer or one row a learner with lists."""
     columns: Columns = Columns()
     """Which column is what."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from assay.errors import InputError
 from assay.paper import Value
-from assay.papers.education.ednet.apart import read_apart
+from assay.papers.education.ednet import baselines
 from assay.papers.education.ednet.config import (
     Actions,
     Detect,
@@ -23,41 +23,27 @@ from assay.papers.education.ednet.config import (
     Stats,
     Train,
 )
-from assay.papers.education.ednet.learners import (
+from assay.papers.education.ednet.evaluation import compare_levels, model_leak
+from assay.papers.education.ednet.inputs import (
     Learners,
     acting_learners,
     learners_of,
     own_table,
     schema_of,
 )
-from assay.papers.education.ednet.learning import Fitted, log_training, tune_baseline, tune_network
-from assay.papers.education.ednet.method import (
-    LICENCE,
-    Contents,
-    EdNetLog,
-    KnowledgeTracer,
-    Rules,
-    Steps,
-    project_log,
-)
-from assay.papers.education.ednet.method.leakage import (
-    LeakReport,
-    detect_leak,
-    detect_model_leak,
-    expand_tags,
-    fuse,
-    questions_of,
-)
-from assay.papers.education.ednet.method.tracer import BASELINES, NeuralTracer, auc
-from assay.papers.education.ednet.method.windows import KTDataset
-from assay.papers.education.ednet.mini import MiniEdNet, make_mini, zipped
-from assay.papers.education.ednet.simulation import shuffle_actions, simulate
-from assay.papers.education.ednet.truth import wrong_rows
+from assay.papers.education.ednet.method.contents import Contents
+from assay.papers.education.ednet.method.leakage import detect_leak, expand_tags, fuse
+from assay.papers.education.ednet.method.process import ReadTask, read_in_process
+from assay.papers.education.ednet.method.projection import Rules, project_log
+from assay.papers.education.ednet.method.shards import LICENCE, EdNetLog
+from assay.papers.education.ednet.method.tracer import BASELINES, KnowledgeTracer, auc
+from assay.papers.education.ednet.synthetic import synthesize, zipped
+from assay.papers.education.ednet.training import Fitted, log_training, tune_baseline, tune_network
+from assay.papers.education.simulated import simulate
+from assay.papers.education.steps import Steps
 from assay.trial import Split, Trial
 
 SHARES = {0.05: "auc_5_percent", 0.25: "auc_25_percent"}
-LARGER = 100
-"""Learners whose windows the model's leak detector looks at."""
 
 
 # --- logs ---------------------------------------------------------------------------------------
@@ -70,20 +56,14 @@ def ingest(config: Ingest, trial: Trial) -> dict[str, Value]:
     with tempfile.TemporaryDirectory() as scratch:
         kept = config.resume_in.source
         work = Path(scratch) / "log" if kept is None else Path(kept).expanduser()
-        took = read_apart(
-            root,
-            contents,
-            work,
-            level=config.level,
-            shard_rows=config.shard_rows,
-            largest_member=config.largest_member,
-        )
+        task = ReadTask(root, contents, work, config.level, config.shard_rows, config.largest_member)
+        cost = read_in_process(task)
         log = EdNetLog(work)
         trial.save("ednet", log)
         if kept is not None:
             shutil.rmtree(work)
     print(LICENCE, file=sys.stderr)
-    return {"seconds": took.seconds, "peak_memory": took.peak_memory, **_counts(log)}
+    return {"seconds": cost.seconds, "peak_memory": cost.peak_memory, **_counts(log)}
 
 
 def stats(config: Stats, trial: Trial) -> dict[str, Value]:
@@ -109,9 +89,8 @@ def project(config: Project, trial: Trial) -> dict[str, Value]:
     if config.to == 1 and contents is None:
         raise InputError("Level 1 marks answers by the contents tables: give their folder, --contents DIR.")
     with tempfile.TemporaryDirectory() as scratch:
-        projected = project_log(
-            log, config.to, Path(scratch) / "log", contents, Rules(divided=config.divided)
-        )
+        rules = Rules(divided=config.divided)
+        projected = project_log(log, config.to, Path(scratch) / "log", contents, rules)
         trial.save("ednet", projected)
         return _counts(projected)
 
@@ -132,7 +111,7 @@ def _counts(log: EdNetLog) -> dict[str, Value]:
     counts |= {f"action {name}": count for name, count in sorted(manifest.get("actions", {}).items())}
     counts |= {f"noticed: {name}": count for name, count in sorted(manifest.get("noticed", {}).items())}
     skipped = manifest.get("skipped", {}).get("files", {})
-    return counts | {f"passed over: {name}": count for name, count in sorted(skipped.items())}
+    return counts | {f"skipped: {name}": count for name, count in sorted(skipped.items())}
 
 
 # --- knowledge tracing --------------------------------------------------------------------------
@@ -148,7 +127,7 @@ def train(config: Train, trial: Trial) -> dict[str, Value]:
         return {"auc": _oracle(learners, parts)}
     order = trial.numpy("shares").permutation(parts.train)
     metrics: dict[str, Value] = dict.fromkeys(SHARES.values())
-    for share in config.shares if trial.out is None else config.shares[-1:]:
+    for share in config.shares:
         some = learners.steps.learners(order[: max(round(share * len(order)), 1)])
         trial.progress(f"{config.model} on {len(some.users)} learners")
         fitted = _tuned(config, some, validation, trial)
@@ -176,8 +155,8 @@ def across(arms: dict[str, dict[str, Value]]) -> dict[str, Value]:
 
 def _tuned(config: Train, train: Steps, validation: Steps, trial: Trial) -> Fitted:
     if config.model in BASELINES:
-        return tune_baseline(config.model, train, validation, config.candidates, trial).fitted
-    return tune_network(config.model, train, validation, config, trial, config.blind).fitted
+        return tune_baseline(config.model, train, validation, config.candidates, trial)
+    return tune_network(config.model, train, validation, config, trial, config.blind)
 
 
 def _auc(fitted: Fitted, test: Steps) -> float:
@@ -203,12 +182,12 @@ def actions(config: Actions, trial: Trial) -> dict[str, Value]:
     steps = learners.steps
     read = float((~steps.answered).sum() / max(steps.answered.sum(), 1))
     if config.reading == "shuffled":
-        steps = shuffle_actions(steps, trial.numpy("shuffle"))
+        steps = baselines.shuffle_actions(steps, trial.numpy("shuffle"))
     elif config.reading == "dropped":
         steps = steps.keep(steps.answered)
     train, validation, test = (steps.learners(part) for part in (parts.train, parts.validation, parts.test))
     trial.count("test_answers", int(test.scored.sum()))
-    fitted = tune_network("dkt", train, validation, config, trial).fitted
+    fitted = tune_network("dkt", train, validation, config, trial)
     log_training(fitted, trial)
     trial.save("tracer", KnowledgeTracer("dkt", fitted.model, steps.catalogue))
     return {"auc": _auc(fitted, test), "actions_per_answer": read}
@@ -225,13 +204,13 @@ def leak(config: Leak, trial: Trial) -> dict[str, Value]:
         steps = expand_tags(steps)
     train, validation, test = (steps.learners(part) for part in (parts.train, parts.validation, parts.test))
     name = "masked" if config.form == "masked" else "dkt"
-    fitted = tune_network(name, train, validation, config, trial).fitted
+    fitted = tune_network(name, train, validation, config, trial)
     log_training(fitted, trial)
     chance, correct, scored = fitted.model.predict(test), test.correct, test.scored
     if config.form == "masked":
         chance, correct, scored = fuse(chance, test)
     trial.count("test_questions", len(fuse(chance, test)[0]) if config.form == "expanded" else len(chance))
-    model = _model_leak(fitted, test)
+    model = model_leak(fitted.model, test)
     return {
         "auc": auc(chance[scored], correct[scored]),
         "leak_in_data": int(detect_leak(test).visible),
@@ -240,53 +219,32 @@ def leak(config: Leak, trial: Trial) -> dict[str, Value]:
     }
 
 
-def _model_leak(fitted: Fitted, test: Steps) -> LeakReport:
-    assert isinstance(fitted.model, NeuralTracer)
-    network = fitted.model.network.eval()
-    few = test.learners(np.arange(min(LARGER, len(test.users))))
-    batch = KTDataset(few, network.size.seq_len).batch(np.arange(len(few.users)))
-    device = next(network.parameters()).device
-    batch = type(batch)(*(part.to(device) for part in batch))
-    return detect_model_leak(network, batch, questions_of(test.catalogue).to(device))
-
-
 # --- does the reader keep everything? -----------------------------------------------------------
 
 
 def roundtrip(config: Roundtrip, trial: Trial) -> dict[str, Value]:
-    """Write a small EdNet whose truth is known, read it back at all levels, and compare."""
+    """Write a synthetic EdNet, read it back at all levels, and compare."""
     seed = int(trial.numpy("mini").integers(2**31))
+    module = (
+        baselines.__name__ if config.reader == "pandas" else "assay.papers.education.ednet.method.process"
+    )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        mini = make_mini(config.students, seed)
-        contents = mini.write_contents(folder / "contents")
-        root = mini.write_zip(folder / "KT4.zip", 4)
-        written = sum(map(len, mini.streams.values()))
-        first = read_apart(root, contents, folder / "few", level=4, reader=config.reader)
+        ednet = synthesize(config.students, seed)
+        contents = ednet.write_contents(folder / "contents")
+        root = ednet.write_zip(folder / "KT4.zip", 4)
+        written = sum(map(len, ednet.streams.values()))
+        first = read_in_process(ReadTask(root, contents, folder / "few", level=4), module)
         metrics: dict[str, Value] = {"rows_lost": written - first.rows}
         if config.last_counts:
             larger = trial.once("larger log", zipped, config.more_students, seed + 1)
             larger.tofile(folder / "more.zip")
-            second = read_apart(folder / "more.zip", contents, folder / "more", level=4, reader=config.reader)
+            second = read_in_process(
+                ReadTask(folder / "more.zip", contents, folder / "more", level=4), module
+            )
             growth = second.peak_memory - first.peak_memory
             metrics |= {"peak_memory": second.peak_memory, "memory_growth": growth}
         if config.reader == "streaming":
-            log = EdNetLog(folder / "few")
             rules = Rules(last_counts=config.last_counts)
-            metrics |= compare(mini, log, Contents.load(contents), rules, folder)
+            metrics |= compare_levels(ednet, EdNetLog(folder / "few"), Contents.load(contents), rules, folder)
         return metrics
-
-
-def compare(
-    mini: MiniEdNet, log: EdNetLog, contents: Contents, rules: Rules, folder: Path
-) -> dict[str, Value]:
-    """Return how many rows of levels 3 to 1 differ from the truth, by each way down."""
-    levels = {4: log}
-    for level in (3, 2):
-        levels[level] = project_log(levels[level + 1], level, folder / f"level{level}")
-    wrong = sum(wrong_rows(mini, levels[level], level) for level in (4, 3, 2))
-    errors = 0
-    for level in (4, 3, 2):
-        answers = project_log(levels[level], 1, folder / f"answers{level}", contents, rules)
-        errors += wrong_rows(mini, answers, 1)
-    return {"rows_wrong": wrong, "projection_errors": errors}

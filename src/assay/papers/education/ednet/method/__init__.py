@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from assay import lazy
 
 if TYPE_CHECKING:
+    from assay.papers.education.logs import KTSchema as KTSchema, Mapped as Mapped
+    from assay.papers.education.steps import Catalogue as Catalogue, Steps as Steps
+
     from .contents import Contents as Contents
     from .leakage import (
         LeakReport as LeakReport,
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
         NetworkSize as NetworkSize,
     )
     from .parsing import ACTIONS as ACTIONS, KINDS as KINDS
+    from .process import ReadCost as ReadCost, ReadTask as ReadTask, read_in_process as read_in_process
     from .projection import (
         Rules as Rules,
         answers_of as answers_of,
@@ -35,10 +39,9 @@ if TYPE_CHECKING:
         project_log as project_log,
     )
     from .reader import EdNetReader as EdNetReader
-    from .schema import KTSchema as KTSchema, Mapped as Mapped
     from .shards import LICENCE as LICENCE, EdNetLog as EdNetLog
     from .simple import BKT as BKT, IRT as IRT, PFA as PFA, MeanModel as MeanModel
-    from .steps import Catalogue as Catalogue, Steps as Steps, steps_of_log as steps_of_log
+    from .steps import steps_of_log as steps_of_log
     from .tracer import (
         KnowledgeTracer as KnowledgeTracer,
         NeuralTracer as NeuralTracer,

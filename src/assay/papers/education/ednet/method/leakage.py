@@ -19,9 +19,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.papers.education.ednet.method.networks import DKT, Batch, NetworkSize
-from assay.papers.education.ednet.method.schema import KTSchema, rows_of_table
-from assay.papers.education.ednet.method.steps import Catalogue, Steps
 from assay.papers.education.ednet.method.tracer import auc
+from assay.papers.education.logs import KTSchema
+from assay.papers.education.steps import Catalogue, Steps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,8 @@ def detect_leak(data: pa.Table | pd.DataFrame | Steps, schema: KTSchema | None =
     """Say whether rows of a log repeat one answer for several skills.
 
     Two neighbouring rows of a learner are of one question when the question's name and the time agree, as far
-    as there are any, and the skills differ. Expanded data shows by the answers of such rows: they are equal.
+    as there are any, and the skills differ; where there are both, rows of one time may come in any order.
+    Expanded data shows by the answers of such rows: they are equal.
 
     Args:
         data: a table, or steps as they are fed to a model (`expand_tags` calls contents QUESTION#SKILL).
@@ -64,7 +65,10 @@ def detect_leak(data: pa.Table | pd.DataFrame | Steps, schema: KTSchema | None =
     Raises:
         InputError: the columns cannot be found.
     """
-    rows = _rows_of_steps(data) if isinstance(data, Steps) else rows_of_table(data, schema or KTSchema())
+    rows = _codes_of_steps(data) if isinstance(data, Steps) else (schema or KTSchema()).codes(data)
+    if {"question", "time"} <= set(rows):  # rows of two questions that share a time may come in turn
+        order = np.lexsort((rows["question"], rows["time"], rows["user"]))
+        rows = {name: values[order] for name, values in rows.items()}
     correct = rows.pop("correct")
     if not {"question", "time"} & set(rows):
         reason = "There is neither a question nor a time: rows of one question cannot be told from others."
@@ -87,19 +91,13 @@ def detect_leak(data: pa.Table | pd.DataFrame | Steps, schema: KTSchema | None =
     return LeakReport(visible, len(correct), repeated, auc(guess, correct), reason)
 
 
-def _rows_of_steps(steps: Steps) -> dict[str, np.ndarray]:
+def _codes_of_steps(steps: Steps) -> dict[str, np.ndarray]:
     """Return the columns that tell whether steps are of one question."""
     answers = steps.keep(steps.answered)
-    rows = {"user": answers.owner, "question": question_names(answers), "skill": answers.item}
+    question = questions_of(answers.catalogue).numpy()[answers.item]
+    rows = {"user": answers.owner, "question": question, "skill": answers.item}
     rows["correct"] = answers.correct
     return rows if answers.time is None else rows | {"time": answers.time}
-
-
-def question_names(steps: Steps) -> np.ndarray:
-    """Return the question of each step; expanded steps are called QUESTION#SKILL."""
-    names = np.array(["", *(name.partition("#")[0] for name in steps.catalogue.names)])
-    found: np.ndarray = names[steps.item]
-    return found
 
 
 def expand_tags(steps: Steps) -> Steps:
@@ -203,7 +201,7 @@ def detect_model_leak(
     """Say whether a model's predictions for a question depend on answers to that question.
 
     The answers of one question at a time are flipped: a prediction for one of its steps that moves has seen
-    an answer that it should foretell.
+    an answer that it should predict.
 
     Args:
         predict: the model in evaluation mode: chances for a batch.

@@ -24,35 +24,14 @@ from assay.papers.education.ednet.method.contents import Contents
 KINDS = ("q", "b", "e", "l", "p", "c")
 """Questions, bundles, explanations, lectures, payment items, coupons: an item's code is its place here."""
 ACTIONS = (
-    "enter",
-    "respond",
-    "submit",
-    "quit",
-    "erase_choice",
-    "undo_erase_choice",
-    "play_audio",
-    "pause_audio",
-    "play_video",
-    "pause_video",
-    "pay",
-    "refund",
-    "enroll_coupon",
-)
+    "enter", "respond", "submit", "quit", "erase_choice", "undo_erase_choice", "play_audio", "pause_audio",
+    "play_video", "pause_video", "pay", "refund", "enroll_coupon",
+)  # fmt: skip
 SOURCES = (
-    "diagnosis",
-    "sprint",
-    "review_quiz",
-    "tutor",
-    "adaptive_offer",
-    "in_review",
-    "after_sprint",
-    "after_review",
-    "my_note",
-    "archive",
-    "todays_recommendation::sprint",
-    "todays_recommendation::review_quiz",
-    "todays_recommendation::lecture",
-)
+    "diagnosis", "sprint", "review_quiz", "tutor", "adaptive_offer", "in_review", "after_sprint",
+    "after_review", "my_note", "archive", "todays_recommendation::sprint",
+    "todays_recommendation::review_quiz", "todays_recommendation::lecture",
+)  # fmt: skip
 PLATFORMS = ("mobile", "web")
 ACTION_ALIASES = {
     "text_enter": "enter",
@@ -130,7 +109,7 @@ class Vocabulary:
 
 @dataclass
 class Tally:
-    """What was counted while reading."""
+    """What was counted while reading; all of it plain, so that an interrupted reading can go on."""
 
     counts: Counter[str] = field(default_factory=Counter)
     actions: Counter[str] = field(default_factory=Counter)
@@ -159,6 +138,11 @@ class Student(NamedTuple):
     header: bytes
     body: bytes
     repairs: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> int:
+        """How many there are."""
+        return self.body.count(b"\n")
 
     def without_empty_lines(self) -> Student:
         """Return the same file without lines that hold nothing."""
@@ -224,21 +208,18 @@ class Parser:
         assert columns is not None
         for student in students:
             self.tally.counts.update(student.repairs)
-        lengths = _lines(students)
-        read = self._read(students, columns, lengths)
+        read = self._read(students, columns)
         if read is None:
             students = [student.without_empty_lines() for student in students]
-            lengths = _lines(students)
-            read = self._read(students, columns, lengths)
+            read = self._read(students, columns)
+        lengths = np.array([student.lines for student in students])
         if read is None:
             parts = [self._read_carefully(student, columns) for student in students]
             lengths = np.array([len(part) for part in parts])
             read = pa.concat_tables(parts)
         return self._finish(read, columns, students, lengths), lengths
 
-    def _read(
-        self, students: Sequence[Student], columns: dict[str, str], lengths: np.ndarray
-    ) -> pa.Table | None:
+    def _read(self, students: Sequence[Student], columns: dict[str, str]) -> pa.Table | None:
         """Read files together, or return `None` when a line is no row or a row has no time."""
         joined = b"".join([students[0].header, b"\n", *(student.body for student in students)])
         types = {theirs: _INTEGERS.get(ours, pa.string()) for ours, theirs in columns.items()}
@@ -253,7 +234,8 @@ class Parser:
             )
         except pa.ArrowInvalid:
             return None
-        whole = len(read) == lengths.sum() and not read[columns["timestamp"]].null_count
+        lines = sum(student.lines for student in students)
+        whole = len(read) == lines and not read[columns["timestamp"]].null_count
         return read if whole else None
 
     def _read_carefully(self, student: Student, columns: dict[str, str]) -> pa.Table:
@@ -364,10 +346,6 @@ class Parser:
             elapsed = table["elapsed_time"]
             tally.add("negative elapsed times", pc.sum(pc.less(elapsed, 0)).as_py() or 0)
             tally.add("elapsed times over 300 s", pc.sum(pc.greater(elapsed, LONGEST_ELAPSED)).as_py() or 0)
-
-
-def _lines(students: Sequence[Student]) -> np.ndarray:
-    return np.array([student.body.count(b"\n") for student in students])
 
 
 def _first_letters(items: pa.ChunkedArray) -> np.ndarray:

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from assay.errors import InputError
 from assay.papers.education.ednet.method.contents import Contents
 from assay.papers.education.ednet.method.members import LARGEST_MEMBER, Skipped, ZipMembers, open_members
-from assay.papers.education.ednet.method.parsing import Parser, Student, schema, split_file
+from assay.papers.education.ednet.method.parsing import Parser, Student, Tally, schema, split_file
 from assay.papers.education.ednet.method.shards import LICENCE, READER_VERSION, EdNetLog, ShardWriter, UserSet
 
 BATCH_FILES = 1000
@@ -84,7 +85,7 @@ class EdNetReader:
         try:
             for batch in _ahead(self._batches(parser, skipped, writer.done)):
                 table, lengths = parser.parse(batch)
-                uids = table_uids(batch)
+                uids = np.array([student.uid for student in batch], np.int64)
                 students, rows = students + len(batch), rows + len(table)
                 full = writer.append(table, uids, lengths)
                 del batch, table  # or the next batch would be read beside them
@@ -99,7 +100,7 @@ class EdNetReader:
         if not students:
             raise InputError(
                 f"{self.root} holds no student's file of level {self.level} (u1.csv, u2.csv, ...)."
-                f" Passed over: {dict(skipped.counts) or 'nothing'}."
+                f" Skipped: {dict(skipped.counts) or 'nothing'}."
             )
         writer.finish(self._manifest(parser, skipped, students, rows))
         return EdNetLog(out)
@@ -175,7 +176,7 @@ class EdNetReader:
             "last_timestamp": tally.last,
             "actions": dict(tally.actions),
             "items": dict(tally.kinds),
-            "names": {name: words.names for name, words in parser.vocabularies.items()},
+            "names": _names(parser),
             "noticed": dict(tally.counts),
             "skipped": {"files": dict(skipped.counts), "names": skipped.names},
             "contents": dict(self.contents.hashes),
@@ -198,29 +199,18 @@ def _ahead(batches: Iterator[list[Student]]) -> Iterator[list[Student]]:
             batch = coming.result() if coming else next(batches, None)
 
 
-def table_uids(batch: list[Student]) -> Any:
-    """Return the numbers of the students: int64."""
-    import numpy as np
-
-    return np.array([student.uid for student in batch], np.int64)
-
-
 def _state(parser: Parser) -> dict[str, Any]:
-    tally = parser.tally
-    return {
-        "counts": dict(tally.counts),
-        "actions": dict(tally.actions),
-        "kinds": dict(tally.kinds),
-        "span": [tally.first, tally.last],
-        "names": {name: words.names for name, words in parser.vocabularies.items()},
-    }
+    """Return what an interrupted reading needs to go on, as JSON has it."""
+    return {"tally": vars(parser.tally), "names": _names(parser)}
+
+
+def _names(parser: Parser) -> dict[str, list[str]]:
+    return {name: list(words.names) for name, words in parser.vocabularies.items()}
 
 
 def _restore(parser: Parser, state: dict[str, Any]) -> None:
     if state:
-        tally = parser.tally
-        tally.counts, tally.actions = Counter(state["counts"]), Counter(state["actions"])
-        tally.kinds = Counter(state["kinds"])
-        tally.first, tally.last = state["span"]
+        counts = {name: Counter(state["tally"][name]) for name in ("counts", "actions", "kinds")}
+        parser.tally = Tally(**state["tally"] | counts)
         for name, words in state["names"].items():
-            parser.vocabularies[name].names = list(words)
+            parser.vocabularies[name].names = words

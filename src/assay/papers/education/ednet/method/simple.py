@@ -1,19 +1,22 @@
 """Baselines without a network: means, item response theory, performance factors, Bayesian knowledge tracing.
 
 Each has `fit(steps)` and `predict(steps) -> float64 [steps]`: the chance of each answer, from what came
-before it. Steps that are no answers are passed over and get 0.5. `state()` and `restore(state)` are for
-saving.
+before it. Steps that are no answers are skipped and get 0.5. What was learnt is in the fields, so that a
+model is saved as a record.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from assay.papers.education.ednet.method.steps import Steps
+from assay.papers.education.steps import Steps
 
-State = dict[str, Any]
+GRID = np.linspace(-4, 4, 33)
+"""Abilities over which IRT integrates."""
+PRIOR = -(GRID**2) / 2
 
 
 def _logistic(values: np.ndarray) -> np.ndarray:
@@ -28,12 +31,12 @@ def _placed(steps: Steps, chances: np.ndarray) -> np.ndarray:
     return placed
 
 
+@dataclass(eq=False)
 class MeanModel:
     """The share of right answers to each question, drawn towards the overall share by `smoothing` answers."""
 
-    def __init__(self, smoothing: float = 10.0) -> None:
-        self.smoothing = smoothing
-        self.chance = np.full(1, 0.5)
+    smoothing: float = 10.0
+    chance: np.ndarray = field(default_factory=lambda: np.full(1, 0.5))
 
     def fit(self, steps: Steps) -> MeanModel:
         """Count."""
@@ -50,16 +53,8 @@ class MeanModel:
         """Return the chance of each answer."""
         return _placed(steps, self.chance[steps.item[steps.answered]])
 
-    def state(self) -> State:
-        """Return what was learnt."""
-        return {"smoothing": self.smoothing, "chance": self.chance}
 
-    def restore(self, state: State) -> MeanModel:
-        """Take what was learnt."""
-        self.smoothing, self.chance = state["smoothing"], state["chance"]
-        return self
-
-
+@dataclass(eq=False)
 class IRT:
     """The Rasch model (1PL), with the ability read off a new learner's answers so far.
 
@@ -68,11 +63,10 @@ class IRT:
     ability's distribution given the learner's earlier answers.
     """
 
-    def __init__(self, spread: float = 1.0, rounds: int = 25) -> None:
-        self.spread, self.rounds = spread, rounds
-        self.grid = np.linspace(-4, 4, 33)
-        self.difficulty = np.zeros(1)
-        self.centre = 0.0
+    spread: float = 1.0
+    rounds: int = 25
+    difficulty: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    centre: float = 0.0
 
     def fit(self, steps: Steps) -> IRT:
         """Find the difficulties."""
@@ -84,9 +78,9 @@ class IRT:
         right = np.bincount(steps.item, weights=steps.correct, minlength=size)
         for _ in range(self.rounds):
             evidence = of_learner @ self._log_likelihood(steps.item, steps.correct)
-            weights = _normalised(evidence + self._prior)
+            weights = _normalised(evidence + PRIOR)
             expected = of_item @ weights[steps.owner]
-            chance = _logistic(self.grid - self.difficulty[:, None])
+            chance = _logistic(GRID - self.difficulty[:, None])
             slope = (expected * chance).sum(1) - right - (self.difficulty - self.centre) / self.spread**2
             curve = (expected * chance * (1 - chance)).sum(1) + 1 / self.spread**2
             self.difficulty = self.difficulty + np.clip(slope / curve, -1, 1)
@@ -97,30 +91,17 @@ class IRT:
         """Return the chance of each answer."""
         answers = steps.keep(steps.answered)
         evidence = np.cumsum(self._log_likelihood(answers.item, answers.correct), axis=0)
-        before = np.concatenate([np.zeros((1, len(self.grid))), evidence])
+        before = np.concatenate([np.zeros((1, len(GRID))), evidence])
         mine = before[:-1] - before[answers.starts[:-1]][answers.owner]
-        weights = _normalised(mine + self._prior)
-        chance = _logistic(self.grid - self.difficulty[answers.item][:, None])
+        weights = _normalised(mine + PRIOR)
+        chance = _logistic(GRID - self.difficulty[answers.item][:, None])
         return _placed(steps, (weights * chance).sum(1))
 
-    @property
-    def _prior(self) -> np.ndarray:
-        return -(self.grid**2) / 2
-
     def _log_likelihood(self, item: np.ndarray, correct: np.ndarray) -> np.ndarray:
-        logits = self.grid - self.difficulty[:, None]
+        logits = GRID - self.difficulty[:, None]
         either = -np.logaddexp(0, np.stack([logits, -logits], axis=1))  # of a wrong and of a right answer
         found: np.ndarray = either[item, correct]
         return found
-
-    def state(self) -> State:
-        """Return what was learnt."""
-        return {"spread": self.spread, "difficulty": self.difficulty}
-
-    def restore(self, state: State) -> IRT:
-        """Take what was learnt."""
-        self.spread, self.difficulty = state["spread"], state["difficulty"]
-        return self
 
 
 def _summing(group: np.ndarray, groups: int) -> Any:
@@ -137,6 +118,7 @@ def _normalised(log_weights: np.ndarray) -> np.ndarray:
     return shared
 
 
+@dataclass(eq=False)
 class PFA:
     """Performance factors: a logistic regression on what a learner got right and wrong of each skill.
 
@@ -145,10 +127,9 @@ class PFA:
     own.
     """
 
-    def __init__(self, ridge: float = 1.0) -> None:
-        self.ridge = ridge
-        self.weights = np.zeros(0)
-        self.bias = 0.0
+    ridge: float = 1.0
+    weights: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    bias: float = 0.0
 
     def fit(self, steps: Steps) -> PFA:
         """Fit the regression."""
@@ -184,15 +165,6 @@ class PFA:
             (np.concatenate(values), (np.concatenate(places), np.concatenate(columns))),
             shape=(len(answers), items + 3 * size),
         )
-
-    def state(self) -> State:
-        """Return what was learnt."""
-        return {"ridge": self.ridge, "weights": self.weights, "bias": self.bias}
-
-    def restore(self, state: State) -> PFA:
-        """Take what was learnt."""
-        self.ridge, self.weights, self.bias = state["ridge"], state["weights"], state["bias"]
-        return self
 
 
 def _skill_count(steps: Steps) -> int:
@@ -233,6 +205,7 @@ def _by_sequence(
     return order, starts, skills[order[starts]]
 
 
+@dataclass(eq=False)
 class BKT:
     """Bayesian knowledge tracing, four chances a skill by EM over all learners.
 
@@ -246,14 +219,13 @@ class BKT:
         rounds: of EM.
     """
 
-    def __init__(
-        self,
-        start: tuple[float, float, float, float] = (0.4, 0.1, 0.1, 0.25),
-        prior: float = 2.0,
-        rounds: int = 20,
-    ) -> None:
-        self.start, self.prior, self.rounds = start, prior, rounds
-        self.known = self.learn = self.slip = self.guess = np.zeros(0)
+    start: tuple[float, float, float, float] = (0.4, 0.1, 0.1, 0.25)
+    prior: float = 2.0
+    rounds: int = 20
+    known: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    learn: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    slip: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    guess: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def set(self, skills: int, known: float, learn: float, slip: float, guess: float) -> BKT:
         """Give every skill the same chances."""
@@ -351,16 +323,6 @@ class BKT:
         guess = share((new * (correct == 1)).sum(1), new.sum(1), self.start[3])
         # a skill that is known must not do worse than one that is not
         self.slip, self.guess = np.minimum(slip, 0.45), np.minimum(guess, 0.45)
-
-    def state(self) -> State:
-        """Return what was learnt."""
-        return {name: getattr(self, name) for name in ("known", "learn", "slip", "guess", "start", "prior")}
-
-    def restore(self, state: State) -> BKT:
-        """Take what was learnt."""
-        for name, value in state.items():
-            setattr(self, name, value)
-        return self
 
 
 def _posterior(known: np.ndarray, correct: np.ndarray, slip: np.ndarray, guess: np.ndarray) -> np.ndarray:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from assay import records
+from assay.artefact import Artefact
 from assay.errors import InputError
 from assay.papers.education.ednet.method.networks import NETWORKS, Batch, Network, NetworkSize
-from assay.papers.education.ednet.method.schema import KTSchema
 from assay.papers.education.ednet.method.simple import BKT, IRT, PFA, MeanModel
-from assay.papers.education.ednet.method.steps import Catalogue, Steps
 from assay.papers.education.ednet.method.windows import KTDataset
+from assay.papers.education.logs import KTSchema, plain_name
+from assay.papers.education.steps import Catalogue, Steps
 from assay.training import Compute, fit
 from assay.training.evaluation import mode
 
@@ -34,6 +32,7 @@ BASELINES: dict[str, type[MeanModel | IRT | PFA | BKT]] = {
     "bkt": BKT,
 }
 MODELS = (*BASELINES, *NETWORKS)
+Name = str | int
 
 
 @runtime_checkable
@@ -63,7 +62,8 @@ class Training:
     """How a network is trained.
 
     `epochs`: passes at most. `patience`: passes without a better validation AUC before it stops.
-    `learning_rate`: of Adam. `batch_size`: windows in a step. `clip`: longest gradient.
+    `learning_rate`: of Adam. `batch_size`: windows in a step. `clip`: longest gradient. `compute`: devices
+    and precision.
     """
 
     epochs: int = 30
@@ -71,6 +71,7 @@ class Training:
     learning_rate: float = 5e-3
     batch_size: int = 32
     clip: float = 1.0
+    compute: Compute | None = None
 
 
 @dataclass
@@ -96,7 +97,6 @@ def train_network(
     training: Training | None = None,
     *,
     generator: torch.Generator,
-    compute: Compute | None = None,
     on_epoch: Callable[[int, float], object] | None = None,
 ) -> Trained:
     """Train a network in place, and leave it as it was after the pass with the best validation AUC.
@@ -107,7 +107,6 @@ def train_network(
         validation: other learners, who say when to stop.
         training: how.
         generator: of the order of windows.
-        compute: devices and precision.
         on_epoch: called with the pass and its validation AUC.
     """
     training = training or Training()
@@ -138,7 +137,7 @@ def train_network(
         optimizer=optimizer,
         epochs=training.epochs,
         clip=training.clip,
-        compute=compute,
+        compute=training.compute,
         on_step=after,
     )
     trained.gradient_steps = history.gradient_steps
@@ -180,7 +179,7 @@ def build_network(name: str, catalogue: Catalogue, size: NetworkSize) -> Network
 
 
 @dataclass
-class KnowledgeTracer:
+class KnowledgeTracer(Artefact):
     """A trained model together with the questions and skills that it knows.
 
     Args:
@@ -196,90 +195,93 @@ class KnowledgeTracer:
     schema: KTSchema = field(default_factory=KTSchema)
 
     def predict(self, data: Steps | pa.Table | pd.DataFrame) -> np.ndarray:
-        """Return the chance of each answer from those before it: float64.
+        """Return the chance of each answer from those before it: float64, in the order of the data.
 
         Args:
-            data: steps in this catalogue, or a table with the columns that the model was trained on. A
-            table's
-                rows may be reordered (learner by learner, in time) and merged (several skills of a question):
-                `trace` says which row is which.
+            data: a table with the columns that the model was trained on, or steps in this catalogue. Of a
+                table, one value a row (one for each answer, where a row is a learner with lists); NaN where
+                there is no learner or no answer, or the question was not in training.
         """
-        return self.model.predict(self.steps_of(data))  # type: ignore[no-any-return]
+        if isinstance(data, Steps):
+            return self._chances(data)
+        return self.trace(data)["chance"].to_numpy()
 
     def steps_of(self, data: Steps | pa.Table | pd.DataFrame) -> Steps:
         """Return a table as steps in this catalogue; questions that the model does not know are content 0."""
         return data if isinstance(data, Steps) else self.schema.map(data, self.catalogue).steps
 
-    def trace(self, data: pa.Table | pd.DataFrame) -> list[dict[str, Any]]:
-        """Return one row a step: user, item, correct, and the chance that the model gave it."""
-        steps = self.steps_of(data)
-        names = ("", *self.catalogue.names)
-        columns = (
-            steps.owner.tolist(),
-            steps.item.tolist(),
-            steps.correct.tolist(),
-            self.predict(steps).tolist(),
-        )
-        return [
-            {"user": steps.users[owner], "item": names[item], "correct": correct, "chance": chance}
-            for owner, item, correct, chance in zip(*columns, strict=True)
-        ]
+    def trace(self, data: pa.Table | pd.DataFrame) -> pd.DataFrame:
+        """Return a frame with the rows and the index of the data, so that it can be joined to them.
 
-    def next(self, history: Sequence[tuple[str, int]], questions: Sequence[str]) -> dict[str, float]:
+        Its columns: `user` and `item`, as the model calls them; `step`, the place in the learner's history
+        (rows that are one question for several skills share it); `correct`; and the `chance` that the model
+        gave to a right answer.
+        """
+        import pandas as pd
+
+        mapped = self.schema.map(data, self.catalogue)
+        steps, known = mapped.steps, mapped.rows >= 0
+        of = mapped.rows[known]
+        columns = {
+            "user": np.array(steps.users, object)[steps.owner],
+            "item": np.array([None, *self.catalogue.names], object)[steps.item],
+            "step": np.arange(len(steps)) - steps.starts[:-1][steps.owner],
+            "correct": steps.correct,
+            "chance": np.where(steps.item > 0, self._chances(steps), np.nan),
+        }
+        index = data.index[mapped.parents] if isinstance(data, pd.DataFrame) else mapped.parents
+        found = pd.DataFrame(
+            {name: values[of] for name, values in columns.items()}, index=np.flatnonzero(known)
+        )
+        return found.reindex(range(len(known))).set_axis(index)
+
+    def _chances(self, steps: Steps) -> np.ndarray:
+        found: np.ndarray = self.model.predict(steps)
+        return found
+
+    def next(self, history: Sequence[tuple[Name, int]], questions: Sequence[Name]) -> dict[Name, float]:
         """Return the chance that a learner answers each question right, after a history.
 
         Args:
-            history: question and answer (1 right, 0 wrong), in order.
+            history: question and answer (1 right, 0 wrong), in order. Numbers stand for their text.
             questions: candidates for the next one.
 
         Raises:
             InputError: a question is not known.
         """
         numbers = {name: number for number, name in enumerate(self.catalogue.names, 1)}
-        for name in (*(question for question, _ in history), *questions):
+        past, asked = [plain_name(name) for name, _ in history], [plain_name(name) for name in questions]
+        for name in (*past, *asked):
             if name not in numbers:
                 raise InputError(
                     f"The model does not know the question {name!r}: it saw {len(numbers)} others."
                 )
         length = len(history) + 1
-        item = [number for q in questions for number in (*(numbers[name] for name, _ in history), numbers[q])]
+        item = [numbers[name] for question in asked for name in (*past, question)]
         steps = Steps(
-            users=tuple(questions),
+            users=tuple(asked),
             starts=np.arange(len(questions) + 1) * length,
             item=np.array(item, np.int64),
             correct=np.array([*(right for _, right in history), 0] * len(questions), np.int8),
             kind=np.zeros(length * len(questions), np.int8),
             catalogue=self.catalogue,
         )
-        chances = self.model.predict(steps)[length - 1 :: length]
+        chances = self._chances(steps)[length - 1 :: length]
         return dict(zip(questions, chances.tolist(), strict=True))
 
-    def save(self, folder: Path) -> None:
-        """Write the model, without pickle."""
-        if isinstance(self.model, NeuralTracer):
-            network = self.model.network
-            learnt: dict[str, Any] = {
-                "size": dataclasses.asdict(network.size),
-                "weights": network.state_dict(),
-            }
-        else:
-            learnt = {"state": self.model.state()}
-        book = self.catalogue
-        catalogue = {"names": list(book.names), "tags": book.tags, "skills": list(book.skills)}
-        described = {"name": self.name, "schema": dataclasses.asdict(self.schema), "catalogue": catalogue}
-        records.save(folder, described | learnt)
+    def record(self) -> dict[str, Any]:
+        """Return what it consists of, as `Artefact` saves it."""
+        learnt = self.model
+        if isinstance(learnt, NeuralTracer):
+            learnt = {"size": learnt.network.size, "weights": learnt.network.state_dict()}
+        return {"name": self.name, "model": learnt, "catalogue": self.catalogue, "schema": self.schema}
 
     @classmethod
-    def load(cls, folder: Path) -> KnowledgeTracer:
-        """Read what `save` wrote."""
-        tree = records.load(folder)
-        book = tree["catalogue"]
-        catalogue = Catalogue(tuple(book["names"]), book["tags"], tuple(book["skills"]))
-        model: Any
-        if tree["name"] in NETWORKS:
-            network = build_network(tree["name"], catalogue, NetworkSize(**tree["size"]))
-            network.load_state_dict(tree["weights"])
-            model = NeuralTracer(network.eval())
-        else:
-            model = BASELINES[tree["name"]]().restore(tree["state"])
-        return cls(tree["name"], model, catalogue, KTSchema(**tree["schema"]))
+    def from_record(cls, record: dict[str, Any]) -> KnowledgeTracer:
+        """Build a tracer of what `record` returned."""
+        name, learnt, catalogue = record["name"], record["model"], record["catalogue"]
+        if name in NETWORKS:
+            network = build_network(name, catalogue, learnt["size"])
+            network.load_state_dict(learnt["weights"])
+            learnt = NeuralTracer(network.eval())
+        return cls(name, learnt, catalogue, record["schema"])

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from assay.papers.education.ednet.method.networks import Batch
-from assay.papers.education.ednet.method.steps import Steps
+from assay.papers.education.steps import Steps
 
 LONGEST_LAG = 1440.0
 """Minutes since the step before, at most."""

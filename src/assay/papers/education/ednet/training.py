@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from assay.papers.education.ednet.config import Actions, Leak, Train
-from assay.papers.education.ednet.method import BKT, IRT, PFA, MeanModel, Steps
 from assay.papers.education.ednet.method.leakage import MaskedDKT, questions_of
 from assay.papers.education.ednet.method.networks import Network, NetworkSize
+from assay.papers.education.ednet.method.simple import BKT, IRT, PFA, MeanModel
 from assay.papers.education.ednet.method.tracer import (
     NeuralTracer,
     Predictor,
@@ -23,8 +23,8 @@ from assay.papers.education.ednet.method.tracer import (
     scored_auc,
     train_network,
 )
-from assay.training import Compute
-from assay.trial import Trial, Tuned
+from assay.papers.education.steps import Steps
+from assay.trial import Trial
 
 SETTINGS: dict[str, list[Callable[[], Any]]] = {
     "mean": [functools.partial(MeanModel, value) for value in (10.0, 3.0, 30.0, 1.0, 100.0)],
@@ -54,13 +54,13 @@ class Fitted:
     trained: Trained | None = None
 
 
-def tune_baseline(name: str, train: Steps, validation: Steps, count: int, trial: Trial) -> Tuned[Any, Fitted]:
+def tune_baseline(name: str, train: Steps, validation: Steps, count: int, trial: Trial) -> Fitted:
     """Fit a baseline with each setting, and keep the best on validation learners."""
     return trial.tune(
         SETTINGS[name][:count],
         fit=lambda make: Fitted(make().fit(train)),
         metric=lambda fitted: scored_auc(fitted.model, validation),
-    )
+    ).fitted
 
 
 def tune_network(
@@ -70,21 +70,16 @@ def tune_network(
     config: Train | Actions | Leak,
     trial: Trial,
     blind: bool = False,
-) -> Tuned[Any, Fitted]:
+) -> Fitted:
     """Train a network with each setting, and keep the best on validation learners."""
+    chosen = config.optimisation
 
     def train_with(setting: tuple[float, float]) -> Fitted:
         rate, dropout = setting
-        network = _network(name, train, config, dropout, blind)
-        chosen = config.optimisation
-        trained = train_network(
-            network,
-            train,
-            validation,
-            Training(chosen.epochs, chosen.patience, rate, chosen.batch_size),
-            generator=trial.generator("batches"),
-            compute=Compute(accelerator="cuda" if trial.device.type == "cuda" else "cpu"),
-        )
+        size = NetworkSize(**vars(config.architecture), dropout=dropout, blind=blind)
+        network = _network(name, train, size)
+        training = Training(chosen.epochs, chosen.patience, rate, chosen.batch_size, compute=trial.compute)
+        trained = train_network(network, train, validation, training, generator=trial.generator("batches"))
         trial.count("gradient_steps", trained.gradient_steps)
         return Fitted(NeuralTracer(network), trained)
 
@@ -92,17 +87,13 @@ def tune_network(
         RATES[: config.candidates],
         fit=train_with,
         metric=lambda fitted: -np.inf if fitted.trained is None else fitted.trained.best,
-    )
+    ).fitted
 
 
-def _network(name: str, train: Steps, config: Train | Actions | Leak, dropout: float, blind: bool) -> Network:
-    shape = config.architecture
-    size = NetworkSize(
-        shape.width, shape.layers, shape.heads, shape.slots, dropout, shape.seq_len, shape.times, blind
-    )
-    if name != "masked":
-        return build_network(name, train.catalogue, size)
+def _network(name: str, train: Steps, size: NetworkSize) -> Network:
     book = train.catalogue
+    if name != "masked":
+        return build_network(name, book, size)
     return MaskedDKT(torch.from_numpy(book.tags), len(book.skills), size, questions_of(book))
 
 

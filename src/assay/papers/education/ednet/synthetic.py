@@ -1,8 +1,8 @@
-"""A small EdNet in the published format: all levels from one stream of actions, with the truth beside it."""
+"""A synthetic EdNet in the published format: all levels from one stream of actions, and the right answers."""
 
 from __future__ import annotations
 
-import tempfile
+import io
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ Answer = tuple[int, int, int, str, int]
 
 
 @dataclass
-class MiniEdNet:
+class SyntheticEdNet:
     """The stream of each student, the answers that it stands for, and the contents."""
 
     right: dict[int, str]
@@ -72,15 +72,21 @@ class MiniEdNet:
             (folder / f"u{uid}.csv").write_text(self.content(uid, level))
         return folder
 
-    def write_zip(self, path: Path, level: int) -> Path:
-        """Write a zip with a folder of files, and return its path."""
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    def zipped(self, level: int) -> bytes:
+        """Return a zip with a folder of files."""
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             for uid in self.streams:
                 archive.writestr(f"KT{level}/u{uid}.csv", self.content(uid, level))
+        return packed.getvalue()
+
+    def write_zip(self, path: Path, level: int) -> Path:
+        """Write a zip with a folder of files, and return its path."""
+        path.write_bytes(self.zipped(level))
         return path
 
 
-def make_mini(students: int, seed: int, bundles: int = 200, sessions: int = 12) -> MiniEdNet:
+def synthesize(students: int, seed: int, bundles: int = 200, sessions: int = 12) -> SyntheticEdNet:
     """Return a small EdNet.
 
     Students change their minds, skip questions, leave bundles without handing them in, open a bundle twice,
@@ -101,23 +107,23 @@ def make_mini(students: int, seed: int, bundles: int = 200, sessions: int = 12) 
         question += size
     right = {q: random.choice(LETTERS[:3] if 1 + q % 7 == 2 else LETTERS) for q in range(1, question)}
     tags = {q: random.sample(range(1, 31), random.choice([1, 2, 2, 3])) for q in right}
-    mini = MiniEdNet(right, groups, tags)
+    made = SyntheticEdNet(right, groups, tags)
     for uid in random.sample(range(1, 40 * students + 1), students):
-        student = _Student(mini, random)
+        student = _Student(made, random)
         number = 0
         for _ in range(1 + int(random.expovariate(1 / sessions))):
             # not the same twice in a row: a bundle that was left and is entered again goes on, by the rules
             number = (number + random.randrange(1, bundles)) % bundles
             student.work(number + 1)
-        mini.streams[uid], mini.answers[uid] = student.stream, student.answers
-    return mini
+        made.streams[uid], made.answers[uid] = student.stream, student.answers
+    return made
 
 
 class _Student:
     """One student at work: the stream so far, and the answers that were handed in."""
 
-    def __init__(self, mini: MiniEdNet, random: Random) -> None:
-        self.mini, self.random = mini, random
+    def __init__(self, ednet: SyntheticEdNet, random: Random) -> None:
+        self.ednet, self.random = ednet, random
         self.platform = random.choice(["mobile", "mobile", "web"])
         self.now = 1_525_000_000_000 + random.randrange(10**10)
         self.source = ""
@@ -142,7 +148,7 @@ class _Student:
         self.now += random.randrange(300, 3000)
         self.act(2, "submit", f"b{number}")
         self.solved += 1
-        given |= {question: "" for question in self.mini.bundles[number - 1] if question not in given}
+        given |= {question: "" for question in self.ednet.bundles[number - 1] if question not in given}
         elapsed = (self.now - entered) // len(given)
         self.answers += [(entered, self.solved, question, given[question], elapsed) for question in given]
         self._afterwards(number)
@@ -151,7 +157,7 @@ class _Student:
         """Answer the questions of a bundle; return when it was last entered, and the answers."""
         random, entered = self.random, self.now
         given: dict[int, str] = {}
-        for question in self.mini.bundles[number - 1]:
+        for question in self.ednet.bundles[number - 1]:
             if random.random() < 0.03:
                 continue
             if random.random() < 0.1:
@@ -160,7 +166,7 @@ class _Student:
                 if random.random() < 0.1:
                     self.act(4, "erase_choice", f"q{question}", letter=random.choice(LETTERS))
                 self.now += random.choice([0, 1, 1, 1]) * random.randrange(500, 40_000)
-                right = self.mini.right[question]
+                right = self.ednet.right[question]
                 given[question] = random.choice([*LETTERS, right, right])
                 self.act(2, "respond", f"q{question}", letter=given[question])
             if random.random() < 0.02:
@@ -187,16 +193,5 @@ class _Student:
 
 
 def zipped(students: int, seed: int) -> np.ndarray:
-    """Return the zip of a small EdNet's level 4 as bytes, uint8: a stage that arms share."""
-    with tempfile.TemporaryDirectory() as scratch:
-        path = make_mini(students, seed).write_zip(Path(scratch) / "log.zip", 4)
-        return np.fromfile(path, np.uint8)
-
-
-def write_files(folder: Path, students: int, seed: int, level: int, archive: bool) -> tuple[Path, Path, int]:
-    """Write a small EdNet, and return the log, the contents and the number of rows."""
-    mini = make_mini(students, seed)
-    contents = mini.write_contents(folder / "contents")
-    root = folder / (f"KT{level}.zip" if archive else f"KT{level}")
-    (mini.write_zip if archive else mini.write_folder)(root, level)
-    return root, contents, sum(len(mini.lines(uid, level)) for uid in mini.streams)
+    """Return the zip of a synthetic EdNet's level 4 as bytes, uint8: a stage that arms share."""
+    return np.frombuffer(synthesize(students, seed).zipped(4), np.uint8)

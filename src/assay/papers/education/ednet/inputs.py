@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from assay.data import Table
 from assay.data.source import parse
 from assay.errors import InputError
-from assay.papers.education.ednet.apart import read_apart
-from assay.papers.education.ednet.config import Actions, Columns, Place, Train
-from assay.papers.education.ednet.method import Contents, EdNetLog, KTSchema, Steps
-from assay.papers.education.ednet.method.shards import MANIFEST
+from assay.papers.education.ednet.config import Actions, Answers, Columns, Place, Train
+from assay.papers.education.ednet.method.contents import Contents
+from assay.papers.education.ednet.method.process import ReadTask, read_in_process
+from assay.papers.education.ednet.method.shards import MANIFEST, EdNetLog
 from assay.papers.education.ednet.method.steps import steps_of_log
-from assay.papers.education.ednet.simulation import simulate
+from assay.papers.education.logs import KTSchema
+from assay.papers.education.simulated import simulate
+from assay.papers.education.steps import Steps
 from assay.trial import Split, Trial
 
 
@@ -44,7 +45,7 @@ class Learners:
         return Split(parts.train, parts.test, np.zeros(0, np.int64))
 
     def measured(self, parts: Split[np.ndarray]) -> Steps:
-        """Return the learners that measure."""
+        """Return the learners to measure with."""
         return self.steps.learners(parts.test) if self.test is None else self.test
 
 
@@ -64,7 +65,7 @@ def learners_of(config: Train, trial: Trial) -> Learners:
     else:
         found = _table_learners(config)
     found = replace(found, steps=found.steps.at_least(config.min_steps))
-    return _dealt(found, config.max_learners, trial)
+    return _assigned(found, config.max_learners, trial)
 
 
 def acting_learners(config: Actions, trial: Trial) -> Learners:
@@ -73,20 +74,18 @@ def acting_learners(config: Actions, trial: Trial) -> Learners:
         steps, truth = simulate(config.simulated, trial.numpy("learners"))
         return Learners(steps, truth=truth, fresh=True)
     found = Learners(_root_steps(config.root, config.contents, actions=True).at_least(3))
-    return _dealt(found, config.max_learners, trial)
+    return _assigned(found, config.max_learners, trial)
 
 
-def ingested(data: Table) -> Path | None:
-    """Return the folder of a log that ingest wrote, if a table's source is one."""
+def ingested(data: Answers) -> Path | None:
+    """Return the folder of a log that ingest wrote, if the source is one."""
     place = parse(data.source)
-    if place.kind == "parquet" and (place.path / MANIFEST).is_file():
-        return place.path
-    return None
+    return place.path if place.kind == "parquet" and (place.path / MANIFEST).is_file() else None
 
 
-def own_table(data: Table) -> tuple[pa.Table, pa.Table | None]:
+def own_table(data: Answers) -> tuple[pa.Table, pa.Table | None]:
     """Return the rows of a table under their own names, and those of its test split."""
-    loaded = data.load(needs=())
+    loaded = data.table().load(needs=())
     rows = loaded.rows.with_format("arrow")[:]
     return rows, None if loaded.test is None else loaded.test.with_format("arrow")[:]
 
@@ -110,8 +109,9 @@ def _root_steps(root: Place, contents: Place, actions: bool) -> Steps:
     if (path / MANIFEST).is_file():
         return steps_of_log(EdNetLog(path), known, actions=actions)
     with tempfile.TemporaryDirectory() as folder:
-        read_apart(path, contents.require("contents"), Path(folder) / "log")
-        return steps_of_log(EdNetLog(Path(folder) / "log"), known, actions=actions)
+        log = Path(folder) / "log"
+        read_in_process(ReadTask(path, contents.require("contents"), log))
+        return steps_of_log(EdNetLog(log), known, actions=actions)
 
 
 def _contents(contents: Place) -> Contents:
@@ -122,7 +122,7 @@ def _contents(contents: Place) -> Contents:
     return Contents.load(contents.require("contents"))
 
 
-def _dealt(found: Learners, most: int | None, trial: Trial) -> Learners:
+def _assigned(found: Learners, most: int | None, trial: Trial) -> Learners:
     total = len(found.steps.users)
     if total < 10:
         raise InputError(

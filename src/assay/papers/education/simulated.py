@@ -8,19 +8,28 @@ two-state mastery (BKT), no log-count (PFA), no fixed ability (IRT), no hidden l
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from assay.papers.education.ednet.config import Simulated
-from assay.papers.education.ednet.method import Catalogue, Steps
-from assay.papers.education.ednet.method.steps import ANSWER, EXPLANATION
+from assay.papers.education.options import Simulated
+from assay.papers.education.steps import ANSWER, EXPLANATION, Catalogue, Steps
 
+MOST_SKILLS = 3
+"""Skills of a question, at most."""
+LEARNING = 0.25
+"""Strength that an answer adds, in logits before prerequisites and saturation."""
+FORGETTING = 0.02
+"""Share of the strength gained that is lost in an hour without practice."""
+ABILITY = 0.5
+"""Standard deviation of what a learner brings to all skills, in logits."""
+GUESS, SLIP = 0.15, 0.05
+"""Chances to be right without knowing, and wrong in spite of knowing."""
 HOUR = 3_600_000
 
 
 @dataclass(frozen=True)
-class World:
+class Curriculum:
     """Skills with prerequisites, and questions: `of_skill[s, :per_skill[s]]` are those of a skill."""
 
     parents: list[np.ndarray]
@@ -33,12 +42,12 @@ class World:
 
 def simulate(config: Simulated, random: np.random.Generator) -> tuple[Steps, np.ndarray]:
     """Return learners' steps, and the true chance of each answer (0.5 where nothing was answered)."""
-    world = _world(config, random)
+    curriculum = _curriculum(config, random)
     total, longest = config.learners, config.longest
-    strength = _start(world, config, random)
+    strength = _start(curriculum, config, random)
     floor = strength.copy()
-    pace = random.lognormal(np.log(config.learning), 0.4, total)
-    ability = random.normal(0, config.ability, total)
+    pace = random.lognormal(np.log(LEARNING), 0.4, total)
+    ability = random.normal(0, ABILITY, total)
     reads = random.beta(2, 2, total)
     topic = np.zeros(total, np.int64)
     clock = np.zeros(total)
@@ -50,15 +59,15 @@ def simulate(config: Simulated, random: np.random.Generator) -> tuple[Steps, np.
         pause = random.random(total) < 0.08
         clock += np.where(pause, random.exponential(48, total), random.exponential(0.02, total))
         topic = _next_topic(topic, pause, config, random)
-        item = world.of_skill[topic, random.integers(0, world.per_skill[topic])]
-        mine = world.matrix[item]
-        faded = floor + (strength - floor) * np.exp(-config.forgetting * (clock[:, None] - last))
+        item = curriculum.of_skill[topic, random.integers(0, curriculum.per_skill[topic])]
+        mine = curriculum.matrix[item]
+        faded = floor + (strength - floor) * np.exp(-FORGETTING * (clock[:, None] - last))
         weakest = np.where(mine, faded, np.inf).min(axis=1)
-        sure = 1 / (1 + np.exp(-1.7 * (weakest + ability - world.difficulty[item])))
-        chance = config.guess + (1 - config.guess - config.slip) * sure
+        sure = 1 / (1 + np.exp(-1.7 * (weakest + ability - curriculum.difficulty[item])))
+        chance = GUESS + (1 - GUESS - SLIP) * sure
         correct = random.random(total) < chance
         read = ~correct & (random.random(total) < reads) & (config.explanation > 0)
-        gate = _gate(faded, world)
+        gate = _gate(faded, curriculum)
         gain = pace[:, None] * gate * (1.2 - 0.4 * np.clip(faded, -1, 2)) + config.explanation * read[:, None]
         strength = np.where(mine, faded + gain, strength)
         last = np.where(mine, clock[:, None], last)
@@ -66,10 +75,10 @@ def simulate(config: Simulated, random: np.random.Generator) -> tuple[Steps, np.
         for name, value in zip(columns, values, strict=True):
             columns[name][:, step] = value
     lengths = random.integers(config.shortest, longest + 1, total)
-    return _steps(columns, lengths, world, config)
+    return _steps(columns, lengths, curriculum, config)
 
 
-def _world(config: Simulated, random: np.random.Generator) -> World:
+def _curriculum(config: Simulated, random: np.random.Generator) -> Curriculum:
     skills = config.skills
     parents = [
         random.choice(skill, size=min(skill, int(random.integers(1, 3))), replace=False)
@@ -81,29 +90,29 @@ def _world(config: Simulated, random: np.random.Generator) -> World:
     for question in range(config.questions):
         first = question % skills
         more = [parent for parent in parents[first].tolist() if random.random() < config.second_skill]
-        tags.append(np.array([first, *more[: config.most_skills - 1]]))
+        tags.append(np.array([first, *more[: MOST_SKILLS - 1]]))
     matrix = np.zeros((config.questions, skills), bool)
     for question, own in enumerate(tags):
         matrix[question, own] = True
     # question q is of skill q % skills
     of_skill = np.arange(skills)[:, None] + skills * np.arange(-(-config.questions // skills))
     per_skill = (of_skill < config.questions).sum(1)
-    return World(parents, tags, matrix, random.normal(0, 0.8, config.questions), of_skill, per_skill)
+    return Curriculum(parents, tags, matrix, random.normal(0, 0.8, config.questions), of_skill, per_skill)
 
 
-def _start(world: World, config: Simulated, random: np.random.Generator) -> np.ndarray:
+def _start(curriculum: Curriculum, config: Simulated, random: np.random.Generator) -> np.ndarray:
     """Return first strengths: those who know little of a prerequisite know little of what builds on it."""
     strength = random.normal(-0.6, 0.8, (config.learners, config.skills))
-    for skill, parents in enumerate(world.parents):
+    for skill, parents in enumerate(curriculum.parents):
         if len(parents):
             strength[:, skill] = 0.6 * strength[:, parents].min(axis=1) + 0.8 * strength[:, skill] - 0.2
     return strength
 
 
-def _gate(strength: np.ndarray, world: World) -> np.ndarray:
+def _gate(strength: np.ndarray, curriculum: Curriculum) -> np.ndarray:
     """Return the share of practice that takes: that of the weakest prerequisite."""
     gate = np.ones_like(strength)
-    for skill, parents in enumerate(world.parents):
+    for skill, parents in enumerate(curriculum.parents):
         if len(parents):
             gate[:, skill] = 1 / (1 + np.exp(-2.5 * strength[:, parents].min(axis=1)))
     return gate
@@ -121,7 +130,7 @@ def _next_topic(
 
 
 def _steps(
-    columns: dict[str, np.ndarray], lengths: np.ndarray, world: World, config: Simulated
+    columns: dict[str, np.ndarray], lengths: np.ndarray, curriculum: Curriculum, config: Simulated
 ) -> tuple[Steps, np.ndarray]:
     """Put answers and what was read after them in a row."""
     there = np.arange(config.longest) < lengths[:, None]
@@ -131,7 +140,7 @@ def _steps(
     correct = np.stack([columns["correct"], np.full(there.shape, -1)], axis=2)
     time = np.stack([columns["time"], columns["time"] + 1000], axis=2)
     names = [f"{letter}{number}" for letter in "qe" for number in range(1, config.questions + 1)]
-    tags = [own.tolist() for own in world.tags]
+    tags = [own.tolist() for own in curriculum.tags]
     steps = Steps(
         users=tuple(f"u{number}" for number in range(config.learners)),
         starts=np.concatenate([[0], np.cumsum(slots.sum((1, 2)))]),
@@ -143,42 +152,3 @@ def _steps(
     )
     chance = np.stack([columns["chance"], np.full(there.shape, 0.5)], axis=2)[slots]
     return steps, chance
-
-
-def shuffle_actions(steps: Steps, random: np.random.Generator) -> Steps:
-    """Deal out anew, among answers of one correctness, which were followed by explanations and lectures.
-
-    As many follow as many right and wrong answers, and an explanation that is that of the question before it
-    (content q7, e7) becomes that of the question it now follows: only whom it helped is by lot.
-    """
-    answers = np.flatnonzero(steps.answered)
-    ends = np.append(answers[1:], len(steps))
-    follow = np.minimum(ends, steps.starts[1:][steps.owner[answers]]) - answers - 1
-    donor = np.arange(len(answers))
-    for outcome in (0, 1):
-        mine = np.flatnonzero(steps.correct[answers] == outcome)
-        donor[mine] = random.permutation(mine)
-    repeats = 1 + follow[donor]
-    place = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-    rows = np.where(place == 0, np.repeat(answers, repeats), np.repeat(answers[donor], repeats) + place)
-    receiver = np.repeat(answers, repeats)
-    moved = steps.rows(rows)
-    explained = _explanations(steps)
-    own = (place > 0) & (explained[steps.item[np.repeat(answers[donor], repeats)]] == moved.item)
-    counts = np.bincount(steps.owner[receiver], minlength=len(steps.users))
-    time = steps.time
-    return replace(
-        moved,
-        starts=np.concatenate([[0], np.cumsum(counts)]),
-        item=np.where(
-            own & (explained[steps.item[receiver]] > 0), explained[steps.item[receiver]], moved.item
-        ),
-        time=None if time is None else time[receiver] + np.where(place > 0, 1000, 0),
-    )
-
-
-def _explanations(steps: Steps) -> np.ndarray:
-    """Return the explanation of each question: content e7 for q7; -1 where there is none of that name."""
-    number = {name: place for place, name in enumerate(steps.catalogue.names, 1)}
-    found = [number.get(f"e{name[1:]}", -1) if name[:1] == "q" else -1 for name in steps.catalogue.names]
-    return np.array([-1, *found])
