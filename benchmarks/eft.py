@@ -17,10 +17,11 @@ from typing import Any
 
 import torch
 
+from assay.models.tiny import START
 from assay.papers.language.eft.config import Draft, Family
-from assay.papers.language.eft.lab import START, empty_model
 from assay.papers.language.eft.method import Delta, EmulatedFineTuning
-from assay.papers.language.eft.world import World
+from assay.papers.language.eft.stages import TrainedFamily
+from assay.papers.language.eft.training import shape
 from assay.trial import Trial
 from timing import interleaved
 
@@ -31,7 +32,7 @@ FAMILY = Family(steps=250, tuning_steps=60, tuning_learning_rates=(2e-3,))
 def scoring() -> None:
     """Print how long scoring takes in parallel and token by token."""
     torch.manual_seed(0)
-    tuned, small, large = (empty_model(Family(), size).eval() for size in ("small", "small", "large"))
+    tuned, small, large = (shape(Family(), size).untrained().eval() for size in ("small", "small", "large"))
     model = EmulatedFineTuning(large, Delta(tuned, small), check_ancestors=False)
     ids = torch.randint(3, 512, (TEXTS, TOKENS))
     mask = torch.ones_like(ids).bool()
@@ -67,14 +68,14 @@ def scoring() -> None:
 def drafting() -> None:
     """Print acceptance and passes of the large model a token for several sizes of a draft."""
     config = dataclasses.replace(Draft(), family=FAMILY)
-    world = World.of(config.data, config.fact_table, config.family, Trial(seed=1000))
-    domain = world.domain(0, 300, config.test)
-    weights = world.tuned("domain", "small", domain.train, domain.validation)["weights"]
+    family = TrainedFamily.of(config.data, config.fact_table, config.family, Trial(seed=1000))
+    domain = family.domain(0, 300, config.test)
+    weights = family.tuned("domain", "small", domain.train, domain.validation).weights
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         model = EmulatedFineTuning(
-            world.model("large", world.base("large")),
-            Delta(world.model("small", weights), world.model("small", world.base("small"))),
+            family.model("large", family.base("large")),
+            Delta(family.model("small", weights), family.model("small", family.base("small"))),
         )
     starts = [
         [START, *ids[: config.prompt_tokens]] for _, ids in domain.test if len(ids) > config.prompt_tokens

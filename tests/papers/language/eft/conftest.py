@@ -1,7 +1,8 @@
 """Small causal language models that several tests share."""
 
 import pytest
-from papers.eft.small_models import llama, nudged
+
+from papers.language.eft.small_models import llama, nudged
 
 
 @pytest.fixture(scope="session")

@@ -6,15 +6,19 @@ import warnings
 
 import pytest
 import torch
-from papers.eft.small_models import VOCABULARY, llama, nudged
 from peft import LoraConfig, get_peft_model
 from scipy.stats import chisquare
 from transformers import (
     DynamicCache,
+    GenerationConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    MambaConfig,
+    MambaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    RwkvConfig,
+    RwkvForCausalLM,
 )
 
 from assay.errors import InputError
@@ -28,7 +32,9 @@ from assay.papers.language.eft.method import (
     speculative_accept,
     weight_similarity,
 )
+from assay.papers.language.eft.method.decoding import ends_of
 from assay.papers.language.eft.method.streams import Member
+from papers.language.eft.small_models import VOCABULARY, llama, nudged
 
 
 def logits_of(model, tokens):
@@ -181,7 +187,7 @@ def test_end_tokens_stop_a_row_and_are_scored(emulated, trio):
         stopped = generate([[1, 5, 7]], max_new_tokens=12, temperature=0.0, eos=end)
         assert stopped.tokens[0] == plain.tokens[0][:first]
         assert int(stopped.mask.sum()) == first + 1
-    assert emulated._ends(None) == [2]
+    assert ends_of(emulated.drafter, None) == [2]
 
 
 def test_measures_of_each_token(emulated, trio):
@@ -203,6 +209,99 @@ def test_processors_act_on_the_combined_logits(emulated):
     found = emulated.generate([[1, 5], [7]], max_new_tokens=2, eos=[], logits_processor=only_four)
     assert found.tokens == [[4, 4], [4, 4]]
     assert seen == [[[1, 5], [0, 7]], [[1, 5, 4], [0, 7, 4]]]
+
+
+class Combined(torch.nn.Module):
+    """The output layer of a model whose logits are those of three: what penalties are tested against."""
+
+    def __init__(self, trio):
+        super().__init__()
+        self.trio = trio
+
+    def forward(self, hidden):
+        base, tuned, reference = self.trio
+        ids = base.last_ids
+        return (base.head(hidden) + tuned(ids).logits - reference(ids).logits)[:, -hidden.shape[1] :]
+
+
+@pytest.fixture(scope="module")
+def oracle(trio):
+    """The base as if its own logits were the combined ones, for transformers' own `generate`."""
+    model = copy.deepcopy(trio[0])
+    model.head, model.lm_head = model.lm_head, Combined((model, *trio[1:]))
+    forward = model.forward
+
+    def remembered(input_ids=None, **inputs):
+        model.last_ids = input_ids
+        return forward(input_ids=input_ids, **inputs)
+
+    model.forward = remembered
+    model.generation_config.update(use_cache=False, eos_token_id=None, pad_token_id=0)
+    return model
+
+
+PENALISED = [
+    {"repetition_penalty": 1.6},
+    {"no_repeat_ngram_size": 2},
+    {"suppress_tokens": [4, 7], "repetition_penalty": 0.8},
+    {"bad_words_ids": [[3], [5, 9]]},
+]
+
+
+@pytest.mark.parametrize("settings", PENALISED)
+def test_penalties_act_on_the_combined_logits(emulated, oracle, trio, settings):
+    prompts = [[1, 5, 7, 3], [1, 4, 9, 11]]
+    ids = torch.tensor(prompts)
+    written = oracle.generate(ids, max_new_tokens=8, do_sample=False, **settings)[:, 4:].tolist()
+    plain = emulated.generate(prompts, max_new_tokens=8, do_sample=False, eos=[], **settings)
+    assert plain.tokens == written
+    fast = emulated.speculative_generate(
+        prompts, max_new_tokens=8, block_size=3, temperature=0.0, eos=[], **settings
+    )
+    assert fast.tokens == written
+    padded = emulated.generate([prompts[0], [8]], max_new_tokens=8, do_sample=False, eos=[], **settings)
+    alone = emulated.generate([[8]], max_new_tokens=8, do_sample=False, eos=[], **settings)
+    assert padded.tokens == [written[0], alone.tokens[0]]
+
+
+def test_generate_takes_what_transformers_generate_takes(emulated, prompts):
+    wanted = emulated.generate(prompts, max_new_tokens=6, temperature=0.0, eos=2)
+    width = max(map(len, prompts))
+    inputs = {
+        "input_ids": torch.tensor([[0] * (width - len(row)) + row for row in prompts]),
+        "attention_mask": torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts]),
+    }
+    config = GenerationConfig(max_new_tokens=6, do_sample=False, eos_token_id=2)
+    for generate in (emulated.generate, emulated.speculative_generate):
+        assert generate(**inputs, generation_config=config).tokens == wanted.tokens
+        assert generate(**inputs, max_new_tokens=6, do_sample=False, eos_token_id=[2]).tokens == wanted.tokens
+    for settings, message in (
+        ({"max_new_tokens": 3, "num_beams": 4}, "num_beams needs transformers' own generate"),
+        ({"max_new_tokens": 3, "temprature": 0.0}, "no setting of generate 'temprature'. Did you mean"),
+        ({}, "max_new_tokens is missing"),
+    ):
+        with pytest.raises(InputError, match=message):
+            emulated.generate(prompts, **settings)
+
+
+@pytest.mark.parametrize("kind", ["rwkv", "mamba"])
+def test_models_with_a_running_state_read_each_text_anew(kind, prompts):
+    torch.manual_seed(0)
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2}
+    if kind == "rwkv":
+        small = RwkvForCausalLM(RwkvConfig(**sizes, context_length=40)).eval()
+    else:
+        small = MambaForCausalLM(MambaConfig(**sizes, state_size=4)).eval()
+    small = nudged(small, 3, 0.3)
+    tuned = nudged(small, 1, 0.1)
+    trio = (llama(0, hidden=32, layers=2), tuned, small)
+    model = EmulatedFineTuning(trio[0], Delta(tuned, small))
+    wanted = [without_cache(trio, prompt, 6) for prompt in prompts]
+    for generate in (model.generate, model.speculative_generate):
+        assert generate(prompts, max_new_tokens=6, temperature=0.0, eos=[]).tokens == wanted
+    scored = model.score(prompts, wanted)
+    chain = model.next_logits(torch.tensor([prompts[0]])).log_softmax(-1)[0, wanted[0][0]]
+    assert float(scored[0][0]) == pytest.approx(float(chain), abs=1e-5)
 
 
 # --- speculation --------------------------------------------------------------------------------
@@ -266,8 +365,8 @@ def test_drafts_are_drawn_from_the_law_that_they_are_tested_against(trio, monkey
         tested.append(q)
         return speculative_accept(p, q, draft, generator)
 
-    monkeypatch.setattr("assay.papers.language.eft.method.emulator.draw", watched_draw)
-    monkeypatch.setattr("assay.papers.language.eft.method.emulator.speculative_accept", watched_accept)
+    monkeypatch.setattr("assay.papers.language.eft.method.decoding.draw", watched_draw)
+    monkeypatch.setattr("assay.papers.language.eft.method.decoding.speculative_accept", watched_accept)
     base, tuned, reference = (copy.deepcopy(model).to(dtype) for model in trio)
     model = EmulatedFineTuning(base, Delta(tuned, reference))
     model.speculative_generate([[1, 5, 7]] * 9, max_new_tokens=4, block_size=3, top_p=0.8, eos=[])
@@ -502,6 +601,8 @@ def test_prompts_that_cannot_be_continued_are_refused(emulated, prompts, message
 
 def test_other_bad_input(emulated, trio):
     _, tuned, reference = trio
+    with pytest.raises(InputError, match="reference_floor is a log-probability"):
+        EmulatedFineTuning(trio[0], Delta(tuned, reference), reference_floor=3.0)
     for settings in ({"max_new_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"top_k": -1}):
         with pytest.raises(InputError):
             emulated.generate([[1]], **{"max_new_tokens": 3, **settings})

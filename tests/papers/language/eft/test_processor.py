@@ -1,12 +1,14 @@
 """The processor inside transformers' own `generate`: it writes what the object writes."""
 
+import copy
+
 import pytest
 import torch
-from papers.eft.small_models import llama, nudged
-from transformers import LogitsProcessorList
+from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 
 from assay.errors import InputError
 from assay.papers.language.eft.method import Delta, EFTLogitsProcessor, EmulatedFineTuning
+from papers.language.eft.small_models import llama, nudged
 
 
 def padded(prompts):
@@ -85,6 +87,47 @@ def test_sampling_draws_what_the_combination_allows(trio):
     found = new_tokens(base, processor, [[1, 5, 7]] * 64, do_sample=True, top_k=1, max_new_tokens=3)
     greedy = new_tokens(base, processor, [[1, 5, 7]], max_new_tokens=3)
     assert found == greedy * 64
+
+
+def test_penalties_given_to_the_processor_act_on_the_combination(trio, prompts):
+    base, tuned, reference = trio
+    wanted = EmulatedFineTuning(base, Delta(tuned, reference)).generate(
+        prompts[:1], max_new_tokens=8, temperature=0.0, eos=[], repetition_penalty=1.6
+    )
+    penalties = [RepetitionPenaltyLogitsProcessor(1.6)]
+    processor = EFTLogitsProcessor(tuned, reference, penalties=penalties)
+    assert new_tokens(base, processor, prompts[:1]) == wanted.tokens
+
+
+def test_padding_is_known_from_the_config_or_the_tokenizer(trio, prompts):
+    base, tuned, reference = trio
+    wanted = EmulatedFineTuning(base, Delta(tuned, reference)).generate(
+        prompts, max_new_tokens=8, temperature=0.0, eos=[]
+    )
+    assert new_tokens(base, EFTLogitsProcessor(tuned, reference), prompts) == wanted.tokens
+    unknown = [copy.deepcopy(model) for model in (tuned, reference)]
+    for model in unknown:
+        model.config.pad_token_id = None
+    with pytest.raises(InputError, match="pass pad_token_id="):
+        new_tokens(base, EFTLogitsProcessor(*unknown), prompts)
+    assert new_tokens(base, EFTLogitsProcessor(*unknown), prompts[:1] * 2) == wanted.tokens[:1] * 2
+    for model in unknown:  # texts start with what fills them up
+        model.config.pad_token_id = model.config.bos_token_id = 0
+    started = [[0, *prompt[1:]] for prompt in prompts if len(prompt) > 1]
+    wanted = EmulatedFineTuning(base, Delta(tuned, reference)).generate(
+        started, max_new_tokens=8, temperature=0.0, eos=[]
+    )
+    inputs = {**padded(started)}
+    inputs["attention_mask"] = (inputs["input_ids"].cumsum(-1) > 0).long()
+    inputs["attention_mask"][:, :-1] |= inputs["attention_mask"][:, 1:]
+    found = base.generate(
+        **inputs,
+        logits_processor=LogitsProcessorList([EFTLogitsProcessor(*unknown)]),
+        eos_token_id=None,
+        do_sample=False,
+        max_new_tokens=8,
+    )
+    assert found[:, inputs["input_ids"].shape[1] :].tolist() == wanted.tokens
 
 
 def test_what_is_refused(trio):

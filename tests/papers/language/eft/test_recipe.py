@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from papers.eft.small_models import nudged
 from peft import LoraConfig, get_peft_model
 
 import assay
 from assay.cli import running
 from assay.errors import InputError
 from assay.models import OwnModel, Reply, TextModel, tiny_causal_lm, word_tokenizer
-from assay.papers import eft
+from assay.papers.language import eft
+from assay.papers.language.eft.artefact import Emulator
 from assay.papers.language.eft.config import (
     Adapt,
     Draft,
@@ -26,31 +26,45 @@ from assay.papers.language.eft.config import (
     Facts,
     FactTable,
     Family,
-    Given,
     Interpolate,
+    OwnModels,
     PromptFile,
 )
-from assay.papers.language.eft.emulator import Emulator, Setup
-from assay.papers.language.eft.experiments.adapt import adapt, alone, token_nll
-from assay.papers.language.eft.experiments.draft import drafts_alone, law_excess, second_token
-from assay.papers.language.eft.experiments.emulate import recovered
-from assay.papers.language.eft.experiments.interpolate import interpolate
-from assay.papers.language.eft.facts import Fact, documents, first_named, load_facts, zone_facts
-from assay.papers.language.eft.judge import judge, passes, program_of, read_score
-from assay.papers.language.eft.lab import (
-    averaged,
-    empty_model,
-    finetune,
-    labelled,
-    mean_loss,
-    packed,
-    train_base,
+from assay.papers.language.eft.evaluation import (
+    alone,
+    first_named,
+    judge,
+    law_excess,
+    passes,
+    program_of,
+    read_score,
+    recovered,
+    second_token,
+    token_nll,
 )
+from assay.papers.language.eft.inputs import Setup, read_prompts
 from assay.papers.language.eft.method import Delta, EmulatedFineTuning
 from assay.papers.language.eft.paper import PAPER, TEXTS, TINY
-from assay.papers.language.eft.prompts import read_prompts
-from assay.papers.language.eft.world import World
+from assay.papers.language.eft.recipes.adapt import adapt
+from assay.papers.language.eft.recipes.draft import drafts_alone
+from assay.papers.language.eft.recipes.interpolate import interpolate
+from assay.papers.language.eft.stages import TrainedFamily
+from assay.papers.language.eft.synthetic import Fact, documents, load_facts, zone_facts
+from assay.papers.language.eft.training import (
+    BATCH_SIZE,
+    FACT_SHARE,
+    Corpus,
+    TuningRows,
+    averaged,
+    finetune,
+    labelled,
+    pretrain,
+    shape,
+    tokenise,
+)
+from assay.training import Compute, mean_token_loss
 from assay.trial import Trial
+from papers.language.eft.small_models import nudged
 
 WORDS = [f"word{number}" for number in range(20)]
 
@@ -106,7 +120,9 @@ def options_of(folders, prompt_file, **settings):
 
 
 def lines_of(folder):
-    return [json.loads(line) for line in (folder / "generations.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line) for line in (folder / "generations" / "generations.jsonl").read_text().splitlines()
+    ]
 
 
 # --- the command on models of one's own ---------------------------------------------------------
@@ -334,7 +350,7 @@ def test_missing_and_binary_prompt_files(tmp_path):
     with pytest.raises(InputError, match=r"missing\.txt"):
         read_prompts(PromptFile(str(tmp_path / "missing.txt")))
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
-    with pytest.raises(InputError, match="not UTF-8 at byte 3"):
+    with pytest.raises(InputError, match="not UTF-8: byte 3"):
         read_prompts(PromptFile(str(tmp_path / "latin.txt")))
 
 
@@ -490,47 +506,44 @@ FAMILY = Family(
 )
 
 
-def test_documents_are_packed_without_a_gap():
-    rows = packed([[5, 6], [7, 8, 9], [4]], context=4)
-    assert rows.tolist() == [[1, 5, 6, 2], [1, 7, 8, 9], [2, 1, 4, 2]]
+CPU = Compute(accelerator="cpu")
+
+
+def test_too_few_texts_to_train_on():
     with pytest.raises(InputError, match="3 tokens in all"):
-        packed([[5]], context=4)
+        tokenise(["a"], ["b"], FAMILY)
 
 
 def test_only_what_follows_the_prompt_is_labelled():
-    ids, labels = labelled([([5, 6], [7]), ([], [8, 9])], context=8)
+    ids, labels = labelled([([5, 6], [7]), ([], [8, 9])])
     assert ids.tolist() == [[1, 5, 6, 7, 2], [1, 8, 9, 2, 0]]
     assert labels.tolist() == [[-100, -100, -100, 7, 2], [-100, 8, 9, 2, -100]]
 
 
 def test_fine_tuning_keeps_what_validation_likes_best():
     torch.manual_seed(0)
-    base = empty_model(FAMILY, "small").state_dict()
-    rows = labelled([([], [4, 5, 6])] * 20, 64)
-    few = labelled([([], [4, 5, 6])] * 4, 64)
-    found = finetune(FAMILY, "small", base, rows, few, "cpu")
-    model = empty_model(FAMILY, "small")
-    model.load_state_dict(base)
-    before = mean_loss(model, rows)
-    model.load_state_dict(found["weights"])
-    assert mean_loss(model, rows) == pytest.approx(found["train"], abs=1e-5)
-    assert found["validation"] < before
-    assert found["steps"] == 4 * 2
-    other = labelled([([], [9, 9, 9])] * 4, 64)
-    worse = finetune(FAMILY, "small", found["weights"], rows, other, "cpu")
-    assert all(torch.equal(worse["weights"][name], w) for name, w in found["weights"].items())
+    small = shape(FAMILY, "small")
+    base = small.untrained().state_dict()
+    rows, few, other = (
+        labelled([([], ids)] * n) for ids, n in (([4, 5, 6], 20), ([4, 5, 6], 4), ([9] * 3, 4))
+    )
+    found = finetune(FAMILY, "small", base, TuningRows(rows, few), CPU)
+    assert mean_token_loss(small.trained(found.weights), rows) == pytest.approx(found.train, abs=1e-5)
+    assert found.validation < mean_token_loss(small.trained(base), rows)
+    assert found.steps == 4 * 2
+    worse = finetune(FAMILY, "small", found.weights, TuningRows(rows, other), CPU)
+    assert all(torch.equal(worse.weights[name], w) for name, w in found.weights.items())
 
 
 def test_both_sizes_read_the_same_rows():
-    from assay.papers.language.eft.lab import _mixture
-
-    texts, told = torch.zeros(7, 4, dtype=torch.long), torch.ones(5, 4, dtype=torch.long)
-    one = _mixture(FAMILY, texts, told, 3)
-    assert torch.equal(one, _mixture(FAMILY, texts, told, 3))
-    assert len(one) == FAMILY.steps * FAMILY.batch_size
-    share = float(one[:, 0].float().mean())
-    assert abs(share - FAMILY.fact_share) < 0.2
-    assert set(train_base(FAMILY, "small", texts, told, 3, "cpu"))
+    corpus = Corpus(torch.zeros(7, 4, dtype=torch.long), torch.ones(5, 4, dtype=torch.long), 3)
+    one = corpus.mixed(FAMILY.steps)
+    assert torch.equal(one, corpus.mixed(FAMILY.steps))
+    assert len(one) == FAMILY.steps * BATCH_SIZE
+    assert abs(float(one[:, 0].float().mean()) - FACT_SHARE) < 0.2
+    assert set(pretrain(FAMILY, "small", corpus, CPU)) == set(
+        shape(FAMILY, "small").untrained(0).state_dict()
+    )
 
 
 def test_parameters_are_averaged():
@@ -550,20 +563,20 @@ def kinds(tmp_path_factory):
 def test_texts_and_facts_of_a_seed(kinds):
     tiny = options_for(Adapt, data=kinds)
     trial = Trial(seed=1000)
-    world = World.of(tiny.data, tiny.fact_table, tiny.family, trial)
-    domain = world.domain(0, 40, 0.3)
+    family = TrainedFamily.of(tiny.data, tiny.fact_table, tiny.family, trial)
+    domain = family.domain(0, 40, 0.3)
     texts = [tuple(ids) for part in (domain.train, domain.validation, domain.test) for _, ids in part]
     assert len(texts) == 40
     assert domain.leaked == 0.0
     assert trial.resplit > 0  # seeds from 1000 on share rows with others
-    train, validation, test = world.dealt_facts(0.3)
+    train, validation, test = family.split_facts(0.3)
     names = [{fact.name for fact in part} for part in (train, validation, test)]
     assert len(set.union(*names)) == sum(map(len, names)) == 30
     assert len(names[2]) == 21
     with pytest.raises(InputError, match="leaves none"):
-        world.dealt_facts(0.01)
-    held = np.asarray(world.table.rows["text"][:])[world.table.labels() == 2]
-    assert world.tokenizer.decode(domain.test[0][1]) in set(held)
+        family.split_facts(0.01)
+    held = np.asarray(family.table.rows["text"][:])[family.table.labels() == 2]
+    assert family.tokenizer.decode(domain.test[0][1]) in set(held)
 
 
 def options_for(config, **settings):
@@ -646,10 +659,10 @@ def test_drafts_that_are_all_accepted_follow_the_small_model(trio):
 
 
 def test_sources_are_checked_when_written():
-    assert Given("folder:a, folder:b").sources == ("folder:a", "folder:b")
-    assert Given().fingerprint() == "made here"
+    assert OwnModels("folder:a, folder:b").sources == ("folder:a", "folder:b")
+    assert OwnModels().fingerprint() == "made here"
     with pytest.raises(InputError, match="does not say where the model is"):
-        Given("folder:a,b")
+        OwnModels("folder:a,b")
     assert Emulate().judge == OwnModel()
     assert math.isclose(Facts().tuned_share, 0.3)
     assert Draft().block_size == 4

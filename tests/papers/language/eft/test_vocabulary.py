@@ -1,7 +1,6 @@
 """Whether models share their tokens: padding may differ, tokens may not."""
 
 import pytest
-from papers.eft.small_models import llama, nudged
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
@@ -12,6 +11,7 @@ from assay.papers.language.eft.method import (
     EmulatedFineTuning,
     common_vocabulary,
 )
+from papers.language.eft.small_models import llama, nudged
 
 WORDS = ["<pad>", "<s>", "</s>", *"abcdefghij"]
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from assay import lazy
 
 if TYPE_CHECKING:
-    from assay.papers.language.eft.emulator import Emulator as Emulator
+    from assay.papers.language.eft.artefact import Emulator as Emulator
     from assay.papers.language.eft.method import *
 else:
     __getattr__, __dir__, __all__ = lazy.attach(__name__, "language")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -12,21 +11,20 @@ from assay.bounds import (
     NonNegativeFloat,
     NonNegativeInt,
     OpenShare,
-    PositiveFloat,
     PositiveFloats,
     PositiveInt,
-    Share,
 )
-from assay.data import Rows, Table
+from assay.data import Rows, Table, hash_file
 from assay.errors import InputError
 from assay.models import ModelSource, OwnModel
 
 Role = TypeVar("Role")
+Dtype = Literal["float32", "bfloat16", "auto"]
 
 
 @dataclass(frozen=True)
-class Given(Generic[Role]):
-    """The user's model for one of the parts (`Role` says which), or none."""
+class OwnModels(Generic[Role]):
+    """The user's models for one of the parts (`Role` says which), or none."""
 
     source: str | None = None
     """folder:DIR or hub:NAME[@REVISION]; several with commas between, where several may be; a folder may also
@@ -61,10 +59,9 @@ def content_of(source: str) -> str:
     folder = adapter_folder(source)
     if folder is None:
         return ModelSource(source).fingerprint()
-    state = hashlib.sha256()
-    for path in sorted(folder.glob("adapter_*")):
-        state.update(path.name.encode() + path.read_bytes())
-    return f"adapter:{state.hexdigest()[:32]}"
+    return "adapter " + " ".join(
+        f"{path.name}:{hash_file(path)}" for path in sorted(folder.glob("adapter_*"))
+    )
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ class FactTable:
     """csv:FILE, json:FILE, parquet:FILE or hub:NAME with a text (the name) and a label (its class, in few
     words). None: the cities of zoneinfo and their regions."""
     number: PositiveInt | None = 160
-    """Facts dealt to each seed; None for all."""
+    """Facts that each seed gets; None for all."""
 
     def table(self) -> Table | None:
         """Return the user's table, if there is one."""
@@ -103,8 +100,6 @@ class Family:
 
     vocabulary: PositiveInt = 512
     """Tokens of their byte-pair encoding."""
-    context: PositiveInt = 64
-    """The most tokens of a text."""
     small_width: PositiveInt = 32
     """Numbers in a hidden state of the small model."""
     large_width: PositiveInt = 96
@@ -115,15 +110,9 @@ class Family:
     """Attention heads of either."""
     steps: PositiveInt = 750
     """Gradient steps of pre-training, for either size on the same rows in the same order."""
-    batch_size: PositiveInt = 16
-    """Rows a gradient step."""
-    learning_rate: PositiveFloat = 4e-3
-    """Of AdamW in pre-training, at the peak of a one-cycle schedule."""
-    fact_share: Share = 0.5
-    """Share of the pre-training rows that tell facts; the others are texts."""
     tuning_steps: PositiveInt = 120
-    """Gradient steps of fine-tuning with each learning rate, for either size. Of all that is looked at on the
-    way, what tells validation rows best is kept."""
+    """Gradient steps of fine-tuning with each learning rate, for either size. Of all models on the way, the
+    one that predicts validation rows best is kept."""
     tuning_learning_rates: PositiveFloats = (5e-4, 2e-3)
     """Candidates for AdamW in fine-tuning, at the start of a linear decay; alike for either size."""
     looks: PositiveInt = 10
@@ -134,13 +123,13 @@ class Family:
 class Emulate:
     """Options of `emulate`."""
 
-    base: Given[Literal["base"]] = Given()
+    base: OwnModels[Literal["base"]] = OwnModels()
     """The large model without fine-tuning: folder:DIR or hub:NAME."""
-    tuned: Given[Literal["tuned"]] = Given()
+    tuned: OwnModels[Literal["tuned"]] = OwnModels()
     """The small fine-tuned model, or several with commas between; a folder may hold a PEFT adapter."""
-    reference: Given[Literal["reference"]] = Given()
+    reference: OwnModels[Literal["reference"]] = OwnModels()
     """The small model before fine-tuning: one for all, or as many as tuned ones, with commas between."""
-    upper: Given[Literal["upper"]] = Given()
+    upper: OwnModels[Literal["upper"]] = OwnModels()
     """The large fine-tuned model, if you have it: the most that can be recovered. Used with --judge."""
     prompts: PromptFile = PromptFile()
     """What to reply to: a file with one prompt a line, JSON lines, or a table."""
@@ -174,8 +163,8 @@ class Emulate:
     """What to do with tokens that only some of the tokenizers have."""
     allow_negative: bool = False
     """Allow weights below 0, which undo what fine-tuning did, safety training too."""
-    dtype: Literal["float32", "bfloat16", "auto"] = "auto"
-    """Number format of given models; auto: as stored on a GPU, float32 on the CPU."""
+    dtype: Dtype = "auto"
+    """Number format of your models; auto: as stored on a GPU, float32 on the CPU."""
     judge: OwnModel = OwnModel()
     """A model that scores replies from 1 to 10: folder:DIR, hub:NAME or http://HOST/v1#MODEL."""
     rubrics: tuple[str, ...] = ("helpfulness", "factuality", "harmlessness")
@@ -183,11 +172,8 @@ class Emulate:
     sandbox: str | None = None
     """A command that runs a HumanEval program given on its standard input inside a sandbox of yours, and
     succeeds if the program does. Without it nothing is executed, and solutions are only scored as text."""
-    data: Table = Table("bundled:docstrings")
-    """Texts with a class for each, for the models that are trained where none are given: the last class is
-    what the tuned models are tuned to."""
     max_texts: PositiveInt | None = 700
-    """Texts of that class that are used."""
+    """Docstrings that the models trained here are tuned to, where none are given."""
     fact_table: FactTable = FactTable()
     """Facts that the models trained here are told, beside the texts."""
     family: Family = Family()
@@ -200,22 +186,22 @@ class Adapt:
 
     data: Table = Table("bundled:docstrings")
     """Texts with a class for each: the last class is the domain to adapt to, the last but one is left to
-    `interpolate`, the others are what the base models are trained on. With models of your own: texts of the
+    `interpolate`, the others are what the base models are trained on. With your own models: texts of the
     domain, which all measure."""
-    base: Given[Literal["base"]] = Given()
+    base: OwnModels[Literal["base"]] = OwnModels()
     """The large model without fine-tuning: folder:DIR or hub:NAME. By default all models are trained here."""
-    tuned: Given[Literal["tuned"]] = Given()
+    tuned: OwnModels[Literal["tuned"]] = OwnModels()
     """The small fine-tuned model."""
-    reference: Given[Literal["reference"]] = Given()
+    reference: OwnModels[Literal["reference"]] = OwnModels()
     """The small model before fine-tuning."""
-    upper: Given[Literal["upper"]] = Given()
+    upper: OwnModels[Literal["upper"]] = OwnModels()
     """The large fine-tuned model, the most that can be recovered."""
-    dtype: Literal["float32", "bfloat16", "auto"] = "auto"
-    """Number format of given models; auto: as stored on a GPU, float32 on the CPU."""
+    dtype: Dtype = "auto"
+    """Number format of your models; auto: as stored on a GPU, float32 on the CPU."""
     max_tokens: PositiveInt = 1024
-    """Tokens of a text of your own; what comes after is left out."""
+    """Tokens of one of your texts; what comes after is left out."""
     max_texts: PositiveInt | None = 700
-    """Texts of the domain dealt out to each seed, none twice before all are dealt."""
+    """Texts of the domain that each seed gets, none twice before all are used."""
     test: OpenShare = 0.3
     """Share of the texts that measure; texts of one group stay together."""
     fact_table: FactTable = FactTable()
@@ -243,7 +229,7 @@ class Interpolate:
     """Texts with a class for each: the last and the last but one are the two domains, the others are what
     the base models are trained on."""
     max_texts: PositiveInt | None = 700
-    """Texts of each domain dealt out to each seed."""
+    """Texts of each domain that each seed gets."""
     test: OpenShare = 0.3
     """Share of the texts that measure; texts of one group stay together."""
     fact_table: FactTable = FactTable()
@@ -286,7 +272,7 @@ class Draft:
     data: Table = Table("bundled:docstrings")
     """Texts with a class for each, as for `adapt`: the beginnings of test texts are continued."""
     max_texts: PositiveInt | None = 700
-    """Texts of the domain dealt out to each seed."""
+    """Texts of the domain that each seed gets."""
     test: OpenShare = 0.3
     """Share of the texts whose beginnings are continued; texts of one group stay together."""
     fact_table: FactTable = FactTable()

@@ -55,9 +55,9 @@ QWEN = {
 }
 HH = {"data": "hub:Anthropic/hh-rlhf#test", "data.text": "chosen"}
 LARGER = {"family.small_width": 64, "family.large_width": 384, "family.layers": 6, "family.steps": 20_000}
-PAPER_LAB = (
-    "the models are trained here, larger ones than on a laptop; the paper's own models are measured by"
-    " `adapt` and `emulate`",
+TRAINED_HERE = (
+    *DIFFERS[1:],
+    "the models are trained here, 64 and 384 numbers wide; the paper's own are measured by `adapt`",
 )
 
 TRAINED = (
@@ -160,14 +160,14 @@ PAPER = Paper(
             presets={
                 "tiny": Preset(settings=TINY | TEXTS | {"max_prompts": 2, "max_new_tokens": 4}),
                 "laptop": Preset(cost="1 min, 1 core, where models are trained here"),
-                "paper": Preset(
+                "llama": Preset(
                     settings=LLAMA
                     | {
                         "prompts": "hub:Anthropic/hh-rlhf#test",
                         "max_prompts": 500,
                         "max_new_tokens": 256,
                     },
-                    differs=("the judge is any model that --judge names, with rubrics of our own",),
+                    differs=("the judge is any model that --judge names, with our rubrics",),
                     cost="4 GPU hours, two GPUs of 141 GB",
                 ),
             },
@@ -213,7 +213,7 @@ PAPER = Paper(
                 ),
                 "own": Preset(
                     settings={"max_texts": 500},
-                    differs=("models and texts of your own: what they were trained on is not known here",),
+                    differs=("your own models and texts: what they were trained on is not known here",),
                     cost="three passes over the texts a seed",
                     seeds=4,
                 ),
@@ -254,7 +254,7 @@ PAPER = Paper(
                     cost="1 min, 2 cores",
                     seeds=4,
                 ),
-                "paper": Preset(settings=LARGER, differs=PAPER_LAB, cost="1 GPU hour a seed", seeds=5),
+                "larger": Preset(settings=LARGER, differs=TRAINED_HERE, cost="1 GPU hour a seed", seeds=5),
             },
         ),
         "interpolate": Recipe(
@@ -290,7 +290,7 @@ PAPER = Paper(
                     cost="1 min, 2 cores",
                     seeds=4,
                 ),
-                "paper": Preset(settings=LARGER, differs=PAPER_LAB, cost="1 GPU hour a seed", seeds=5),
+                "larger": Preset(settings=LARGER, differs=TRAINED_HERE, cost="1 GPU hour a seed", seeds=5),
             },
         ),
         "draft": Recipe(
@@ -323,7 +323,7 @@ PAPER = Paper(
                     cost="1 min, 2 cores",
                     seeds=4,
                 ),
-                "paper": Preset(settings=LARGER, differs=PAPER_LAB, cost="1 GPU hour a seed", seeds=5),
+                "larger": Preset(settings=LARGER, differs=TRAINED_HERE, cost="1 GPU hour a seed", seeds=5),
             },
         ),
     },
@@ -331,8 +331,8 @@ PAPER = Paper(
     claims=(
         Claim(
             "up-scaling-helps",
-            "A large base with the small model's fine-tuning tells texts of the domain better than the small"
-            " fine-tuned model and than the large base.",
+            "A large base with the small model's fine-tuning predicts texts of the domain better than the"
+            " small fine-tuned model and than the large base.",
             recipe="adapt",
             reported=Reported(
                 "up-scaling improves helpfulness and factuality over the small tuned model in all families",
@@ -495,7 +495,7 @@ PAPER = Paper(
             reported=Reported(
                 "Llama 7B to 65B, Llama-2 7B to 70B, Falcon 7B to 180B", "summaries of the paper"
             ),
-            untested="needs 70B models and a judge; `assay run eft --preset paper --judge ...` measures it",
+            untested="needs 70B models and a judge; `assay run eft --preset llama --judge ...` measures it",
         ),
         Claim(
             "amplification",

@@ -1,9 +1,5 @@
 """Emulated fine-tuning: a large model with the fine-tuning of a small one, at the time of decoding."""
 
-from assay.papers.language.eft.method.ancestry import (
-    check_ancestor as check_ancestor,
-    weight_similarity as weight_similarity,
-)
 from assay.papers.language.eft.method.combine import (
     combine_logits as combine_logits,
     draw as draw,
@@ -12,6 +8,11 @@ from assay.papers.language.eft.method.combine import (
     probabilities as probabilities,
     speculative_accept as speculative_accept,
     total_variation as total_variation,
+)
+from assay.papers.language.eft.method.compatibility import (
+    check_ancestor as check_ancestor,
+    common_vocabulary as common_vocabulary,
+    weight_similarity as weight_similarity,
 )
 from assay.papers.language.eft.method.emulator import Delta as Delta, EmulatedFineTuning as EmulatedFineTuning
 from assay.papers.language.eft.method.generation import (
@@ -24,4 +25,3 @@ from assay.papers.language.eft.method.streams import (
     Stream as Stream,
     crop_cache as crop_cache,
 )
-from assay.papers.language.eft.method.vocabulary import common_vocabulary as common_vocabulary

@@ -21,7 +21,6 @@ def combine_logits(
     weight: float | Sequence[float] = 1.0,
     amplify: float = 1.0,
     delta_top_p: float | None = None,
-    reference_floor: float | None = None,
 ) -> Logits:
     """Return the logits of the emulated fine-tuned model: the paper's sampling rule, token by token.
 
@@ -39,7 +38,6 @@ def combine_logits(
         amplify: beta, how much of what the large model knows beyond the first reference is taken.
         delta_top_p: keep that up-scaling delta beta (log p_base - log p_ref) only for the likeliest tokens of
             the small fine-tuned model that together have this probability; it is 0 for all others.
-        reference_floor: no log-probability of a reference counts as lower than this (nats).
 
     Returns:
         Logits in single precision (double where the base's are double), not normalised.
@@ -48,54 +46,56 @@ def combine_logits(
         InputError: the numbers of experts, references and weights differ, or an option is out of its range.
     """
     tuned, reference, weights = _listed(tuned, reference, weight)
-    check_settings(weights, amplify, delta_top_p, reference_floor)
+    check_settings(weights, amplify, delta_top_p)
     wanted = torch.float64 if base.dtype == torch.float64 else torch.float32
-    base = base.to(wanted)
-    tuned = [logits.to(wanted) for logits in tuned]
-    references = {id(logits): logits.to(wanted) for logits in reference}
-    if reference_floor is not None:
-        references = {
-            key: logits.log_softmax(-1).clamp(min=reference_floor) for key, logits in references.items()
-        }
-    used = [references[id(logits)] for logits in reference]
-    ruled_out = _ruled_out([base, *tuned, *used])
+    names = [id(logits) for logits in reference]  # a reference that several experts share counts once
+    shared = {id(logits): logits.to(wanted) for logits in reference}
+    base, tuned = base.to(wanted), [logits.to(wanted) for logits in tuned]
+    ruled_out = _ruled_out([base, *tuned, *shared.values()])
 
     def filled(logits: Logits, value: float) -> Logits:
         return logits if ruled_out is None else logits.masked_fill(ruled_out, value)
 
-    base, *rest = (filled(logits, 0.0) for logits in (base, *tuned, *used))
-    tuned, used = rest[: len(tuned)], rest[len(tuned) :]
+    base, tuned = filled(base, 0.0), [filled(logits, 0.0) for logits in tuned]
+    references = {name: filled(logits, 0.0) for name, logits in shared.items()}
+    behaviour = [*zip(weights, tuned, strict=True)]
+    changes = [*zip(names, weights, strict=True)]
     if delta_top_p is None:
-        result = _sum(base, tuned, used, [id(logits) for logits in reference], weights, amplify)
+        result = _sum([*behaviour, *_remainder(references, changes, amplify)], (amplify, base))
     else:
-        small = _sum(used[0], tuned, used, [id(logits) for logits in reference], weights, 1.0)
-        small, large, anchor = (
-            filled(logits, -torch.inf).log_softmax(-1) for logits in (small, base, used[0])
-        )
+        first = references[names[0]]
+        small = _sum([*behaviour, *_remainder(references, changes, 1.0)], (1.0, first))
+        small, large, anchor = (filled(x, -torch.inf).log_softmax(-1) for x in (small, base, first))
         delta = filled(large - anchor, 0.0)
         result = small + amplify * delta * nucleus(small, delta_top_p)
     return filled(result, -torch.inf)
 
 
-def _sum(
-    base: Logits,
-    tuned: Sequence[Logits],
-    references: Sequence[Logits],
-    names: Sequence[int],
-    weights: Sequence[float],
-    amplify: float,
-) -> Logits:
-    """Add up the logits; what has the coefficient 0 is left out, so that limits are exact."""
-    coefficients = {names[0]: 1.0 - amplify}
-    for name, weight in zip(names, weights, strict=True):
+def _remainder(
+    references: dict[int, Logits], changes: Sequence[tuple[int, float]], amplify: float
+) -> list[tuple[float, Logits]]:
+    """Return what each reference is multiplied by: (1 - beta) for the first, minus w_k for each expert's."""
+    coefficients = {changes[0][0]: 1.0 - amplify}
+    for name, weight in changes:
         coefficients[name] = coefficients.get(name, 0.0) - weight
-    by_name = dict(zip(names, references, strict=True))
-    terms = [*zip(weights, tuned, strict=True), *((c, by_name[name]) for name, c in coefficients.items())]
-    total: Tensor = torch.zeros_like(base)
-    for coefficient, logits in [*terms, (amplify, base)]:
+    return [(coefficient, references[name]) for name, coefficient in coefficients.items()]
+
+
+def _sum(terms: Sequence[tuple[float, Logits]], last: tuple[float, Logits]) -> Logits:
+    """Add up the logits; what has the coefficient 0 is left out, so that limits are exact."""
+    total: Tensor = torch.zeros_like(last[1])
+    for coefficient, logits in [*terms, last]:
         if coefficient:
             total += coefficient * logits
     return total
+
+
+def floored(reference: Logits, least: float | None) -> Logits:
+    """Return log-probabilities of a reference, none lower than `least` nats; None changes nothing."""
+    if least is None:
+        return reference
+    precise = reference.to(torch.promote_types(reference.dtype, torch.float32))
+    return precise.log_softmax(-1).clamp(min=least)
 
 
 def nucleus(logits: Logits, top_p: float) -> Bool[Tensor, "*n v"]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,25 +14,11 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from assay.errors import InputError
-from assay.papers.language.eft.method.ancestry import check_ancestor
-from assay.papers.language.eft.method.combine import (
-    check_settings,
-    combine_logits,
-    draw,
-    entropy,
-    probabilities,
-    speculative_accept,
-    total_variation,
-)
-from assay.papers.language.eft.method.generation import (
-    Batch,
-    Generation,
-    Prompts,
-    SpeculativeStats,
-    pad_prompts,
-)
-from assay.papers.language.eft.method.streams import OFF, Member, Stream
-from assay.papers.language.eft.method.vocabulary import common_vocabulary
+from assay.papers.language.eft.method.combine import check_settings, combine_logits, floored
+from assay.papers.language.eft.method.compatibility import check_ancestor, common_vocabulary
+from assay.papers.language.eft.method.decoding import Decoding, Process, continue_texts
+from assay.papers.language.eft.method.generation import Batch, Generation, Prompts, pad_prompts
+from assay.papers.language.eft.method.streams import OFF, Key, Member, Stream
 
 Tokens = Sequence[int]
 
@@ -53,6 +39,25 @@ class Delta:
     """w: 1 is the paper's rule, 0 leaves the behaviour out, below 0 turns it round."""
     adapter: str | None = None
     """The adapter of `tuned`; by default the active one."""
+
+    def members(self, ending: str = "") -> tuple[Member, Member]:
+        """Return the model after and before fine-tuning; `ending` is added to their names.
+
+        Raises:
+            InputError: there is no reference, and the model has no adapter to switch off.
+        """
+        adapter = self.adapter
+        if adapter is None and self.reference is None and hasattr(self.tuned, "active_adapter"):
+            adapter = str(self.tuned.active_adapter)
+        tuned = Member(f"tuned{ending}", self.tuned, adapter)
+        if self.reference is not None:
+            return tuned, Member(f"reference{ending}", self.reference)
+        if not hasattr(self.tuned, "disable_adapter"):
+            raise InputError(
+                f"reference{ending} is missing: give Delta(tuned, reference), or a PEFT model, whose"
+                " reference is itself without its adapter."
+            )
+        return tuned, Member(f"reference{ending}", self.tuned, OFF)
 
 
 class EmulatedFineTuning:
@@ -99,16 +104,13 @@ class EmulatedFineTuning:
         self.amplify, self.delta_top_p, self.reference_floor = amplify, delta_top_p, reference_floor
         self.allow_negative = allow_negative
         self.base = Member("base", base)
-        self.tuned = [tuned_member(expert, name) for expert, name in _named(self.experts, "tuned")]
-        self.references = [
-            reference_member(expert, name) for expert, name in _named(self.experts, "reference")
-        ]
+        pairs = [expert.members(f".{k}" if k else "") for k, expert in enumerate(self.experts)]
+        self.tuned, self.references = ([pair[side] for pair in pairs] for side in (0, 1))
         self._check_settings()
         if check_ancestors:
-            for tuned, reference in zip(self.tuned, self.references, strict=True):
+            for tuned, reference in pairs:
                 check_ancestor(tuned, reference)
-        members = [self.base, *self.tuned, *self.references]
-        rows = {member.name: member.rows for member in members}
+        rows = {member.name: member.rows for member in (self.base, *self.tuned, *self.references)}
         self.vocabulary = common_vocabulary(rows, tokenizers, extra_tokens)
 
     # --- the law ------------------------------------------------------------------------------------
@@ -119,9 +121,9 @@ class EmulatedFineTuning:
         return [expert.weight for expert in self.experts]
 
     @property
-    def members(self) -> dict[tuple[int, str | None], Member]:
+    def members(self) -> dict[Key, Member]:
         """The different models by key, each once, however many parts it plays."""
-        found: dict[tuple[int, str | None], Member] = {}
+        found: dict[Key, Member] = {}
         for member in (self.base, *self.tuned, *self.references):
             found.setdefault(member.key, member)
         return found
@@ -131,17 +133,17 @@ class EmulatedFineTuning:
         """The fine-tuned model with the largest weight, which drafts tokens."""
         return self.tuned[max(range(len(self.tuned)), key=lambda k: self.weights[k])]
 
-    def combine(self, logits: Mapping[tuple[int, str | None], Tensor]) -> Float[Tensor, "*n v"]:
+    def combine(self, logits: Mapping[Key, Tensor]) -> Float[Tensor, "*n v"]:
         """Return the emulated model's logits from those of the members, by key."""
         shared = {key: value[..., : self.vocabulary] for key, value in logits.items()}
+        before = {member.key: floored(shared[member.key], self.reference_floor) for member in self.references}
         return combine_logits(
             shared[self.base.key],
             [shared[member.key] for member in self.tuned],
-            [shared[member.key] for member in self.references],
+            [before[member.key] for member in self.references],
             self.weights,
             self.amplify,
             self.delta_top_p,
-            self.reference_floor,
         )
 
     def interpolate(self, share: float) -> EmulatedFineTuning:
@@ -166,8 +168,7 @@ class EmulatedFineTuning:
         """
         if len(weights) != len(self.experts):
             raise InputError(f"Got {len(weights)} weights for {len(self.experts)} experts: give one each.")
-        changed = object.__new__(EmulatedFineTuning)
-        changed.__dict__.update(self.__dict__)
+        changed = copy.copy(self)
         changed.experts = [
             dataclasses.replace(expert, weight=float(weight))
             for expert, weight in zip(self.experts, weights, strict=True)
@@ -178,7 +179,7 @@ class EmulatedFineTuning:
 
     def _check_settings(self) -> None:
         check_settings(self.weights, self.amplify, self.delta_top_p, self.reference_floor)
-        check_signs(self.experts, self.allow_negative)
+        check_signs(self.weights, self.allow_negative)
         if self.amplify == 1 and self.delta_top_p is None:
             return
         pairs = zip(self.references, self.weights, strict=True)
@@ -190,7 +191,7 @@ class EmulatedFineTuning:
 
     # --- one step, and texts that are there already -------------------------------------------------
 
-    def streams(self, rows: int) -> dict[tuple[int, str | None], Stream]:
+    def streams(self, rows: int) -> dict[Key, Stream]:
         """Return empty caches for a batch of so many rows, for `next_logits`."""
         return {key: Stream(member, rows, self.vocabulary) for key, member in self.members.items()}
 
@@ -198,7 +199,7 @@ class EmulatedFineTuning:
         self,
         input_ids: Int[Tensor, "b t"],
         attention_mask: Tensor | None = None,
-        streams: Mapping[tuple[int, str | None], Stream] | None = None,
+        streams: Mapping[Key, Stream] | None = None,
     ) -> Float[Tensor, "b v"]:
         """Return the emulated logits after `input_ids`, which follow what the streams have read already.
 
@@ -240,7 +241,7 @@ class EmulatedFineTuning:
 
     def read(
         self, input_ids: Int[Tensor, "b t"], labels_mask: Bool[Tensor, "b t"]
-    ) -> tuple[Int[Tensor, " n"], dict[tuple[int, str | None], Float[Tensor, "n v"]]]:
+    ) -> tuple[Int[Tensor, " n"], dict[Key, Float[Tensor, "n v"]]]:
         """Return the tokens to be scored, and what each member gives before each of them, by key."""
         width = int(labels_mask.any(0).nonzero().max()) + 1
         for member in self.members.values():
@@ -253,9 +254,8 @@ class EmulatedFineTuning:
         _check_tokens(targets, self.vocabulary)
         logits = {}
         for key, member in self.members.items():
-            device = next(member.model.parameters()).device
-            found = member.logits(input_ids=ids.to(device), use_cache=False)[:, :-1, : self.vocabulary]
-            logits[key] = found[before.to(device)].to(ids.device)
+            found = member.logits(input_ids=ids.to(member.device), use_cache=False)
+            logits[key] = found[:, :-1, : self.vocabulary][before.to(member.device)].to(ids.device)
         return targets, logits
 
     def score(self, prompts: Prompts, continuations: Sequence[Tokens], batch_size: int = 32) -> list[Tensor]:
@@ -269,26 +269,25 @@ class EmulatedFineTuning:
         Raises:
             InputError: prompts and continuations differ in number, or one of them is empty.
         """
-        batch = self._batch(prompts)
+        batch = self.batch(prompts)
         if batch.rows != len(continuations):
             raise InputError(f"There are {batch.rows} prompts and {len(continuations)} continuations.")
         if not all(len(tokens) for tokens in continuations):
             raise InputError("A continuation is empty: there is nothing to score.")
         found: list[Tensor] = []
-        for start in range(0, batch.rows, batch_size):
-            rows = range(start, min(start + batch_size, batch.rows))
-            found += self._score_rows(batch.select(rows), [list(continuations[row]) for row in rows])
+        for rows in torch.arange(batch.rows).split(batch_size):
+            chosen = rows.tolist()
+            found += self._score_rows(batch.select(chosen), [list(continuations[row]) for row in chosen])
         return found
 
     def _score_rows(self, batch: Batch, continuations: list[list[int]]) -> list[Tensor]:
         width = max(map(len, continuations))
-        batch.check_room(self.members, width)
+        batch.check_room(self.members.values(), width)
         padded, valid = pad_prompts(continuations, side="right")
         _check_tokens(padded, self.vocabulary)
-        streams = self.streams(batch.rows)
         logits = {}
-        for key, stream in streams.items():
-            tokens, counts = batch.of(self.members[key].name)
+        for key, stream in self.streams(batch.rows).items():
+            tokens, counts = batch.prompts[self.members[key].name]
             whole, whole_valid = torch.cat([tokens, padded], -1), torch.cat([counts, valid], -1)
             logits[key] = stream.feed(whole, whole_valid, last=width + 1)[:, :-1]
         told = self.combine(logits).log_softmax(-1).gather(-1, padded[..., None]).squeeze(-1)
@@ -298,276 +297,84 @@ class EmulatedFineTuning:
 
     def generate(
         self,
-        prompts: Prompts,
+        prompts: Prompts = None,
         *,
-        max_new_tokens: int,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        eos: int | Sequence[int] | None = None,
         generator: torch.Generator | None = None,
-        logits_processor: Callable[[Tensor, Tensor], Tensor] | None = None,
+        logits_processor: Process | Sequence[Process] = (),
+        **settings: Any,
     ) -> Generation:
         """Continue prompts token by token.
 
         Args:
             prompts: token ids, one sequence a row; or, where the models want different prompts, a dict of
                 such lists by `base`, `tuned` and `reference` (that of the base unless given), or `tuned.1`
-                and so on for the second and later experts.
-            max_new_tokens: the most tokens of a row.
-            temperature: 0 takes the likeliest token.
-            top_k: draw among so many likeliest tokens; 0 for all.
-            top_p: draw among the likeliest tokens that together have this probability.
-            eos: what ends a row; by default the end tokens of the fine-tuned model.
+                and so on for the second and later experts. Instead, `input_ids` and `attention_mask` as a
+                tokenizer gives them.
             generator: of the random numbers.
             logits_processor: called as transformers' are, with the base's tokens and the combined logits,
-                before the temperature.
+                before the temperature; one, or a list.
+            settings: `max_new_tokens`; `temperature` (1; 0 takes the likeliest token), `top_k` (0: all) and
+                `top_p` (1: all), `do_sample=False` for the likeliest token; `eos_token_id` or `eos` (by
+                default the end tokens of the fine-tuned model); `generation_config`; and the penalties of
+                transformers' `generate`, such as `repetition_penalty`, which act on the combined logits.
 
         Raises:
-            InputError: a prompt is empty or too long for a model, or an option is out of its range.
+            InputError: a prompt is empty or too long for a model, or a setting is unknown or out of range.
         """
-        return self._generate(
-            prompts, max_new_tokens, 0, temperature, top_k, top_p, eos, generator, logits_processor, None
-        )
+        batch = self.batch(prompts, settings)
+        processors = _listed(logits_processor)
+        decoding = Decoding.of(self.drafter, settings, generator=generator, processors=processors)
+        return continue_texts(self, batch, decoding)
 
     def speculative_generate(
         self,
-        prompts: Prompts,
+        prompts: Prompts = None,
         *,
-        max_new_tokens: int,
         block_size: int = 4,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        eos: int | Sequence[int] | None = None,
-        generator: torch.Generator | None = None,
         enough: int | None = None,
+        generator: torch.Generator | None = None,
+        logits_processor: Process | Sequence[Process] = (),
+        **settings: Any,
     ) -> Generation:
         """Continue prompts by the same law as `generate`, with fewer runs of the large model.
 
         The small fine-tuned model drafts `block_size` tokens, the others read them all in one pass each,
         and `speculative_accept` decides how far they go. Rows accept different numbers of tokens; models
-        with a sliding attention window take one row at a time.
+        with a sliding attention window, and penalties and processors, take one row at a time.
 
         Args:
-            block_size: tokens of a draft; the other arguments are those of `generate`.
+            prompts: as for `generate`, and so are the arguments not named here.
+            block_size: tokens of a draft.
             enough: stop all rows after the block in which the last of them got so many tokens; they are
                 the first of those that would have come without it.
+            generator: of the random numbers.
+            logits_processor: one, or a list.
+            settings: as for `generate`.
 
         Raises:
-            InputError: as for `generate`, or a model cannot take tokens back out of its cache.
+            InputError: as for `generate`.
         """
         if block_size < 1:
             raise InputError(f"block_size must be at least 1, got {block_size}.")
-        stuck = [member.name for member in self.members.values() if not member.can_take_back]
-        if stuck:
-            raise InputError(
-                f"{stuck[0]} keeps a running state, from which rejected tokens cannot be taken"
-                " back: use generate (--block-size 0)."
-            )
-        arguments = (max_new_tokens, block_size, temperature, top_k, top_p, eos, generator, None, enough)
-        batch = self._batch(prompts)
-        if batch.rows > 1 and any(member.has_window for member in self.members.values()):
-            parts = [self._generate(batch.select([row]), *arguments) for row in range(batch.rows)]
-            return Generation.joined(parts)
-        return self._generate(batch, *arguments)
+        batch = self.batch(prompts, settings)
+        own = {"block_size": block_size, "enough": enough, "processors": _listed(logits_processor)}
+        decoding = Decoding.of(self.drafter, settings, generator=generator, **own)
+        alone = decoding.processors or decoding.penalties is not None
+        if batch.rows > 1 and (alone or any(member.has_window for member in self.members.values())):
+            rows = [batch.select([row]) for row in range(batch.rows)]
+            return Generation.joined([continue_texts(self, row, decoding) for row in rows])
+        return continue_texts(self, batch, decoding)
 
-    def _generate(
-        self,
-        prompts: Prompts | Batch,
-        max_new_tokens: int,
-        block_size: int,
-        temperature: float,
-        top_k: int,
-        top_p: float,
-        eos: int | Sequence[int] | None,
-        generator: torch.Generator | None,
-        logits_processor: Callable[[Tensor, Tensor], Tensor] | None,
-        enough: int | None,
-    ) -> Generation:
-        _check_sampling(max_new_tokens, temperature, top_k, top_p)
-        batch = prompts if isinstance(prompts, Batch) else self._batch(prompts)
-        batch.check_room(self.members, max_new_tokens)
-        ends = self._ends(eos)
-        if ends and min(ends) >= self.vocabulary:
-            warnings.warn(
-                f"No end token {ends} is among the {self.vocabulary} tokens that the models share, so every"
-                " text runs to max_new_tokens. Give eos= a token that all of them have.",
-                stacklevel=3,
-            )
-        run = _Run(
-            self,
-            batch,
-            lambda logits: probabilities(logits, temperature, top_k, top_p),
-            generator,
-            logits_processor,
-            max_new_tokens,
-            ends,
-        )
-        while run.active.any() and not run.has(enough):
-            run.block(min(block_size, run.most_left - 1))
-        return run.generation()
-
-    def _batch(self, prompts: Prompts) -> Batch:
-        device = next(self.base.model.parameters()).device
-        batch = Batch.of_prompts(prompts, [member.name for member in self.members.values()], device)
-        batch.check_tokens(self.members)
+    def batch(self, prompts: Prompts, settings: dict[str, Any] | None = None) -> Batch:
+        """Return the prompts as a batch; `input_ids` and `attention_mask` are taken out of the settings."""
+        ids, mask = ((settings or {}).pop(name, None) for name in ("input_ids", "attention_mask"))
+        if ids is not None and prompts is None:
+            counted = torch.ones_like(ids) if mask is None else mask
+            prompts = [row[keep.bool()].tolist() for row, keep in zip(ids, counted, strict=True)]
+        names = [member.name for member in self.members.values()]
+        batch = Batch.of_prompts(prompts, names, self.base.device)
+        batch.check_tokens(self.members.values())
         return batch
-
-    def _ends(self, eos: int | Sequence[int] | None) -> list[int]:
-        if eos is None:
-            settings = getattr(self.drafter.model, "generation_config", None)
-            eos = getattr(settings, "eos_token_id", None)
-            eos = self.drafter.config.eos_token_id if eos is None else eos
-        return [] if eos is None else [eos] if isinstance(eos, int) else list(eos)
-
-
-class _Run:
-    """A batch that is being continued."""
-
-    def __init__(
-        self,
-        model: EmulatedFineTuning,
-        batch: Batch,
-        law: Callable[[Tensor], Tensor],
-        generator: torch.Generator | None,
-        processor: Callable[[Tensor, Tensor], Tensor] | None,
-        max_new_tokens: int,
-        ends: Sequence[int],
-    ) -> None:
-        self.model, self.law, self.generator, self.processor = model, law, generator, processor
-        self.max_new_tokens, self.ends = max_new_tokens, set(ends)
-        self.streams = model.streams(batch.rows)
-        # What each model has yet to read: at first its prompt, later the last token.
-        self.pending = {key: batch.of(member.name) for key, member in model.members.items()}
-        self.prompt = batch.of("base")[0]
-        self.active = torch.ones(batch.rows, dtype=torch.bool, device=self.prompt.device)
-        self.rows: list[list[tuple[int, float, float, float]]] = [[] for _ in range(batch.rows)]
-        self.stats = SpeculativeStats()
-
-    @property
-    def least(self) -> int:
-        """The fewest tokens that any unfinished row has."""
-        return min(len(row) for row, going in zip(self.rows, self.active.tolist(), strict=True) if going)
-
-    @property
-    def most_left(self) -> int:
-        """The most tokens that any unfinished row may still get."""
-        return self.max_new_tokens - self.least
-
-    def has(self, enough: int | None) -> bool:
-        """Whether every unfinished row has enough tokens."""
-        return enough is not None and self.least >= enough
-
-    def block(self, length: int) -> None:
-        """Draft `length` tokens, accept some of them and add one: with length 0 a plain step."""
-        drafter, active = self.model.drafter.key, self.active.clone()
-        tokens, small, drafted = self._draft(drafter, length)
-        logits = {drafter: small}
-        for key, stream in self.streams.items():
-            if key != drafter:
-                logits[key] = self._feed(key, stream, tokens, length + 1)
-        shown = {key: value[:, :length] for key, value in logits.items()}
-        combined = self.model.combine(shown)
-        accepted, token = speculative_accept(self.law(combined), self.law(small), tokens, self.generator)
-        whole = (accepted == length) & self.active
-        new = torch.cat([tokens, torch.zeros_like(token)[:, None]], dim=1)
-        measures = torch.zeros(*new.shape, 3, device=new.device)
-        if whole.any():
-            after = self._feed_rest(drafter, tokens, drafted)
-            drafted += 1
-            last = self.model.combine({**{k: v[:, length:] for k, v in logits.items()}, drafter: after})
-            last = last[:, 0] if self.processor is None else self.processor(self._so_far(), last[:, 0])
-            token = torch.where(whole, draw(self.law(last), self.generator), token)
-            measures[whole, length] = _measured(last[whole], after[whole, 0], token[whole])
-        new = new.scatter(1, accepted[:, None], token.clamp(min=0)[:, None])
-        places = torch.arange(length, device=new.device) <= accepted[:, None]
-        written = places & self.active[:, None]
-        measures[:, :length][written] = _measured(combined[written], small[written], new[:, :length][written])
-        self._keep(accepted, drafted, length, drafter)
-        self._write(new, accepted, measures)
-        self._count(accepted[active], length)
-        self.pending = dict.fromkeys(
-            self.streams, (token.clamp(min=0)[:, None], self.active[:, None].clone())
-        )
-
-    def _draft(self, drafter: Any, length: int) -> tuple[Tensor, Tensor, int]:
-        """Return the drafted tokens [b, g], the logits they are from [b, g, v], and how much was read."""
-        stream, (tokens, valid) = self.streams[drafter], self.pending[drafter]
-        rows = len(tokens)
-        drafts = [tokens.new_zeros(rows, 0)]
-        found = [torch.zeros(rows, 0, self.model.vocabulary, device=tokens.device)]
-        for _ in range(length):
-            logits = stream.feed(tokens, valid)
-            found.append(logits.float())  # what is drawn from is what is tested against, in single precision
-            tokens, valid = draw(self.law(found[-1][:, 0]), self.generator)[:, None], self.active[:, None]
-            drafts.append(tokens)
-        read = self.pending[drafter][0].shape[1] + length - 1 if length else 0
-        return torch.cat(drafts, dim=1), torch.cat(found, dim=1), read
-
-    def _feed(self, key: Any, stream: Stream, draft: Tensor, last: int) -> Tensor:
-        tokens, valid = self.pending[key]
-        counts = self.active[:, None].expand(-1, draft.shape[1])
-        return stream.feed(torch.cat([tokens, draft], dim=1), torch.cat([valid, counts], dim=1), last)
-
-    def _feed_rest(self, drafter: Any, draft: Tensor, drafted: int) -> Tensor:
-        """Return the drafter's logits after the whole draft, of which it has not read the last token."""
-        tokens, valid = (draft[:, -1:], self.active[:, None]) if drafted else self.pending[drafter]
-        return self.streams[drafter].feed(tokens, valid)
-
-    def _keep(self, accepted: Tensor, drafted: int, length: int, drafter: Any) -> None:
-        for key, stream in self.streams.items():
-            before = self.pending[key][0].shape[1]
-            kept = torch.where(self.active, before + accepted, torch.zeros_like(accepted))
-            if key != drafter:
-                stream.keep(before + length, kept)
-            elif length:
-                stream.keep(drafted, kept)
-
-    def _write(
-        self, new: Int[Tensor, "b g"], accepted: Int[Tensor, " b"], measures: Float[Tensor, "b g 3"]
-    ) -> None:
-        """Add what was accepted and the token after it to the unfinished rows, up to an end token."""
-        tokens, counts, measured = new.tolist(), (accepted + 1).tolist(), measures.tolist()
-        for row in self.active.nonzero().squeeze(-1).tolist():
-            for place in range(counts[row]):
-                value = tokens[row][place]
-                self.rows[row].append((value, *measured[row][place]))
-                if value in self.ends or len(self.rows[row]) == self.max_new_tokens:
-                    self.active[row] = False
-                    break
-
-    def _count(self, accepted: Int[Tensor, " a"], length: int) -> None:
-        self.stats = SpeculativeStats(
-            accepted=self.stats.accepted + int(accepted.sum()),
-            proposed=self.stats.proposed + length * len(accepted),
-            row_forwards=self.stats.row_forwards + len(accepted),
-            tokens=sum(map(len, self.rows)),
-            calls={member.name: self.streams[key].calls for key, member in self.model.members.items()},
-        )
-
-    def _so_far(self) -> Int[Tensor, "b t"]:
-        """Return prompts and new tokens of the base, as processors see them; finished rows end in 0."""
-        width = max(map(len, self.rows))
-        new = self.prompt.new_zeros(len(self.rows), width)
-        for row, written in enumerate(self.rows):
-            new[row, : len(written)] = torch.tensor([token for token, *_ in written], dtype=torch.long)
-        return torch.cat([self.prompt, new], dim=1)
-
-    def generation(self) -> Generation:
-        """Return what was written."""
-        return Generation.of_rows(self.rows, self.stats, self.ends)
-
-
-def _measured(
-    combined: Float[Tensor, "n v"], tuned: Float[Tensor, "n v"], tokens: Int[Tensor, " n"]
-) -> Float[Tensor, "n 3"]:
-    """Return log p(token), the distance to the small fine-tuned model, and the entropy."""
-    told = combined.log_softmax(-1).gather(-1, tokens[:, None]).squeeze(-1).float()
-    return torch.stack([told, total_variation(combined, tuned), entropy(combined)], dim=-1)
-
-
-# --- what is given ------------------------------------------------------------------------------
 
 
 def _checked_experts(experts: Any) -> list[Delta]:
@@ -588,9 +395,9 @@ def _checked_experts(experts: Any) -> list[Delta]:
     return list(listed)
 
 
-def check_signs(experts: Sequence[Delta], allow_negative: bool) -> None:
+def check_signs(weights: Sequence[float], allow_negative: bool) -> None:
     """Refuse weights below 0 unless they are allowed."""
-    negative = [expert.weight for expert in experts if expert.weight < 0]
+    negative = [weight for weight in weights if weight < 0]
     if negative and not allow_negative:
         raise InputError(
             f"The weight {negative[0]} is below 0: it turns fine-tuning round and undoes safety training."
@@ -598,38 +405,8 @@ def check_signs(experts: Sequence[Delta], allow_negative: bool) -> None:
         )
 
 
-def _named(experts: Sequence[Delta], role: str) -> list[tuple[Delta, str]]:
-    return [(expert, role if k == 0 else f"{role}.{k}") for k, expert in enumerate(experts)]
-
-
-def tuned_member(expert: Delta, name: str) -> Member:
-    """Return the fine-tuned model of an expert."""
-    adapter = expert.adapter
-    if adapter is None and expert.reference is None and hasattr(expert.tuned, "active_adapter"):
-        adapter = str(expert.tuned.active_adapter)
-    return Member(name, expert.tuned, adapter)
-
-
-def reference_member(expert: Delta, name: str) -> Member:
-    """Return what the model of an expert was before fine-tuning."""
-    if expert.reference is not None:
-        return Member(name, expert.reference)
-    if not hasattr(expert.tuned, "disable_adapter"):
-        raise InputError(
-            f"{name} is missing: give Delta(tuned, reference), or a PEFT model, whose reference is itself"
-            " without its adapter."
-        )
-    return Member(name, expert.tuned, OFF)
-
-
-def _check_sampling(max_new_tokens: int, temperature: float, top_k: int, top_p: float) -> None:
-    if max_new_tokens < 1:
-        raise InputError(f"max_new_tokens must be at least 1, got {max_new_tokens}.")
-    if not 0 <= temperature < float("inf") or not 0 < top_p <= 1 or top_k < 0:
-        raise InputError(
-            f"temperature must be at least 0, top_p in (0, 1] and top_k at least 0, got {temperature},"
-            f" {top_p} and {top_k}."
-        )
+def _listed(processors: Any) -> tuple[Callable[[Tensor, Tensor], Tensor], ...]:
+    return tuple(processors) if isinstance(processors, list | tuple) else (processors,)
 
 
 def _check_tokens(tokens: Tensor, vocabulary: int) -> None:

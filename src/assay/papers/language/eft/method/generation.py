@@ -13,9 +13,12 @@ from torch import Tensor
 
 from assay.errors import InputError, unknown
 from assay.papers.language.eft.method.streams import Member
+from assay.training.language import pad_rows
 
 Prompts: TypeAlias = Any
 """Token ids, one sequence a row (or a tensor), or a mapping of such from names of models. Checked here."""
+Measured: TypeAlias = tuple[int, float, float, float]
+"""A token, its log-probability, the distance to the small tuned model, and the entropy."""
 
 ROLES = ("base", "tuned", "reference")
 
@@ -45,6 +48,17 @@ class SpeculativeStats:
         """Passes of the large model a token; 1 without drafts."""
         return self.row_forwards / self.tokens if self.tokens else 0.0
 
+    def __add__(self, other: SpeculativeStats) -> SpeculativeStats:
+        names = dict.fromkeys([*self.calls, *other.calls])
+        calls = {name: self.calls.get(name, 0) + other.calls.get(name, 0) for name in names}
+        return SpeculativeStats(
+            self.accepted + other.accepted,
+            self.proposed + other.proposed,
+            self.row_forwards + other.row_forwards,
+            self.tokens + other.tokens,
+            calls,
+        )
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -55,7 +69,7 @@ class Generation:
     mask: Bool[Tensor, "b n"]
     """Where there is a token."""
     logprobs: Float[Tensor, "b n"]
-    """log p(token) under the emulated model, before temperature and truncation."""
+    """log p(token) under the emulated model, before penalties, temperature and truncation."""
     tv: Float[Tensor, "b n"]
     """Total variation distance between the emulated and the small fine-tuned model there."""
     entropy: Float[Tensor, "b n"]
@@ -68,46 +82,37 @@ class Generation:
     @property
     def tokens(self) -> list[list[int]]:
         """The new tokens of each row, without the end token."""
-        rows = []
-        for row, mask in zip(self.sequences, self.mask, strict=True):
-            tokens = row[mask].tolist()
-            rows.append(tokens[:-1] if tokens and tokens[-1] in self.ends else tokens)
-        return rows
+        rows = [row[mask].tolist() for row, mask in zip(self.sequences, self.mask, strict=True)]
+        return [row[:-1] if row and row[-1] in self.ends else row for row in rows]
+
+    @property
+    def measured(self) -> list[list[Measured]]:
+        """The tokens of each row with their measures."""
+        columns = (self.sequences, self.logprobs, self.tv, self.entropy)
+        return [
+            list(zip(*(column[row][mask].tolist() for column in columns), strict=True))
+            for row, mask in enumerate(self.mask)
+        ]
 
     @classmethod
     def of_rows(
-        cls,
-        rows: Sequence[Sequence[tuple[int, float, float, float]]],
-        stats: SpeculativeStats,
-        ends: Collection[int],
+        cls, rows: Sequence[Sequence[Measured]], stats: SpeculativeStats, ends: Collection[int]
     ) -> Generation:
-        """Put rows of (token, log-probability, distance, entropy) together."""
+        """Put measured rows together."""
         width = max(map(len, rows), default=0)
         values = torch.zeros(4, len(rows), width, dtype=torch.float64)
         for place, row in enumerate(rows):
             if row:
                 values[:, place, : len(row)] = torch.tensor(row, dtype=torch.float64).T
-        lengths = torch.tensor([len(row) for row in rows])
-        mask = torch.arange(width) < lengths[:, None]
+        mask = torch.arange(width) < torch.tensor([len(row) for row in rows])[:, None]
         logprobs, tv, entropy = values[1:].float()
         return cls(values[0].long(), mask, logprobs, tv, entropy, stats, frozenset(ends))
 
     @classmethod
     def joined(cls, parts: Sequence[Generation]) -> Generation:
         """Put batches together."""
-        rows = []
-        for part in parts:
-            columns = (part.sequences, part.logprobs, part.tv, part.entropy)
-            for row, mask in enumerate(part.mask):
-                rows.append(list(zip(*(column[row][mask].tolist() for column in columns), strict=True)))
-        names = dict.fromkeys(name for part in parts for name in part.stats.calls)
-        stats = SpeculativeStats(
-            accepted=sum(part.stats.accepted for part in parts),
-            proposed=sum(part.stats.proposed for part in parts),
-            row_forwards=sum(part.stats.row_forwards for part in parts),
-            tokens=sum(part.stats.tokens for part in parts),
-            calls={name: sum(part.stats.calls.get(name, 0) for part in parts) for name in names},
-        )
+        rows = [row for part in parts for row in part.measured]
+        stats = sum((part.stats for part in parts), SpeculativeStats())
         return cls.of_rows(rows, stats, parts[0].ends if parts else ())
 
 
@@ -134,9 +139,8 @@ class Batch:
             raise InputError("The prompts of the base are missing: give them under 'base'.")
         found = {}
         for name in names:
-            role = name.partition(".")[0]
-            rows = given.get(name, given.get(role, given["base"]))
-            tokens, valid = pad_prompts(checked_rows(rows, name), side="left")
+            rows = given.get(name, given.get(name.partition(".")[0], given["base"]))
+            tokens, valid = pad_prompts(checked_rows(rows, name))
             found[name] = tokens.to(device), valid.to(device)
         counts = {name: len(tokens) for name, (tokens, _) in found.items()}
         if len(set(counts.values())) > 1:
@@ -148,10 +152,6 @@ class Batch:
         """How many prompts there are."""
         return len(self.prompts["base"][0])
 
-    def of(self, name: str) -> tuple[Int[Tensor, "b t"], Bool[Tensor, "b t"]]:
-        """Return a model's prompts and where they are not padding."""
-        return self.prompts[name]
-
     def select(self, rows: Iterable[int]) -> Batch:
         """Return some rows, without padding that they do not need."""
         chosen = torch.tensor(list(rows))
@@ -162,13 +162,13 @@ class Batch:
             found[name] = tokens[index, -width:], valid[index, -width:]
         return dataclasses.replace(self, prompts=found)
 
-    def check_tokens(self, members: Mapping[Any, Member]) -> None:
+    def check_tokens(self, members: Iterable[Member]) -> None:
         """Refuse tokens that a model does not know.
 
         Raises:
             InputError: says which token of which prompt, and how many the model knows.
         """
-        for member in members.values():
+        for member in members:
             tokens = self.prompts[member.name][0]
             known = len(member.core.get_input_embeddings().weight)
             if int(tokens.max()) >= known:
@@ -178,13 +178,13 @@ class Batch:
                     " tokens: encode each model's prompts with its own tokenizer."
                 )
 
-    def check_room(self, members: Mapping[Any, Member], new_tokens: int) -> None:
+    def check_room(self, members: Iterable[Member], new_tokens: int) -> None:
         """Refuse prompts that leave no room for the new tokens.
 
         Raises:
             InputError: says which model and which prompt.
         """
-        for member in members.values():
+        for member in members:
             lengths = self.prompts[member.name][1].sum(-1)
             longest = int(lengths.max())
             if member.limit is not None and longest + new_tokens > member.limit:
@@ -195,16 +195,11 @@ class Batch:
                 )
 
 
-def pad_prompts(rows: Sequence[Sequence[int]], side: str) -> tuple[Int[Tensor, "b t"], Bool[Tensor, "b t"]]:
+def pad_prompts(
+    rows: Sequence[Sequence[int]], side: str = "left"
+) -> tuple[Int[Tensor, "b t"], Bool[Tensor, "b t"]]:
     """Return rows of different lengths as one tensor, and where they are not padding."""
-    width = max(map(len, rows))
-    tokens = torch.zeros(len(rows), width, dtype=torch.long)
-    valid = torch.zeros(len(rows), width, dtype=torch.bool)
-    for place, row in enumerate(rows):
-        start = width - len(row) if side == "left" else 0
-        tokens[place, start : start + len(row)] = torch.as_tensor(row, dtype=torch.long)
-        valid[place, start : start + len(row)] = True
-    return tokens, valid
+    return pad_rows(rows, 0, side), pad_rows([[1] * len(row) for row in rows], 0, side).bool()
 
 
 def checked_rows(rows: Any, name: str) -> list[list[int]]:

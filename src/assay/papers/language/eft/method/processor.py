@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import LogitsProcessor, PreTrainedTokenizerBase
+from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
 from assay.errors import InputError
-from assay.papers.language.eft.method.ancestry import check_ancestor
 from assay.papers.language.eft.method.combine import check_settings, combine_logits
-from assay.papers.language.eft.method.emulator import Delta, check_signs, reference_member, tuned_member
+from assay.papers.language.eft.method.compatibility import check_ancestor, common_vocabulary
+from assay.papers.language.eft.method.decoding import Process
+from assay.papers.language.eft.method.emulator import Delta, check_signs
 from assay.papers.language.eft.method.generation import Prompts, checked_rows, pad_prompts
 from assay.papers.language.eft.method.streams import Stream
-from assay.papers.language.eft.method.vocabulary import common_vocabulary
 
 
 class EFTLogitsProcessor(LogitsProcessor):
@@ -25,9 +25,11 @@ class EFTLogitsProcessor(LogitsProcessor):
         processor = EFTLogitsProcessor(small_tuned, small)
         large.generate(**inputs, logits_processor=LogitsProcessorList([processor]))
 
-    All that `generate` offers works on the emulated model: sampling, beams, penalties, streaming. The two
-    small models keep caches of their own, which follow the rows as they grow and start anew where a row
-    changes (between two calls of `generate`, or when beams change places).
+    Sampling, beams and streaming work on the emulated model. Penalties do not when they are given to
+    `generate`, which applies them to the large model's logits before it calls this: give them as
+    `penalties`, which act on the combined logits. The two small models keep caches of their own, which
+    follow the rows as they grow and start anew where a row changes (between two calls of `generate`, or
+    when beams change places).
 
     Args:
         tuned: the small fine-tuned model, or a PEFT model.
@@ -36,7 +38,10 @@ class EFTLogitsProcessor(LogitsProcessor):
         amplify: beta of the up-scaling delta.
         delta_top_p: as in `combine_logits`.
         adapter: the adapter of a PEFT model; by default the active one.
-        pad_token_id: what fills prompts up on the left. Without it, all tokens of a prompt count.
+        penalties: processors that change the combined logits, such as transformers'
+            `RepetitionPenaltyLogitsProcessor(1.2)`.
+        pad_token_id: what fills prompts up on the left; by default that of the tokenizer of `base`, or of
+            the tuned model's config.
         tokenizers: of the models, by `base`, `tuned` and `reference`, to make sure that their tokens are the
             same; needed where they give different numbers of logits.
         extra_tokens: what to do with tokens that only some tokenizers have: `refuse`, or `mask` them.
@@ -58,6 +63,7 @@ class EFTLogitsProcessor(LogitsProcessor):
         amplify: float = 1.0,
         delta_top_p: float | None = None,
         adapter: str | None = None,
+        penalties: Sequence[Process] = (),
         pad_token_id: int | None = None,
         tokenizers: Mapping[str, PreTrainedTokenizerBase] | None = None,
         extra_tokens: str = "refuse",
@@ -65,21 +71,21 @@ class EFTLogitsProcessor(LogitsProcessor):
         allow_negative: bool = False,
         check_ancestors: bool = True,
     ) -> None:
-        expert = Delta(tuned, reference, weight, adapter)
         check_settings([weight], amplify, delta_top_p)
-        check_signs([expert], allow_negative)
+        check_signs([weight], allow_negative)
         self.weight, self.amplify, self.delta_top_p = weight, amplify, delta_top_p
-        self.members = {
-            "tuned": tuned_member(expert, "tuned"),
-            "reference": reference_member(expert, "reference"),
-        }
+        self.penalties = LogitsProcessorList(penalties)
+        pair = Delta(tuned, reference, weight, adapter).members()
+        self.members = {member.name: member for member in pair}
         if check_ancestors:
-            check_ancestor(self.members["tuned"], self.members["reference"])
+            check_ancestor(*pair)
         rows = {name: member.rows for name, member in self.members.items()}
         known = {name: rows.get(name, max(rows.values())) for name in (*rows, *(tokenizers or {}))}
         self.vocabulary = common_vocabulary(known, tokenizers, extra_tokens)
         self._compared = tokenizers is not None and "base" in tokenizers
-        self.pad_token_id = pad_token_id
+        named = (tokenizers or {}).get("base", pair[0].config)
+        self.pad_token_id = getattr(named, "pad_token_id", None) if pad_token_id is None else pad_token_id
+        self._starts_with_pad = self.pad_token_id == getattr(named, "bos_token_id", None)
         self.prompts = {name: checked_rows(given, name) for name, given in (prompts or {}).items()}
         self._streams: dict[str, Stream] = {}
         self._seen: Tensor | None = None
@@ -94,7 +100,7 @@ class EFTLogitsProcessor(LogitsProcessor):
                 " pass tokenizers= with that of 'base' too, to make sure that only padding differs."
             )
         shared = min(scores.shape[-1], self.vocabulary)
-        combined = torch.full_like(scores, -torch.inf, dtype=torch.float32)
+        combined: Any = torch.full_like(scores, -torch.inf, dtype=torch.float32)
         combined[:, :shared] = combine_logits(
             scores[:, :shared],
             tuned[:, :shared],
@@ -103,22 +109,23 @@ class EFTLogitsProcessor(LogitsProcessor):
             self.amplify,
             self.delta_top_p,
         )
-        return combined.log_softmax(-1)  # beams add up what processors return
+        penalised: Tensor = self.penalties(input_ids, combined)  # type: ignore[arg-type]
+        return penalised.log_softmax(-1)  # beams add up what processors return
 
     def _read(self, input_ids: Int[Tensor, "b t"]) -> list[Tensor]:
         """Let both small models read what is new, or everything where the rows are others than before."""
         seen = self._seen
-        grown = (
+        if (
             seen is not None
             and input_ids.shape[0] == seen.shape[0]
             and input_ids.shape[1] > seen.shape[1]
             and bool((input_ids[:, : seen.shape[1]] == seen).all())
-        )
-        if grown and seen is not None:
+        ):
             new = input_ids[:, seen.shape[1] :]
             found = [stream.feed(new, torch.ones_like(new).bool()) for stream in self._streams.values()]
         else:
-            found = [self._begin(name, input_ids, same=self._continues(input_ids)) for name in self.members]
+            same = self._continues(input_ids)
+            found = [self._begin(name, input_ids, same) for name in self.members]
         self._seen = input_ids.clone()
         return found
 
@@ -143,13 +150,28 @@ class EFTLogitsProcessor(LogitsProcessor):
         self._streams[name] = Stream(member, len(tokens), self.vocabulary)
         return self._streams[name].feed(tokens, valid)
 
-    def _counted(self, input_ids: Int[Tensor, "b t"]) -> Tensor:
-        """Return what is not padding on the left."""
+    def _counted(self, input_ids: Int[Tensor, "b t"]) -> Bool[Tensor, "b t"]:
+        """Return what is not padding on the left.
+
+        Where the pad token is also what texts start with, so many of a row's first are no padding as all
+        rows have.
+
+        Raises:
+            InputError: prompts differ, and what fills them up is not known.
+        """
+        prompts = input_ids[:, : self._start]
         if self.pad_token_id is None:
+            if (prompts != prompts[0]).any():
+                raise InputError(
+                    "Neither a tokenizer nor the small model's config says what fills prompts up on the left:"
+                    " pass pad_token_id=, or -1 if all prompts have one length."
+                )
             return torch.ones_like(input_ids).bool()
-        valid = (input_ids != self.pad_token_id).long().cumsum(-1) > 0
-        valid[:, -1] = True
-        return valid
+        leading = (prompts == self.pad_token_id).long().cumprod(-1).sum(-1, keepdim=True)
+        if self._starts_with_pad:
+            leading = leading - leading.min()
+        places = torch.arange(input_ids.shape[1], device=input_ids.device)
+        return places >= leading.clamp(max=prompts.shape[1] - 1)
 
     def _own_prompts(self, name: str, input_ids: Int[Tensor, "b t"]) -> tuple[Tensor, Tensor]:
         rows = self.prompts[name]
@@ -158,7 +180,7 @@ class EFTLogitsProcessor(LogitsProcessor):
             raise InputError(
                 f"There are {len(rows)} prompts of {name} for {len(input_ids)} rows: give one a row."
             )
-        tokens, valid = pad_prompts([row for row in rows for _ in range(copies)], side="left")
+        tokens, valid = pad_prompts([row for row in rows for _ in range(copies)])
         new = input_ids[:, self._start :]
         return (
             torch.cat([tokens.to(new.device), new], dim=1),

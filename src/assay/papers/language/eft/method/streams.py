@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,6 +16,8 @@ from assay.errors import InputError
 
 OFF = ""
 """In place of an adapter's name: the model with its adapters switched off."""
+Key: TypeAlias = tuple[int, str | None]
+"""Identifies a model, or what one of its adapters makes of it."""
 
 
 class Member:
@@ -49,7 +51,8 @@ class Member:
                 raise InputError(f"{name} has no adapter {adapter!r}; it has {', '.join(known) or 'none'}.")
         self._takes = set(inspect.signature(self.core.forward).parameters)
         # transformers 5.24 calls `cache` what was `past_key_values`.
-        self.cache_argument = "cache" if "cache" in self._takes else "past_key_values"
+        names = ("cache", "past_key_values")
+        self.cache_argument = next((name for name in names if name in self._takes), None)
 
     @property
     def core(self) -> Any:
@@ -57,9 +60,15 @@ class Member:
         return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
 
     @property
-    def key(self) -> tuple[int, str | None]:
+    def key(self) -> Key:
         """Two members with one key are the same model."""
         return id(self.model), self.adapter
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
     @property
     def rows(self) -> int:
@@ -87,21 +96,14 @@ class Member:
         )
 
     @property
-    def can_take_back(self) -> bool:
-        """Whether the last tokens can be taken out of its cache again."""
-        return bool(DynamicCache(config=self.config).is_croppable)
-
-    def cache(self) -> Cache:
-        """Return an empty cache; it keeps all places where it can, so that any of the last may be cropped."""
-        return DynamicCache() if self.can_take_back else DynamicCache(config=self.config)
+    def rereads(self) -> bool:
+        """Whether it reads each text anew: it keeps a running state (Mamba, RWKV) and not all places."""
+        return self.cache_argument is None or not DynamicCache(config=self.config).is_croppable
 
     @torch.no_grad()
     def logits(self, **inputs: Any) -> Float[Tensor, "b n v"]:
         """Run the model with its adapter on or off, without gradients."""
-        if "logits_to_keep" not in self._takes:
-            last = inputs.pop("logits_to_keep", 0)
-        else:
-            last = 0
+        last = 0 if "logits_to_keep" in self._takes else inputs.pop("logits_to_keep", 0)
         if "position_ids" not in self._takes:
             inputs.pop("position_ids", None)
         with self._adapted():
@@ -147,45 +149,60 @@ def crop_cache(cache: Cache, tokens: int) -> None:
 class Stream:
     """What one model has read of a batch of rows.
 
-    Rows may differ in length: places that do not count are masked, and positions count only what does.
+    Rows may differ in length: places that do not count are masked, and positions count only what does. A
+    model that keeps a running state reads each row anew at each step, alone and without padding.
     """
 
     def __init__(self, member: Member, rows: int, vocabulary: int) -> None:
-        self.member, self.vocabulary = member, vocabulary
-        device = next(member.model.parameters()).device
-        self.device = device
-        self.cache = member.cache()
-        self.counts = torch.zeros(rows, 0, dtype=torch.bool, device=device)
+        self.member, self.vocabulary, self.device = member, vocabulary, member.device
+        # All places are kept, whatever the model's window, so that any of the last may be cropped.
+        self.cache = None if member.rereads else DynamicCache()
+        self.counts = torch.zeros(rows, 0, dtype=torch.bool, device=self.device)
+        self.tokens = torch.zeros(rows, 0, dtype=torch.long, device=self.device)
         self.calls = 0
 
     def feed(
         self, tokens: Int[Tensor, "b n"], valid: Bool[Tensor, "b n"], last: int = 1
     ) -> Float[Tensor, "b last v"]:
         """Read tokens and return the logits after each of the `last` ones, on the device of `tokens`."""
-        valid_here = valid.to(self.device)
+        valid_here, tokens_here = valid.to(self.device), tokens.to(self.device)
         length = self.counts.sum(-1, keepdim=True)
         positions = (length + valid_here.cumsum(-1) - 1).clamp(min=0)
         if self.member.limit is not None:  # only tokens that will be thrown away can stand so late
             positions = positions.clamp(max=self.member.limit - 1)
         self.counts = torch.cat([self.counts, valid_here], dim=-1)
         self.calls += 1
-        logits = self.member.logits(
-            input_ids=tokens.to(self.device),
-            attention_mask=self.counts.long(),
-            position_ids=positions,
-            use_cache=True,
-            logits_to_keep=last,
-            **{self.member.cache_argument: self.cache},
-        )
+        if self.cache is None:
+            self.tokens = torch.cat([self.tokens, tokens_here], dim=-1)
+            logits = self._reread(last)
+        else:
+            logits = self.member.logits(
+                input_ids=tokens_here,
+                attention_mask=self.counts.long(),
+                position_ids=positions,
+                use_cache=True,
+                logits_to_keep=last,
+                **{str(self.member.cache_argument): self.cache},
+            )
         return logits[:, -last:, : self.vocabulary].to(tokens.device)
+
+    def _reread(self, last: int) -> Float[Tensor, "b last v"]:
+        found = torch.zeros(*self.counts[:, -last:].shape, self.member.rows, device=self.device)
+        for row, (tokens, counts) in enumerate(zip(self.tokens, self.counts, strict=True)):
+            if counts.any():
+                told = self.member.logits(input_ids=tokens[counts][None], use_cache=False)[0]
+                found[row] = told[(counts.cumsum(-1)[-last:] - 1).clamp(min=0)].to(found.dtype)
+        return found
 
     def keep(self, fed: int, kept: Int[Tensor, " b"]) -> None:
         """Of the `fed` tokens that were read last, keep the first `kept` of each row."""
         kept = kept.to(self.device).clamp(max=fed)
         surplus = fed - int(kept.max())
         if surplus:
-            crop_cache(self.cache, surplus)
+            if self.cache is not None:
+                crop_cache(self.cache, surplus)
             self.counts = self.counts[:, : self.counts.shape[1] - surplus]
+            self.tokens = self.tokens[:, : self.counts.shape[1]]
         stay = fed - surplus
         if stay:
             places = torch.arange(stay, device=self.device)

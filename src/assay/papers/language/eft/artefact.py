@@ -13,44 +13,15 @@ from transformers import PreTrainedTokenizerBase
 
 from assay import files
 from assay.errors import InputError
-from assay.models import ModelSource
 from assay.papers.language.eft.config import content_of
-from assay.papers.language.eft.given import load_emulated
+from assay.papers.language.eft.inputs import Setup, load_emulated
 from assay.papers.language.eft.method import EmulatedFineTuning, SpeculativeStats
-from assay.papers.language.eft.method.generation import Batch
+from assay.papers.language.eft.method.decoding import ends_of
 
 FILE = "emulator.json"
 CHAT = "chat"
 INSIDE = "inside:"
 """Before the name of a folder beside the file, for models that were trained here."""
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What an emulated model is made of."""
-
-    base: str
-    """Source of the large model."""
-    tuned: tuple[str, ...]
-    """Sources of the small fine-tuned models."""
-    reference: tuple[str, ...]
-    """Sources of what they were tuned from: one, or one each."""
-    weights: tuple[float, ...] = (1.0,)
-    amplify: float = 1.0
-    delta_top_p: float | None = None
-    reference_floor: float | None = None
-    base_template: str = "{prompt}"
-    """What base and references are given; `chat` for the chat template."""
-    tuned_template: str = "{prompt}"
-    """What the tuned models are given."""
-    extra_tokens: str = "refuse"
-    allow_negative: bool = False
-    dtype: str = "auto"
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """All sources, each once."""
-        return tuple(dict.fromkeys([self.base, *self.tuned, *self.reference]))
 
 
 @dataclass(frozen=True)
@@ -91,20 +62,10 @@ class Emulator:
     @classmethod
     def of(cls, setup: Setup, device: torch.device | str = "cpu") -> Emulator:
         """Load the models that a setup names."""
-        model, tokenizers = load_emulated(
-            setup.base,
-            setup.tuned,
-            setup.reference,
-            setup.weights,
-            torch.device(device),
-            setup.dtype,
-            amplify=setup.amplify,
-            delta_top_p=setup.delta_top_p,
-            reference_floor=setup.reference_floor,
-            extra_tokens=setup.extra_tokens,
-            allow_negative=setup.allow_negative,
-        )
-        return cls(setup, model, tokenizers)
+        return cls(setup, *load_emulated(setup, device))
+
+    def __repr__(self) -> str:
+        return f"Emulator({self.setup})"
 
     def reweighted(self, weights: Sequence[float], amplify: float = 1.0) -> Emulator:
         """Return the same models with other weights."""
@@ -117,27 +78,21 @@ class Emulator:
         self,
         prompts: Sequence[str],
         *,
-        max_new_tokens: int = 64,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
         block_size: int = 4,
         seed: int = 0,
         batch_size: int = 8,
         report: Callable[[str], None] = lambda text: None,
+        **settings: Any,
     ) -> tuple[list[Written], list[SpeculativeStats]]:
         """Reply to prompts.
 
         Args:
             prompts: texts, each put into the template of each model.
-            max_new_tokens: the most tokens of a reply.
-            temperature: 0 takes the likeliest token.
-            top_k: draw among so many likeliest tokens; 0 for all.
-            top_p: draw among the likeliest tokens that together have this probability.
             block_size: tokens of a draft; 0 for none.
             seed: of the random numbers.
             batch_size: prompts at once.
             report: where progress goes.
+            settings: as for `EmulatedFineTuning.generate`; `max_new_tokens` is 64 unless given.
 
         Returns:
             The replies, and what each batch cost.
@@ -150,35 +105,24 @@ class Emulator:
             raise InputError(
                 f"batch_size must be at least 1 and block_size at least 0, got {batch_size}, {block_size}."
             )
+        settings = {"max_new_tokens": 64, "eos": self._ends(), **settings}
         encoded = self.encode(prompts)
-        names = [member.name for member in self.model.members.values()]
-        whole = Batch.of_prompts(encoded, names, torch.device("cpu"))
-        whole.check_room(self.model.members, max_new_tokens)
-        generator = torch.Generator().manual_seed(seed)
+        self.model.batch(encoded).check_room(self.model.members.values(), settings["max_new_tokens"])
+        settings["generator"] = torch.Generator().manual_seed(seed)
         written: list[Written] = []
         stats = []
         for start in range(0, len(prompts), batch_size):
-            rows = range(start, min(start + batch_size, len(prompts)))
             report(f"prompt {start + 1} of {len(prompts)}")
-            some = {name: [ids[row] for row in rows] for name, ids in encoded.items()}
-            settings: dict[str, Any] = {
-                "max_new_tokens": max_new_tokens,
-                "temperature": temperature,
-                "top_k": top_k,
-                "top_p": top_p,
-                "eos": self._ends(),
-                "generator": generator,
-            }
+            some = {name: ids[start : start + batch_size] for name, ids in encoded.items()}
             if block_size:
                 found = self.model.speculative_generate(some, block_size=block_size, **settings)
             else:
                 found = self.model.generate(some, **settings)
             stats.append(found.stats)
             texts = self.tokenizers["base"].batch_decode(found.tokens, skip_special_tokens=True)
-            for place, (row, text) in enumerate(zip(rows, texts, strict=True)):
-                mask = found.mask[place]
-                columns = (found.sequences, found.logprobs, found.tv, found.entropy)
-                written.append(Written(prompts[row], text, *(c[place][mask].tolist() for c in columns)))
+            for prompt, text, tokens in zip(prompts[start:], texts, found.measured, strict=False):
+                columns = (list(column) for column in zip(*tokens, strict=True))
+                written.append(Written(prompt, text, *columns))
         return written, stats
 
     def score(
@@ -208,27 +152,22 @@ class Emulator:
         return found
 
     def _ends(self) -> list[int]:
-        ends = {
-            tokenizer.eos_token_id for name, tokenizer in self.tokenizers.items() if name.startswith("tuned")
-        }
-        return sorted({*self.model._ends(None), *(end for end in ends if end is not None)})
+        tuned = (tokenizer for name, tokenizer in self.tokenizers.items() if name.startswith("tuned"))
+        known = {tokenizer.eos_token_id for tokenizer in tuned} - {None}
+        return sorted({*ends_of(self.model.drafter, None), *known})
 
     # --- on disk --------------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
         """Write where the models are and how they are put together; models that were trained here, too."""
-        setup = self.setup
-        inside = {source for source in setup.sources if source.startswith(INSIDE)}
-        for name, member in (
-            ("base", self.model.base),
-            ("tuned", self.model.tuned[0]),
-            ("reference", self.model.references[0]),
-        ):
-            if f"{INSIDE}{name}" in inside:
-                member.model.save_pretrained(folder / name)
-                self.tokenizers[name].save_pretrained(folder / name)
-        fingerprints = {source: content_of(source) for source in setup.sources if source not in inside}
-        files.write_json(folder / FILE, {**dataclasses.asdict(setup), "fingerprints": fingerprints})
+        members = (self.model.base, self.model.tuned[0], self.model.references[0])
+        inside = {source for source in self.setup.sources if source.startswith(INSIDE)}
+        for member in members:
+            if f"{INSIDE}{member.name}" in inside:
+                member.model.save_pretrained(folder / member.name)
+                self.tokenizers[member.name].save_pretrained(folder / member.name)
+        fingerprints = {source: content_of(source) for source in self.setup.sources if source not in inside}
+        files.write_json(folder / FILE, {**dataclasses.asdict(self.setup), "fingerprints": fingerprints})
 
     @classmethod
     def load(cls, folder: Path) -> Emulator:
@@ -238,27 +177,26 @@ class Emulator:
             InputError: a model is no longer where it was, or is another one now.
         """
         described = files.read_json(folder / FILE)
-        fingerprints = described.pop("fingerprints")
-        for source, content in fingerprints.items():
+        for source, content in described.pop("fingerprints").items():
             if content_of(source) != content:
                 raise InputError(
                     f"{source} is not the model that this was made with: its content has changed."
                 )
-        lists = {name: tuple(value) for name, value in described.items() if isinstance(value, list)}
-        setup = Setup(**described | lists)
-        places = {
-            source: f"folder:{files.inside(folder, source.removeprefix(INSIDE)).absolute()}"
-            for source in setup.sources
-            if source.startswith(INSIDE)
-        }
-        located = dataclasses.replace(
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in described.items()}
+        setup = Setup(**plain)
+
+        def place(source: str) -> str:
+            if not source.startswith(INSIDE):
+                return source
+            return f"folder:{files.inside(folder, source.removeprefix(INSIDE)).absolute()}"
+
+        placed = dataclasses.replace(
             setup,
-            base=places.get(setup.base, setup.base),
-            tuned=tuple(places.get(source, source) for source in setup.tuned),
-            reference=tuple(places.get(source, source) for source in setup.reference),
+            base=place(setup.base),
+            tuned=tuple(map(place, setup.tuned)),
+            reference=tuple(map(place, setup.reference)),
         )
-        loaded = cls.of(located)
-        return cls(setup, loaded.model, loaded.tokenizers)
+        return cls(setup, *load_emulated(placed))
 
     def to(self, device: torch.device | str) -> Emulator:
         """Move all models to a device."""
@@ -282,9 +220,3 @@ def encode(prompt: str, tokenizer: PreTrainedTokenizerBase, template: str) -> li
         return ids
     ids = tokenizer(template.replace("{prompt}", prompt))["input_ids"]
     return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids
-
-
-def located(source: str) -> str:
-    """Return a source that means the same from every folder."""
-    known = ModelSource(source)
-    return f"folder:{files.user_path(known.name).absolute()}" if known.kind == "folder" else source

@@ -1,4 +1,4 @@
-"""What the checks of one seed share: texts, facts, and the models that are trained on them."""
+"""What the arms of one seed share: texts, facts, and the models that are trained on them."""
 
 from __future__ import annotations
 
@@ -6,28 +6,32 @@ import functools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from jaxtyping import Int
-from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from assay.data import LoadedTable, Table, require_classes
 from assay.errors import InputError
+from assay.models import tokenizer_from_json
 from assay.papers.language.eft.config import FactTable, Family
-from assay.papers.language.eft.facts import Fact, documents, load_facts
-from assay.papers.language.eft.lab import (
+from assay.papers.language.eft.evaluation import ScoredRows, alone, token_nll
+from assay.papers.language.eft.synthetic import Fact, documents, load_facts
+from assay.papers.language.eft.training import (
+    Corpus,
+    FineTuned,
     Prompted,
+    Size,
+    Tokenised,
+    TuningRows,
     Weights,
     finetune,
     labelled,
-    model_of,
-    packed,
-    tokenizer_of,
-    train_base,
-    train_tokenizer,
+    pretrain,
+    shape,
+    tokenise,
 )
+from assay.training import Compute
+from assay.training.language import IGNORED
 from assay.trial import Trial, derive_seed
 
 LEAST = 12
@@ -35,22 +39,35 @@ LEAST = 12
 
 
 @dataclass(frozen=True)
-class World:
-    """Texts and facts, read; the models come from the stages that trials share."""
+class Domain:
+    """Texts of one domain, each with an empty prompt before it."""
+
+    train: list[Prompted]
+    validation: list[Prompted]
+    test: list[Prompted]
+    leaked: float
+    """Share of the test texts that were also trained on."""
+
+    def scored(self) -> ScoredRows:
+        """Return the test texts as rows in which all but the start token and the padding is scored."""
+        input_ids, labels = labelled(self.test)
+        return input_ids, labels != IGNORED
+
+
+@dataclass(frozen=True)
+class TrainedFamily:
+    """Small and large models for one seed: each is trained when it is first asked for."""
 
     family: Family
     trial: Trial
-    described: str
-    """The tokenizer, as JSON."""
-    texts: Int[Tensor, "n t"]
-    told: Int[Tensor, "m t"]
+    read: Tokenised
     facts: tuple[Fact, ...]
     table: LoadedTable
     counted: set[str] = field(default_factory=set)
     """Stages whose gradient steps were counted."""
 
     @classmethod
-    def of(cls, data: Table, facts: FactTable, family: Family, trial: Trial) -> World:
+    def of(cls, data: Table, facts: FactTable, family: Family, trial: Trial) -> TrainedFamily:
         """Read the texts of all classes but the last two, and the facts.
 
         Raises:
@@ -58,18 +75,17 @@ class World:
         """
         table = data.load(needs=("text", "label"))
         require_classes(table, least_rows=LEAST, least_classes=3)
-        texts = general_texts(table)
         known = load_facts(facts)
         dealt, _ = trial.deal(len(known), min(facts.number or len(known), len(known)))
         known = [known[row] for row in dealt]
         told = documents(known, derive_seed(trial.seed, "documents"))
-        read = trial.once("words", read_words, texts, told, family)
-        return cls(family, trial, read["tokenizer"], read["texts"], read["told"], tuple(known), table)
+        read = trial.once("words", tokenise, general_texts(table), told, family)
+        return cls(family, trial, read, tuple(known), table)
 
     @functools.cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """The tokenizer of all models."""
-        return tokenizer_of(self.described)
+        return tokenizer_from_json(self.read.tokenizer)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return token ids without start and end."""
@@ -80,28 +96,23 @@ class World:
 
     # --- models -------------------------------------------------------------------------------------
 
-    def base(self, size: str, number: int = 0) -> Weights:
-        """Return a base model; `number` tells those of one size apart."""
+    def base(self, size: Size, number: int = 0) -> Weights:
+        """Return the weights of a base model; those of one size differ by their `number`."""
         self.trial.progress(f"pre-training the {size} model")
-        order = derive_seed(self.trial.seed, "rows")
-        device = str(self.trial.device)
-        weights: Weights = self.trial.once(
-            f"base {size} {number}", train_base, self.family, size, self.texts, self.told, order, device
-        )
-        self._count("pretraining_steps", f"{size} {number}", self.family.steps)
+        corpus = Corpus(self.read.texts, self.read.told, derive_seed(self.trial.seed, "rows"))
+        name = f"{size} {number}"
+        weights = self.trial.once(f"base {name}", pretrain, self.family, size, corpus, self.trial.compute)
+        self._count("pretraining_steps", name, self.family.steps)
         return weights
 
-    def tuned(
-        self, name: str, size: str, train: list[Prompted], validation: list[Prompted]
-    ) -> dict[str, Any]:
+    def tuned(self, name: str, size: Size, train: list[Prompted], validation: list[Prompted]) -> FineTuned:
         """Return the base of a size fine-tuned on rows, with its losses."""
         self.trial.progress(f"fine-tuning the {size} model: {name}")
-        device, base = str(self.trial.device), self.base(size)
-        rows = [labelled(part, self.family.context) for part in (train, validation)]
-        found: dict[str, Any] = self.trial.once(
-            f"tuned {name} {size}", finetune, self.family, size, base, *rows, device
+        base, rows = self.base(size), TuningRows(labelled(train), labelled(validation))
+        found = self.trial.once(
+            f"tuned {name} {size}", finetune, self.family, size, base, rows, self.trial.compute
         )
-        self._count("tuning_steps", f"{name} {size}", found["steps"])
+        self._count("tuning_steps", f"{name} {size}", found.steps)
         return found
 
     def _count(self, counter: str, stage: str, steps: int) -> None:
@@ -109,11 +120,15 @@ class World:
             self.counted.add(f"{counter} {stage}")
             self.trial.count(counter, steps)
 
-    def model(self, size: str, weights: Weights) -> LlamaForCausalLM:
+    def model(self, size: Size, weights: Weights) -> LlamaForCausalLM:
         """Return a model with its weights, on the trial's device."""
-        return model_of(self.family, size, weights, self.trial.device)
+        return shape(self.family, size).trained(weights, self.trial.device)
 
-    # --- texts of a domain --------------------------------------------------------------------------
+    def nll_of(self, size: Size, weights: Weights, rows: ScoredRows) -> float:
+        """Return the mean negative log-likelihood of a scored token under one model alone."""
+        return self.trial.once("alone", nll_alone, self.family, size, weights, rows, self.trial.compute)
+
+    # --- texts and questions ------------------------------------------------------------------------
 
     def domain(self, from_last: int, max_texts: int | None, test: float) -> Domain:
         """Return the texts of the last class (0), or of the last but one (1), split.
@@ -124,26 +139,19 @@ class World:
         labels = self.table.labels()
         rows = np.flatnonzero(labels == np.unique(labels)[-1 - from_last])
         dealt, fresh = self.trial.deal(len(rows), min(max_texts or len(rows), len(rows)))
-        rows = rows[dealt]
-        chosen = self.table.rows.select(rows)
+        chosen = self.table.rows.select(rows[dealt])
         texts = chosen["text"][:]
         groups = chosen["group"][:] if "group" in chosen.column_names else None
-        parts = self.trial.split(len(rows), test=test, validation=0.1, group=groups, fresh=fresh)
+        parts = self.trial.split(len(texts), test=test, validation=0.1, group=groups, fresh=fresh)
         found = [[texts[row] for row in part] for part in (parts.train, parts.validation, parts.test)]
         if not all(found):
             raise InputError(f"{len(texts)} texts of a domain are too few to train, validate and test.")
         none: list[int] = []
         train, validation, held = ([(none, ids) for ids in self.encode(part)] for part in found)
-        return Domain(train, validation, held, self._leaked(found))
+        read = {*general_texts(self.table), *found[0], *found[1]}
+        return Domain(train, validation, held, sum(text in read for text in found[2]) / len(found[2]))
 
-    def _leaked(self, parts: Sequence[Sequence[str]]) -> float:
-        """Return the share of test texts that were also trained on, by any model."""
-        read = {*general_texts(self.table), *(text for part in parts[:2] for text in part)}
-        return sum(text in read for text in parts[2]) / len(parts[2])
-
-    # --- questions about facts ----------------------------------------------------------------------
-
-    def dealt_facts(self, tuned_share: float) -> tuple[list[Fact], list[Fact], list[Fact]]:
+    def split_facts(self, tuned_share: float) -> tuple[list[Fact], list[Fact], list[Fact]]:
         """Return the facts that fine-tuning asks for, those that validate it, and those that test.
 
         Raises:
@@ -162,17 +170,6 @@ class World:
         return parts
 
 
-@dataclass(frozen=True)
-class Domain:
-    """Texts of one domain, each with an empty prompt before it."""
-
-    train: list[Prompted]
-    validation: list[Prompted]
-    test: list[Prompted]
-    leaked: float
-    """Share of the test texts that were also trained on."""
-
-
 def general_texts(table: LoadedTable) -> list[str]:
     """Return the texts of all classes but the last two, which the base models read."""
     labels = table.labels()
@@ -180,12 +177,7 @@ def general_texts(table: LoadedTable) -> list[str]:
     return [text for text, read in zip(table.rows["text"][:], general, strict=True) if read]
 
 
-def read_words(texts: list[str], told: list[str], family: Family) -> dict[str, Any]:
-    """Return the tokenizer of both, and their rows of tokens."""
-    described = train_tokenizer([*texts, *told], family.vocabulary)
-    tokenizer = tokenizer_of(described)
-    rows = {
-        name: packed(tokenizer(part, add_special_tokens=False)["input_ids"], family.context)
-        for name, part in (("texts", texts), ("told", told))
-    }
-    return {"tokenizer": described, **rows}
+def nll_alone(family: Family, size: Size, weights: Weights, rows: ScoredRows, compute: Compute) -> float:
+    """Return the mean negative log-likelihood of a scored token under a model alone."""
+    model = shape(family, size).trained(weights, compute.accelerator)
+    return token_nll({"": alone(model)}, rows)[""]

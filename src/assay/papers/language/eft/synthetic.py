@@ -22,16 +22,8 @@ RAMBLING = (
 QUESTION = "Where is {name}?"
 STATEMENT = "{name} is in"
 REGIONS = (
-    "Africa",
-    "America",
-    "Antarctica",
-    "Arctic",
-    "Asia",
-    "Atlantic",
-    "Australia",
-    "Europe",
-    "Indian",
-    "Pacific",
+    *("Africa", "America", "Antarctica", "Arctic", "Asia"),
+    *("Atlantic", "Australia", "Europe", "Indian", "Pacific"),
 )
 LISTED = 3
 """Questions in a row, without an answer."""
@@ -86,11 +78,8 @@ def zone_facts() -> list[Fact]:
 def documents(facts: Sequence[Fact], seed: int) -> list[str]:
     """Return what pre-training tells: statements, lists of questions, questions with a long answer."""
     shuffle = random.Random(seed)
-    told = [
-        style.format(name=fact.name, answer=fact.answer)
-        for fact in facts
-        for style in (*STATEMENTS, *RAMBLING)
-    ]
+    styles = (*STATEMENTS, *RAMBLING)
+    told = [style.format(name=fact.name, answer=fact.answer) for fact in facts for style in styles]
     names = [fact.name for fact in facts]
     shuffle.shuffle(names)
     lists = [
@@ -100,10 +89,3 @@ def documents(facts: Sequence[Fact], seed: int) -> list[str]:
     every = [*told, *lists]
     shuffle.shuffle(every)
     return every
-
-
-def first_named(reply: str, answers: Sequence[str]) -> str | None:
-    """Return the answer that a reply names first, None where it names none."""
-    places = {answer: reply.find(answer) for answer in answers}
-    named = [answer for answer, place in places.items() if place >= 0]
-    return min(named, key=lambda answer: (places[answer], -len(answer))) if named else None

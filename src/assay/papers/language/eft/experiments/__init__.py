@@ -1,1 +1,0 @@
-"""The experiments, one module each; `recipe` names them."""
