@@ -15,9 +15,10 @@ import torch
 
 from assay.models import LocalTextModel, tiny_causal_lm
 from assay.papers.privacy.knowledge import score_answers
-from assay.papers.privacy.ununlearning.config import World
+from assay.papers.privacy.ununlearning.config import SmallModels
 from assay.papers.privacy.ununlearning.method import ContextBuilder
-from assay.papers.privacy.ununlearning.world import FORM, Words, invented
+from assay.papers.privacy.ununlearning.stages import invented
+from assay.papers.privacy.ununlearning.synthetic import FORM, Vocabulary
 from timing import interleaved
 
 REPEATS = 5
@@ -26,8 +27,8 @@ NEW_TOKENS = 9
 
 def main() -> None:
     """Print the time of an audit's scores, of generated replies, and of a pass for every choice."""
-    facts = invented(World(), torch.Generator().manual_seed(0))
-    words = Words.of(facts)
+    facts = invented(SmallModels(), torch.Generator().manual_seed(0))
+    words = Vocabulary.of(facts)
     model = tiny_causal_lm(words.tokenizer, hidden=128, layers=4, heads=4)
     builder = ContextBuilder("direct", facts, words.tokenizer, 10, form=FORM)
     built = (builder.build(fact, place) for fact in facts for place in range(2))

@@ -15,8 +15,8 @@ from torch.nn import functional
 from assay.training.language import IGNORED
 
 RetainLoss = Literal["auto", "nll", "kl", "states"]
-"""What is kept of retain texts: their likelihood, the frozen model's predictions (by KL) or its hidden states;
-auto: states for RMU, the likelihood otherwise."""
+"""What is kept of retain texts: their likelihood, the frozen model's predictions (by KL) or its hidden
+states; auto: states for RMU, the likelihood otherwise."""
 
 
 def sequence_nll(

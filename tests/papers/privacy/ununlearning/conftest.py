@@ -1,4 +1,4 @@
-"""Facts about made-up entities, and models that know or read by construction."""
+"""Facts about invented entities, and models that know or read by construction."""
 
 from itertools import pairwise
 from types import SimpleNamespace
@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from assay.papers.privacy.ununlearning.config import World
-from assay.papers.privacy.ununlearning.world import Words, invented
-
-WORLD = World()
+from assay.papers.privacy.ununlearning.config import SmallModels
+from assay.papers.privacy.ununlearning.stages import invented
+from assay.papers.privacy.ununlearning.synthetic import Vocabulary
 
 
 class Stub(nn.Module):
@@ -32,12 +31,12 @@ class Stub(nn.Module):
 
 @pytest.fixture(scope="session")
 def facts():
-    return invented(WORLD, torch.Generator().manual_seed(0))
+    return invented(SmallModels(), torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="session")
 def words(facts):
-    return Words.of(facts)
+    return Vocabulary.of(facts)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from assay.papers.privacy.ununlearning.method import (
     UnUnlearningAudit,
     rouge_l_recall,
 )
-from assay.papers.privacy.ununlearning.world import FORM
+from assay.papers.privacy.ununlearning.synthetic import FORM
 
 
 @pytest.fixture(scope="module")

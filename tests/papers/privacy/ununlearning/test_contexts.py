@@ -15,7 +15,7 @@ from assay.papers.privacy.ununlearning.method import (
     guess_rate,
 )
 from assay.papers.privacy.ununlearning.method.contexts import holds
-from assay.papers.privacy.ununlearning.world import FORM
+from assay.papers.privacy.ununlearning.synthetic import FORM
 
 PEOPLE = ("Ana", "Bela", "Carl", "Dora", "Egon", "Fritz", "Gina", "Hans")
 TOWNS = ("Rome", "Oslo", "Bern", "Riga", "Kiel", "Bonn", "Lodz", "Nice")

@@ -17,7 +17,7 @@ from assay.errors import InputError
 from assay.models import OwnModel, tiny_causal_lm, word_tokenizer
 from assay.papers.privacy.knowledge import FactRecord, invent_facts, read_facts, write_facts
 from assay.papers.privacy.ununlearning.config import Audit, Facts
-from assay.papers.privacy.ununlearning.given import load_facts
+from assay.papers.privacy.ununlearning.inputs import load_facts
 from assay.papers.privacy.ununlearning.method import AuditReport
 from assay.papers.privacy.ununlearning.recipe import audit
 from assay.trial import Trial
@@ -77,9 +77,9 @@ def test_an_audit_of_model_folders_is_written_and_read(folder, tmp_path):
     assert report.cell("original", "closed_book").accuracy == (1.0, 1.0, 1.0, 1.0)
     guessed = report.cell("retrained", "closed_book").accuracy
     assert ran.metrics["forgetting"] == pytest.approx(1 - sum(guessed) / len(guessed))
-    text = (tmp_path / "audit/report/report.md").read_text() + (
-        tmp_path / "audit/report/report.json"
-    ).read_text()
+    text = "".join(
+        (tmp_path / "audit/report" / name).read_text() for name in ("report.md", "report.json", "record.json")
+    )
     fact = read_facts(folder / "facts.jsonl")[0]
     for secret in (fact.entity, fact.answer, fact.question):
         assert secret not in text
@@ -103,12 +103,35 @@ def test_filters_are_applied(folder, screen):
     config = options.resolve(
         Audit,
         given(folder, screen=screen, answers="screened", levels=("direct",), similarity=-1.0),
-        {"audited": "retrained"},
+        {"audited": ("retrained",)},
     )
     metrics = audit(config, Trial(seed=1000))
     assert metrics["accuracy"] == 0
     assert metrics["blocked"] == 1  # facts of fewer than eight words count as a whole
     assert metrics["falsely_blocked"] == (1 if screen == "similarity" else 0)
+
+
+def test_a_filter_of_the_working_folder_is_applied(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_filter.py").write_text(
+        "def lives(prompt, completion):\n    return 'lives in' in prompt\n"
+    )
+
+    def config(name):
+        settings = {"screen": name, "answers": "screened", "levels": ("direct",)}
+        return options.resolve(Audit, given(folder, **settings))
+
+    named = config("own_filter:lives")
+    metrics = audit(named, Trial(seed=1000))
+    assert metrics["blocked"] == metrics["falsely_blocked"] == 1
+    before = named.screen.fingerprint()
+    (tmp_path / "own_filter.py").write_text("def lives(prompt, completion):\n    return False\n")
+    assert named.screen.fingerprint() != before
+    for name, message in (("nowhere:f", "no module 'nowhere'"), ("own_filter:live", "Did you mean 'lives'")):
+        with pytest.raises(InputError, match=message):
+            audit(config(name), Trial(seed=1000))
+    with pytest.raises(InputError, match=r"no filter 'exakt'. Did you mean 'exact'"):
+        config("exakt")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +142,7 @@ def test_filters_are_applied(folder, screen):
         ({"facts": None}, "--facts is missing"),
         ({"original": None, "retrained": None}, "--facts needs models"),
         ({"level": "derivation"}, "--level derivation was not measured"),
-        ({"audited": "unlearned"}, "--unlearned is missing"),
+        ({"audited": ("unlearned",)}, "--unlearned is missing"),
         ({"answers": "screened", "screen": "none"}, "--answers screened needs a filter"),
         ({"chat": "on"}, "no chat template"),
     ],
@@ -156,7 +179,7 @@ def test_a_mixture_of_experts_is_audited_too(folder, tmp_path):
     )
     Qwen2MoeForCausalLM(config).save_pretrained(tmp_path / "moe")
     tokenizer.save_pretrained(tmp_path / "moe")
-    settings = given(folder, retrained=None, unlearned=f"folder:{tmp_path}/moe", audited="unlearned")
+    settings = given(folder, retrained=None, unlearned=f"folder:{tmp_path}/moe", audited=("unlearned",))
     metrics = audit(options.resolve(Audit, settings), Trial(seed=1000))
     assert metrics["forgetting"] > 0
     assert metrics["answered"].trials == 8

@@ -1,11 +1,11 @@
 """Recovery, intervals, Holm's correction, verdicts, and the report on disk."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 
+from assay import records
 from assay.errors import InputError
 from assay.papers.privacy.ununlearning.method import (
     AuditReport,
@@ -113,7 +113,7 @@ def test_holm_by_hand():
 def test_a_report_is_written_without_texts_and_read_again(tmp_path):
     report = report_of(0.1, 0.7)
     report.save(tmp_path)
-    written = (tmp_path / "report.json").read_text() + (tmp_path / "report.md").read_text()
+    written = "".join(path.read_text() for path in tmp_path.iterdir())
     for secret in ("Rome", "Ana", "forget-0"):
         assert secret not in written
     read = AuditReport.load(tmp_path)
@@ -123,6 +123,7 @@ def test_a_report_is_written_without_texts_and_read_again(tmp_path):
     assert read.table.accuracy.tolist() == report.table.accuracy.tolist()
     assert "recovery_low" in read.recovery.columns
     assert "ununlearned" in written
+    assert repr(report) == "AuditReport(9 cells, 1 findings; unlearned: ununlearned)"
 
 
 def test_a_report_shows_texts_when_asked(tmp_path):
@@ -133,8 +134,8 @@ def test_a_report_shows_texts_when_asked(tmp_path):
 
 
 def test_what_is_no_report_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no report of an audit"):
+    with pytest.raises(InputError, match=r"No such file.*record\.json"):
         AuditReport.load(tmp_path)
-    (tmp_path / "report.json").write_text(json.dumps({"cells": []}))
-    with pytest.raises(InputError, match="no report of an audit"):
+    records.save(tmp_path, {"cells": []})
+    with pytest.raises(InputError, match="holds a dict, and no report"):
         AuditReport.load(tmp_path)

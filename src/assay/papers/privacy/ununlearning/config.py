@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from assay import files
 from assay.bounds import PositiveFloat, PositiveInt
-from assay.data import Table
-from assay.errors import InputError
+from assay.data import Table, hash_file
+from assay.errors import InputError, unknown
 from assay.models import OwnModel
 
 Level = Literal[
     "closed_book", "irrelevant", "direct", "paraphrase", "derivation", "demonstrations", "wrong_fact"
 ]
+Method = Literal["gradient_ascent", "gradient_difference", "npo", "rmu"]
+Audited = Literal["original", "retrained", "unlearned", "second_unlearned"]
+SCREENS = ("exact", "words", "similarity", "none")
 FORMS = "FILE.jsonl, tofu:forget10 (or 05, 01), tofu:FOLDER/forget10, rwku:level1 or rwku:level2"
 
 
@@ -25,7 +27,7 @@ class Facts:
 
     source: str | None = None
     """FILE.jsonl (a line a fact: question, answer, entity, and fact, paraphrases, axioms, choices, split);
-    tofu:forget10 or tofu:FOLDER/forget10; rwku:level1. None: they are made up."""
+    tofu:forget10 or tofu:FOLDER/forget10; rwku:level1. None: they are invented."""
 
     def __post_init__(self) -> None:
         if self.source is None or self.path is not None or self.tables() is not None:
@@ -59,15 +61,33 @@ class Facts:
         if tables is not None:
             return " ".join(table.fingerprint() for table in tables)
         if self.path is None:
-            return "made up"
+            return "made here"
         if not self.path.is_file():
             raise InputError(f"There is no file {self.path}.")
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        return hash_file(self.path)
 
 
 @dataclass(frozen=True)
-class World:
-    """The small world in which models are trained where none are given."""
+class Screen:
+    """A filter. `--screen NAME` is short for `--screen.source NAME`."""
+
+    source: str | None = "exact"
+    """exact (a forget fact is in the text), words (eight words in a row of one are), similarity (a line is
+    similar to one, by MiniLM), none, or MODULE:FUNCTION: (prompt, completion) -> whether to block."""
+
+    def __post_init__(self) -> None:
+        if self.source not in SCREENS and ":" not in str(self.source):
+            raise unknown("filter", str(self.source), (*SCREENS, "MODULE:FUNCTION"))
+
+    def fingerprint(self) -> str:
+        """Identify the filter; a function of the working folder by its module's content."""
+        module = Path(str(self.source).partition(":")[0].replace(".", "/") + ".py")
+        return hash_file(module) if module.is_file() else str(self.source)
+
+
+@dataclass(frozen=True)
+class SmallModels:
+    """The small Llamas that are trained where no models are given, on invented facts."""
 
     entities: PositiveInt = 32
     """Entities with one fact each."""
@@ -76,7 +96,7 @@ class World:
     values: PositiveInt = 32
     """Different answers; chance is 1 over this."""
     width: PositiveInt = 64
-    """Width of the small Llama of two layers."""
+    """Numbers in a hidden state; each model has two layers."""
     facts: PositiveInt = 3
     """Facts that a reading document states, and questions that it asks."""
     first_steps: PositiveInt = 500
@@ -87,6 +107,8 @@ class World:
     """Of the reader, which all seeds of a check share: facts and further training are drawn per seed."""
     learn_steps: PositiveInt = 300
     """Gradient steps in which a reader learns facts, half of each batch being reading documents."""
+    methods: tuple[Method, Method] = ("npo", "gradient_difference")
+    """How the model `unlearned` and the model `second_unlearned` unlearn."""
     unlearn_steps: PositiveInt = 60
     """Gradient steps of an approximate unlearning."""
     unlearn_rate: PositiveFloat = 1e-3
@@ -110,7 +132,7 @@ class Audit:
     retrained: OwnModel = OwnModel()
     """A model that never saw the facts to forget: exact unlearning, the reference for the others."""
     facts: Facts = Facts()
-    """What was to be forgotten and what to be retained. By default facts of made-up entities."""
+    """What was to be forgotten and what to be retained. By default facts of invented entities."""
     levels: tuple[Level, ...] = ("direct", "paraphrase", "derivation", "demonstrations", "wrong_fact")
     """What stands in the context; closed_book and irrelevant are always measured."""
     distractors: tuple[int, ...] = (2,)
@@ -126,22 +148,20 @@ class Audit:
     """Number format of given models."""
     batch_size: PositiveInt = 64
     """Prompts that go through a model at once."""
-    screen: Literal["exact", "words", "similarity", "none"] = "exact"
-    """The filter: a forget fact stands in the text, eight words in a row of one do, or a line is similar to
-    one (MiniLM)."""
+    screen: Screen = Screen()
+    """The filter."""
     screen_on: Literal["input", "output"] = "input"
     """What the filter reads: the prompt, or what the model says."""
     similarity: float = 0.8
     """Cosine above which the filter `similarity` blocks."""
     show_facts: bool = False
     """Whether the report holds questions, answers and names; by default it holds hashes."""
-    world: World = World()
-    """The small world in which models are trained where none are given."""
-    audited: Literal["original", "retrained", "unlearned", "second_unlearned"] = "retrained"
-    """Whose numbers are the metrics: a model given, or trained here (unlearned: by NPO, second_unlearned: by
-    gradient difference)."""
+    small_models: SmallModels = SmallModels()
+    """The models that are trained where none are given."""
+    audited: tuple[Audited, ...] = ("retrained", "unlearned", "second_unlearned")
+    """Whose numbers are the metrics: the first of these that there is."""
     level: Level = "direct"
     """The level whose numbers are the metrics."""
     answers: Literal["model", "screened", "guess"] = "model"
-    """Who answers for the metrics: the model, the model behind the filter, or one who picks blindly among
-    the answers in the context."""
+    """Who answers for the metrics: the model, the model behind the filter, or one who picks at random
+    among the answers in the context."""

@@ -20,22 +20,20 @@ MODELS = {"exact": "retrained", "npo": "unlearned", "graddiff": "second_unlearne
 
 
 def _arms(name: str, model: str) -> tuple[Arm, ...]:
-    """The arms of one unlearned model: the fact in context, and what it is compared with."""
+    """Return the arms of one unlearned model: the fact in context, and what it is compared with."""
+    # The first method is what a bare `run` uses: it takes whichever model the user gave.
+    first = ("retrained", "unlearned", "second_unlearned") if name == "exact" else (model,)
+    removes = "the forgotten fact from the context: another fact of the same length is in its place"
+
+    def at(level: str, **more: str) -> dict[str, object]:
+        return {"audited": (model,), "level": level, **more}
+
     return (
-        Arm(name, role="method", settings={"audited": model, "level": "direct"}),
-        Arm(f"{name}-closed-book", role="baseline", settings={"audited": model, "level": "closed_book"}),
-        Arm(
-            f"{name}-irrelevant",
-            role="control",
-            settings={"audited": model, "level": "irrelevant"},
-            removes="the forgotten fact from the context: another fact of the same length is in its place",
-        ),
-        Arm(f"{name}-wrong-fact", role="reference", settings={"audited": model, "level": "wrong_fact"}),
-        Arm(
-            f"{name}-screened",
-            role="reference",
-            settings={"audited": model, "level": "direct", "answers": "screened"},
-        ),
+        Arm(name, role="method", settings={"audited": first, "level": "direct"}),
+        Arm(f"{name}-closed-book", role="baseline", settings=at("closed_book")),
+        Arm(f"{name}-irrelevant", role="control", settings=at("irrelevant"), removes=removes),
+        Arm(f"{name}-wrong-fact", role="reference", settings=at("wrong_fact")),
+        Arm(f"{name}-screened", role="reference", settings=at("direct", answers="screened")),
     )
 
 
@@ -108,14 +106,14 @@ PAPER = Paper(
                     "guess",
                     role="control",
                     settings={"level": "direct", "answers": "guess"},
-                    removes="reading: one of the answers in the context is taken blindly",
+                    removes="reading: one of the answers in the context is taken at random",
                 ),
                 Arm(
                     "full-closed-book",
                     role="reference",
-                    settings={"audited": "original", "level": "closed_book"},
+                    settings={"audited": ("original",), "level": "closed_book"},
                 ),
-                Arm("full", role="reference", settings={"audited": "original", "level": "direct"}),
+                Arm("full", role="reference", settings={"audited": ("original",), "level": "direct"}),
             ),
             presets={
                 "tiny": Preset(
@@ -123,10 +121,10 @@ PAPER = Paper(
                         "levels": ("direct", "wrong_fact"),
                         "scoring": "greedy",
                         "placements": 2,
-                        "world.first_steps": 20,
-                        "world.reader_steps": 20,
-                        "world.learn_steps": 40,
-                        "world.unlearn_steps": 10,
+                        "small_models.first_steps": 20,
+                        "small_models.reader_steps": 20,
+                        "small_models.learn_steps": 40,
+                        "small_models.unlearn_steps": 10,
                     },
                     cost="6 s, 1 core",
                     seeds=2,
@@ -141,8 +139,8 @@ PAPER = Paper(
                         "the paper has no experiments; the protocol is an operationalisation of its argument",
                     ),
                     data_differs=(
-                        "a Llama of 80 thousand parameters that was trained to read, and made-up facts of one"
-                        " word: 32 entities, 8 of them forgotten, 3 facts in a context",
+                        "a Llama of 80 thousand parameters that was trained to read, and invented facts of"
+                        " one word: 32 entities, 8 of them forgotten, 3 facts in a context",
                         "seeds share the reader, which has seen random values only; facts, what is forgotten,"
                         " further training and contexts are drawn for each seed",
                         "derived knowledge and paraphrases are beyond so small a model and are not measured",

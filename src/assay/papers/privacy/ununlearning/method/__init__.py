@@ -28,4 +28,9 @@ from assay.papers.privacy.ununlearning.method.report import (
     holm as holm,
     verdict_of as verdict_of,
 )
-from assay.papers.privacy.ununlearning.method.unlearn import METHODS as METHODS, unlearn as unlearn
+from assay.papers.privacy.ununlearning.method.unlearn import (
+    METHODS as METHODS,
+    Batch as Batch,
+    Unlearning as Unlearning,
+    unlearn as unlearn,
+)

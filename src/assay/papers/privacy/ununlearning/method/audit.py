@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,7 +15,13 @@ from transformers import PreTrainedTokenizerBase
 
 from assay.errors import InputError, unknown
 from assay.models import LocalTextModel
-from assay.papers.privacy.knowledge import FactRecord, context_length, refuse_overlap, score_answers
+from assay.papers.privacy.knowledge import (
+    AnswerScore,
+    FactRecord,
+    context_length,
+    refuse_overlap,
+    score_answers,
+)
 from assay.papers.privacy.ununlearning.method.contexts import (
     LEVELS,
     ContextBuilder,
@@ -24,6 +30,7 @@ from assay.papers.privacy.ununlearning.method.contexts import (
     guess_rate,
     holds,
 )
+from assay.papers.privacy.ununlearning.method.filters import Filter
 from assay.papers.privacy.ununlearning.method.report import AuditReport, Cell, assess
 
 Scoring = Literal["auto", "greedy", "choices", "rouge"]
@@ -83,7 +90,7 @@ class UnUnlearningAudit:
         n_distractors: Sequence[int] = (3,),
         placements: int = 5,
         scoring: Scoring = "auto",
-        filters: Mapping[str, Callable[[str, str], bool]] | None = None,
+        filters: Mapping[str, Filter] | None = None,
         form: PromptForm | None = None,
         chat: bool = False,
         batch_size: int = 64,
@@ -140,7 +147,14 @@ class UnUnlearningAudit:
             placements = 1 if level == "closed_book" else self.placements
             for distractors in (0,) if level == "closed_book" else self.n_distractors:
                 builder = ContextBuilder(
-                    level, self.facts, self.tokenizer, distractors, self.seed, window, self.form, self.chat
+                    level,
+                    self.facts,
+                    self.tokenizer,
+                    distractors,
+                    seed=self.seed,
+                    max_tokens=window,
+                    form=self.form,
+                    chat=self.chat,
                 )
                 built = (builder.build(fact, place) for fact in self.facts for place in range(placements))
                 found += [prompt for prompt in built if prompt is not None]
@@ -162,34 +176,28 @@ class UnUnlearningAudit:
             )
         )
         replies = self._replies(model, prompts) if self.scoring == "rouge" else [""] * len(prompts)
-        answered = []
-        for prompt, texts, reply in zip(prompts, options, replies, strict=True):
-            of = {text: next(scores) for text in texts}
-            right, false = of[prompt.fact.answer], prompt.false_answer
-            probability = None
-            if self.scoring == "choices":
-                choices = prompt.fact.choices
-                logprobs = torch.tensor([of[text].logprob for text in choices])
-                probability = float(logprobs.softmax(0)[choices.index(prompt.fact.answer)])
-                said = choices[int(logprobs.argmax())]
-                correct, copied = float(said == prompt.fact.answer), float(said == false)
-            elif self.scoring == "greedy":
-                said = next((text for text in (prompt.fact.answer, false) if text and of[text].greedy), "")
-                correct, copied = float(right.greedy), float(false is not None and of[false].greedy)
-            else:
-                said, correct = reply, rouge_l_recall(reply, prompt.fact.answer)
-                copied = 0.0 if false is None else rouge_l_recall(reply, false)
-            answered.append(
-                Answered(
-                    prompt,
-                    correct,
-                    right.logprob / right.tokens,
-                    probability,
-                    None if false is None else copied,
-                    said,
-                )
-            )
-        return answered
+        return [
+            self._judged(prompt, {text: next(scores) for text in texts}, reply)
+            for prompt, texts, reply in zip(prompts, options, replies, strict=True)
+        ]
+
+    def _judged(self, prompt: Prompt, scores: Mapping[str, AnswerScore], reply: str) -> Answered:
+        """Say what a model did with a prompt, from the scores of the answers and its reply."""
+        fact, false = prompt.fact, prompt.false_answer
+        right, probability = scores[fact.answer], None
+        if self.scoring == "choices":
+            logprobs = torch.tensor([scores[text].logprob for text in fact.choices])
+            probability = float(logprobs.softmax(0)[fact.choices.index(fact.answer)])
+            said = fact.choices[int(logprobs.argmax())]
+            correct, copied = float(said == fact.answer), float(said == false)
+        elif self.scoring == "greedy":
+            said = next((text for text in (fact.answer, false) if text and scores[text].greedy), "")
+            correct, copied = float(right.greedy), float(false is not None and scores[false].greedy)
+        else:
+            said, correct = reply, rouge_l_recall(reply, fact.answer)
+            copied = 0.0 if false is None else rouge_l_recall(reply, false)
+        per_token = right.logprob / right.tokens
+        return Answered(prompt, correct, per_token, probability, None if false is None else copied, said)
 
     def _options(self, prompt: Prompt) -> tuple[str, ...]:
         false = () if prompt.false_answer is None else (prompt.false_answer,)
@@ -245,12 +253,12 @@ class UnUnlearningAudit:
         return notes
 
 
-def screen(row: Answered, stop: Callable[[str, str], bool]) -> Answered:
+def screen(row: Answered, stop: Filter) -> Answered:
     """Return a row as a filter lets it through: blocked, it answers nothing."""
     if not stop(row.prompt.text, row.completion):
         return row
     copied = None if row.copied is None else 0.0
-    return Answered(row.prompt, 0.0, row.logprob, row.probability, copied, "", blocked=True)
+    return replace(row, correct=0.0, copied=copied, completion="", blocked=True)
 
 
 def cell_of(model: str, title: str | None, level: str, split: str, rows: Sequence[Answered]) -> Cell:
@@ -270,6 +278,10 @@ def cell_of(model: str, title: str | None, level: str, split: str, rows: Sequenc
     assert accuracy is not None
     assert logprob is not None
     passed = [row.correct for row in rows if not row.blocked]
+    guesses = [
+        guess_rate(level, row.prompt.distractors - row.prompt.dropped, len(row.prompt.fact.choices))
+        for row in rows
+    ]
     return Cell(
         model=model,
         filter=title,
@@ -283,19 +295,10 @@ def cell_of(model: str, title: str | None, level: str, split: str, rows: Sequenc
         copied=means(lambda row: row.copied),
         blocked=float(np.mean([row.blocked for row in rows])),
         unblocked_accuracy=float(np.mean(passed)) if passed else None,
-        guess=_guess(level, rows),
+        guess=None if None in guesses else float(np.mean(np.array(guesses, dtype=float))),
         prompts=len(rows),
         answered=sum(row.correct >= 0.5 for row in rows),
     )
-
-
-def _guess(level: str, rows: Sequence[Answered]) -> float | None:
-    rates = [
-        guess_rate(level, row.prompt.distractors - row.prompt.dropped, len(row.prompt.fact.choices))
-        for row in rows
-    ]
-    known = [rate for rate in rates if rate is not None]
-    return float(np.mean(known)) if len(known) == len(rates) else None
 
 
 def rouge_l_recall(reply: str, answer: str) -> float:

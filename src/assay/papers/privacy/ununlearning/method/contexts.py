@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -66,6 +66,15 @@ class Prompt:
     """Tokens of an irrelevant context over those of the one with the fact."""
 
 
+@dataclass(frozen=True)
+class _Statement:
+    """What a context says of the fact that is asked for."""
+
+    texts: tuple[str, ...] = ()
+    false_answer: str | None = None
+    length_ratio: float | None = None
+
+
 class ContextBuilder:
     """Builds the prompts of one level.
 
@@ -102,6 +111,7 @@ class ContextBuilder:
         facts: Sequence[FactRecord],
         tokenizer: PreTrainedTokenizerBase,
         n_distractors: int = 3,
+        *,
         seed: int = 0,
         max_tokens: int | None = None,
         form: PromptForm | None = None,
@@ -123,7 +133,7 @@ class ContextBuilder:
             InputError: an axiom gives the answer away, or even the fact alone does not fit into the window.
         """
         if self.level == "closed_book":
-            return self._fitted(fact, placement, [], None)
+            return self._written(fact, placement, [], None, _Statement())
         if self.level == "demonstrations":
             return self._demonstrations(fact, placement)
         stream = np.random.default_rng([self.seed, self._number[fact.id], placement])
@@ -132,10 +142,7 @@ class ContextBuilder:
         if self.level == "irrelevant":
             return self._irrelevant(fact, placement, distractors, place)
         stated = self._stated(fact, placement, stream)
-        if stated is None:
-            return None
-        statements, false_answer = stated
-        return self._fitted(fact, placement, distractors, place, statements, false_answer)
+        return None if stated is None else self._written(fact, placement, distractors, place, stated)
 
     # --- what stands in the context ---------------------------------------------------------------
 
@@ -156,32 +163,24 @@ class ContextBuilder:
             if other.entity != fact.entity and not holds(other.fact, fact.answer) and other.id != fact.id
         ]
 
-    def _stated(
-        self, fact: FactRecord, placement: int, stream: np.random.Generator
-    ) -> tuple[tuple[str, ...], str | None] | None:
-        """Return the statements from which the answer comes, and the false answer if it is one."""
+    def _stated(self, fact: FactRecord, placement: int, stream: np.random.Generator) -> _Statement | None:
+        """Return the statements from which the answer comes, where the fact has what the level needs."""
         if self.level == "direct":
-            return (fact.fact,), None
+            return _Statement((fact.fact,))
         if self.level == "paraphrase":
-            if not fact.paraphrases:
-                return None
-            return (fact.paraphrases[placement % len(fact.paraphrases)],), None
+            texts = fact.paraphrases
+            return _Statement((texts[placement % len(texts)],)) if texts else None
         if self.level == "derivation":
-            if not fact.axioms:
-                return None
             for axiom in fact.axioms:
                 if holds(axiom, fact.answer) or holds(axiom, fact.fact):
                     raise InputError(f"An axiom of {fact.id!r} holds its answer: then nothing is derived.")
-            return fact.axioms, None
-        return self._falsified(fact, stream)
-
-    def _falsified(self, fact: FactRecord, stream: np.random.Generator) -> tuple[tuple[str, ...], str] | None:
+            return _Statement(fact.axioms) if fact.axioms else None
         wrong = fact.choices or tuple(dict.fromkeys(other.answer for other in self.facts))
         wrong = tuple(text for text in wrong if text != fact.answer and not holds(fact.fact, text))
         if fact.answer not in fact.fact or not wrong:
             return None
         false_answer = wrong[int(stream.integers(len(wrong)))]
-        return (fact.fact.replace(fact.answer, false_answer),), false_answer
+        return _Statement((fact.fact.replace(fact.answer, false_answer),), false_answer)
 
     def _irrelevant(
         self, fact: FactRecord, placement: int, distractors: list[str], place: int
@@ -190,7 +189,7 @@ class ContextBuilder:
         pool = [other.fact for other in self._others(fact) if other.fact not in distractors]
         if not pool:
             raise InputError(
-                f"No retain fact is left to stand in for {fact.id!r}: give more facts to retain."
+                f"No retain fact is left to take the place of {fact.id!r}: give more facts to retain."
             )
         wanted = self._length(fact.fact)
         stream = np.random.default_rng([self.seed, self._number[fact.id], placement, 1])
@@ -198,7 +197,7 @@ class ContextBuilder:
         other = min(shuffled, key=lambda text: abs(self._length(text) - wanted))
         shared = sum(self._length(text) for text in distractors)
         ratio = (shared + self._length(other)) / (shared + wanted)
-        return self._fitted(fact, placement, distractors, place, (other,), None, ratio)
+        return self._written(fact, placement, distractors, place, _Statement((other,), length_ratio=ratio))
 
     def _demonstrations(self, fact: FactRecord, placement: int) -> Prompt | None:
         """Show other facts of the split as questions with answers, this one left out."""
@@ -213,44 +212,37 @@ class ContextBuilder:
             return None
         form = self.form
         shots = [
-            form.question.format(question=shot.question) + form.answer.format(answer=shot.answer)
+            form.question.format(question=shot.question)
+            + form.answer.format(answer=shot.answer)
+            + form.shot_end
             for shot in chosen
         ]
-        return self._fit(
-            fact, placement, lambda kept: "".join(shot + form.shot_end for shot in shots[:kept]), len(shots)
-        )
+        return self._fit(fact, placement, lambda kept: "".join(shots[:kept]), len(shots))
 
     # --- the window -------------------------------------------------------------------------------
 
-    def _fitted(
+    def _written(
         self,
         fact: FactRecord,
         placement: int,
         distractors: list[str],
         place: int | None,
-        statements: tuple[str, ...] = (),
-        false_answer: str | None = None,
-        ratio: float | None = None,
+        statement: _Statement,
     ) -> Prompt:
         """Write the statements down, with as many distractors as fit."""
 
         def context(kept: int) -> str:
             before = distractors[: min(kept, place or 0)]
             after = distractors[place or 0 : kept]
-            return "".join(self.form.fact.format(fact=text) for text in (*before, *statements, *after))
+            return "".join(self.form.fact.format(fact=text) for text in (*before, *statement.texts, *after))
 
         prompt = self._fit(fact, placement, context, len(distractors))
-        kept = len(distractors) - prompt.dropped
-        return Prompt(
-            prompt.text,
-            fact,
-            self.level,
-            self.n_distractors,
-            placement,
-            None if place is None or self.level == "irrelevant" else min(place, kept),
-            false_answer,
-            prompt.dropped,
-            ratio,
+        hidden = place is None or self.level == "irrelevant"
+        return replace(
+            prompt,
+            position=None if hidden else min(place or 0, len(distractors) - prompt.dropped),
+            false_answer=statement.false_answer,
+            length_ratio=statement.length_ratio,
         )
 
     def _fit(self, fact: FactRecord, placement: int, context: Callable[[int], str], available: int) -> Prompt:

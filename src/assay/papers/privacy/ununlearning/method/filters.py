@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-
-class Filter(Protocol):
-    """Says whether a model's answer must not be given; a plain function will do."""
-
-    def __call__(self, prompt: str, completion: str) -> bool:
-        """Return True to block."""
-        ...
+Filter = Callable[[str, str], bool]
+"""Says of a prompt and a completion whether to block the answer."""
 
 
 class StringFilter:
