@@ -25,7 +25,6 @@ PENDING = {
     "lelp",
     "model_generalization",
     "t2ue",
-    "ununlearning",
     "uoe",
 }
 """Entries that have not got this shape yet."""
