@@ -1,3 +1,3 @@
-"""A small region on disk."""
+"""A small region on disk and its chips."""
 
-from papers.vision.instageo.conftest import edit_item as edit_item, region as region
+from papers.vision.instageo.conftest import cut as cut, edit_item as edit_item, region as region

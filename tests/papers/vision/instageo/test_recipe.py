@@ -15,8 +15,9 @@ import assay
 from assay import catalogue, options
 from assay.cli import running
 from assay.errors import InputError
+from assay.papers.vision.geo.options import Imagery
 from assay.papers.vision.instageo import Segmenter
-from assay.papers.vision.instageo.config import Compress, Distil, Fidelity, Imagery
+from assay.papers.vision.instageo.config import Compress, Distil, Fidelity
 from assay.papers.vision.instageo.evaluation import agreement, score
 from assay.papers.vision.instageo.inputs import (
     ChipSplit,

@@ -12,7 +12,8 @@ from torch import Tensor
 from assay import files
 from assay.data import open_archive
 from assay.errors import InputError, refusals
-from assay.papers.vision.instageo.config import Chips, Compress, Cut, Distil, Imagery, PointTable
+from assay.papers.vision.geo.options import Chips, Imagery, PointTable
+from assay.papers.vision.instageo.config import Compress, Cut, Distil
 from assay.papers.vision.instageo.method import (
     RADAR,
     ChipCreator,

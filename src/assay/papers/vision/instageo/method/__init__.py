@@ -6,10 +6,23 @@ predictions = predict_rasters(student, chips, "predictions")
 StaticMap(["water", "forest"]).export(predictions, "map")
 """
 
+from assay.papers.vision.augmentation import Augmentation as Augmentation
+from assay.papers.vision.geo.cleaning import (
+    ChipCleaner as ChipCleaner,
+    buffer_labels as buffer_labels,
+    limit_labels as limit_labels,
+)
 from assay.papers.vision.geo.dataset import ChipDataset as ChipDataset, to_steps as to_steps
 from assay.papers.vision.geo.label_rasters import (
     LabelRaster as LabelRaster,
     read_label_rasters as read_label_rasters,
+)
+from assay.papers.vision.geo.masks import (
+    FMASK_BITS as FMASK_BITS,
+    SCL_CLASSES as SCL_CLASSES,
+    blank as blank,
+    observed as observed,
+    quality_mask as quality_mask,
 )
 from assay.papers.vision.geo.places import (
     connected_groups as connected_groups,
@@ -20,6 +33,7 @@ from assay.papers.vision.geo.places import (
     utm_zone as utm_zone,
 )
 from assay.papers.vision.geo.points import Columns as Columns, Points as Points, read_points as read_points
+from assay.papers.vision.geo.predict import Predicted as Predicted, predict_rasters as predict_rasters
 from assay.papers.vision.geo.rasters import (
     Grid as Grid,
     merge_rasters as merge_rasters,
@@ -37,14 +51,14 @@ from assay.papers.vision.geo.scenes import (
     StacTree as StacTree,
     read_items as read_items,
 )
-
-from .augment import Augmentation as Augmentation
-from .chips import ChipCreator as ChipCreator, paint_labels as paint_labels
-from .cleaning import (
-    ChipCleaner as ChipCleaner,
-    buffer_labels as buffer_labels,
-    limit_labels as limit_labels,
+from assay.papers.vision.geo.webmap import StaticMap as StaticMap, distinct_colors as distinct_colors
+from assay.papers.vision.segmentation import (
+    ConfusionMatrix as ConfusionMatrix,
+    RocHistogram as RocHistogram,
+    ValueErrors as ValueErrors,
 )
+
+from .chips import ChipCreator as ChipCreator, paint_labels as paint_labels
 from .cost import EnergyMeter as EnergyMeter, count_macs as count_macs, count_parameters as count_parameters
 from .distil import (
     Choice as Choice,
@@ -73,18 +87,4 @@ from .head import (
     channel_statistics as channel_statistics,
     reset_head as reset_head,
 )
-from .masks import (
-    FMASK_BITS as FMASK_BITS,
-    SCL_CLASSES as SCL_CLASSES,
-    blank as blank,
-    observed as observed,
-    quality_mask as quality_mask,
-)
-from .metrics import (
-    ConfusionMatrix as ConfusionMatrix,
-    RocHistogram as RocHistogram,
-    ValueErrors as ValueErrors,
-)
 from .observations import Funnel as Funnel, TimeSteps as TimeSteps, group_observations as group_observations
-from .predict import Predicted as Predicted, predict_rasters as predict_rasters
-from .webmap import StaticMap as StaticMap, distinct_colors as distinct_colors

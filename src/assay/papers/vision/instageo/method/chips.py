@@ -20,11 +20,11 @@ from assay.papers.vision.geo.label_rasters import (
     read_label_rasters,
     read_labels,
 )
+from assay.papers.vision.geo.masks import MaskType, Strategy, blank, observed, quality_mask
 from assay.papers.vision.geo.points import NO_LABEL, Points, Task, label_dtype, read_points
 from assay.papers.vision.geo.rasters import Grid, open_raster, read_raster, read_square, write_raster
 from assay.papers.vision.geo.scenes import BandFile, Scene, SceneCatalog, SceneList
 
-from .masks import MaskType, Strategy, blank, observed, quality_mask
 from .observations import Funnel, Group, Matching, TimeSteps, contains, group_observations
 
 if TYPE_CHECKING:

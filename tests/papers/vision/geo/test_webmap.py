@@ -11,6 +11,7 @@ import torch
 from playwright.sync_api import expect, sync_playwright
 from torch import nn
 
+from assay.papers.vision.geo.predict import NO_CLASS
 from assay.papers.vision.instageo.method import (
     Predicted,
     StaticMap,
@@ -18,7 +19,6 @@ from assay.papers.vision.instageo.method import (
     merge_rasters,
     predict_rasters,
 )
-from assay.papers.vision.instageo.method.predict import NO_CLASS
 from papers.vision.geotiffs import write
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]

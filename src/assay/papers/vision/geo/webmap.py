@@ -18,9 +18,8 @@ import numpy as np
 
 from assay import files
 from assay.papers.vision.geo.points import NO_LABEL
+from assay.papers.vision.geo.predict import NO_CLASS, Predicted
 from assay.papers.vision.geo.rasters import read_header, read_in_mercator, read_raster
-
-from .predict import NO_CLASS, Predicted
 
 VALUE_STEPS = 8
 LARGEST_SIDE = 1024

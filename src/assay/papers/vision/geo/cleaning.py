@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from assay.papers.vision.geo.masks import Strategy
 from assay.papers.vision.geo.points import NO_LABEL
-
-from .masks import Strategy
 
 
 @dataclass(frozen=True)

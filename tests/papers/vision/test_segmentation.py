@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import jaccard_score, r2_score, roc_auc_score, root_mean_squared_error
 
-from assay.papers.vision.instageo.method import ConfusionMatrix, RocHistogram, ValueErrors
+from assay.papers.vision.segmentation import ConfusionMatrix, RocHistogram, ValueErrors
 
 
 def test_iou_of_a_matrix_by_hand():

@@ -5,8 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from assay.papers.vision.instageo.method import Augmentation
-from assay.papers.vision.instageo.method.augment import blurred, turned
+from assay.papers.vision.augmentation import Augmentation, blurred, turned
 
 
 def numbered(size=8):
