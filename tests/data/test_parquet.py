@@ -16,7 +16,7 @@ import pytest
 
 from assay.data import Table, text
 from assay.data.parquet import read_hub
-from assay.data.source import Place
+from assay.data.places import Place
 from assay.errors import InputError
 
 

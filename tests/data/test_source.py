@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from assay.data import File, Folder, Table
-from assay.data.source import BUNDLED, parse
+from assay.data.places import BUNDLED, parse
 from assay.errors import InputError
 from assay.options import from_plain, options, resolve, to_plain
 

@@ -13,9 +13,9 @@ from assay.data.columns import delimited_table
 from assay.data.delimited import missing_column
 from assay.data.paths import SPLITS, TEST_SPLITS, existing_file, existing_folder, files_in
 from assay.data.pictures import PICTURES, check_picture
+from assay.data.places import Place
 from assay.data.raw import Raw, Splits, make_raw
 from assay.data.sound import SOUNDS, check_sound
-from assay.data.source import Place
 from assay.errors import InputError
 
 METADATA = "metadata.csv"

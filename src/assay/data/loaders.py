@@ -7,7 +7,8 @@ import importlib.util
 import secrets
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import datasets
 import numpy as np
@@ -19,21 +20,32 @@ from assay.data.columns import delimited_table, json_table
 from assay.data.folders import read_folder
 from assay.data.parquet import read_hub, read_parquet
 from assay.data.pictures import check_picture
+from assay.data.places import Place, parse
 from assay.data.raw import Raw, Splits, blank_mask, make_raw, null_mask, row_numbers
 from assay.data.roles import Roles, check_roles, find_roles, is_text
-from assay.data.source import Place, Table, parse
 from assay.data.svmlight import list_column, read_svmlight
 from assay.data.table import DataWarning, LoadedTable
 from assay.errors import InputError
 
 
-def load(table: Table, needs: Iterable[str] | None = None) -> LoadedTable:
+@dataclass(frozen=True)
+class Request:
+    """A table as the user asks for it: its sources, the columns that they named, and how it is read."""
+
+    source: str
+    test: str | None
+    roles: Roles
+    encoding: str
+    missing: Literal["refuse", "drop"]
+
+
+def load(table: Request, needs: Iterable[str] | None = None) -> LoadedTable:
     """Load a table; see `Table.load`."""
     if needs is not None:
         needs = (needs,) if isinstance(needs, str) else tuple(needs)
     splits = _read_both(table)
     main = splits.main
-    roles = find_roles(main, table, needs)
+    roles = find_roles(main, table.roles, needs)
     if table.missing == "drop":
         main = _without_empty(main, roles)
     regression = _is_regression(main, roles, needs)
@@ -56,7 +68,7 @@ def load(table: Table, needs: Iterable[str] | None = None) -> LoadedTable:
 # --- reading ------------------------------------------------------------------------------------
 
 
-def _read_both(table: Table) -> Splits:
+def _read_both(table: Request) -> Splits:
     """Read the source and, where the user gave one, the test source in place of the published test split."""
     place = parse(table.source)
     if table.test is None:
@@ -69,11 +81,11 @@ def _read_both(table: Table) -> Splits:
     return Splits(main, found.tests or {"test": found.main})
 
 
-def _read(place: Place, table: Table) -> Splits:
+def _read(place: Place, table: Request) -> Splits:
     if place.kind == "bundled":
         return read_bundled(place.location)
     if place.kind == "csv":
-        rows = delimited_table(place.path, place.text, table.encoding, table.id or "id")
+        rows = delimited_table(place.path, place.text, table.encoding, table.roles.id or "id")
         return Splits(make_raw(rows, place.text), {})
     if place.kind == "json":
         return Splits(make_raw(json_table(place.path, place.text, table.encoding), place.text), {})

@@ -10,8 +10,8 @@ import pyarrow.parquet
 
 from assay.data.delimited import PANDAS_INDEX
 from assay.data.paths import SPLITS, existing_file, parquet_splits, used_splits
+from assay.data.places import Place
 from assay.data.raw import Raw, Splits, make_raw
-from assay.data.source import Place
 from assay.data.text import check_growth
 from assay.errors import InputError
 

@@ -10,7 +10,6 @@ import datasets
 import pyarrow as pa
 
 from assay.data.raw import Raw
-from assay.data.source import Table
 from assay.errors import InputError, nearest, unknown
 
 CANONICAL = {
@@ -46,15 +45,15 @@ class Roles:
         return [(role, column) for role in CANONICAL if (column := getattr(self, role)) is not None]
 
 
-def find_roles(raw: Raw, table: Table, needs: Iterable[str] | None) -> Roles:
-    """Give columns their roles.
+def find_roles(raw: Raw, named: Roles, needs: Iterable[str] | None) -> Roles:
+    """Give columns their roles, those first that the user named.
 
     Raises:
         InputError: a column that the user named is missing, of the wrong type or named twice, or a role
             that the caller needs has no column.
     """
     wanted = _wanted(needs)
-    roles = _named(raw, table)
+    roles = _named(raw, named)
     for role, names in CANONICAL.items():
         if getattr(roles, role) is None and role in wanted:
             free = {column.lower(): column for column in raw.columns if column not in roles.used()}
@@ -115,19 +114,18 @@ def _wanted(needs: Iterable[str] | None) -> set[str]:
     return {"label" if need == "target" else need for need in needs}
 
 
-def _named(raw: Raw, table: Table) -> Roles:
-    """Return the roles that the user gave."""
-    given = {role: column for role in CANONICAL if (column := getattr(table, role)) is not None}
-    features = table.features or ()
-    for role, column in [*given.items(), *(("features", column) for column in features)]:
+def _named(raw: Raw, named: Roles) -> Roles:
+    """Return the roles that the user named, if their columns are there and fit."""
+    given = named.single()
+    for role, column in [*given, *(("features", column) for column in named.features)]:
         if column not in raw.columns:
             raise _no_column(raw, column, "")
         _check(raw, column, role)
-    columns = [*given.values(), *features]
+    columns = [*(column for _, column in given), *named.features]
     twice = [column for column in columns if columns.count(column) > 1]
     if twice:
         raise InputError(f"The column {twice[0]!r} is named for two roles. Name it for one.")
-    return Roles(**given, features=features)
+    return named
 
 
 def _no_column(raw: Raw, column: str, remark: str) -> InputError:

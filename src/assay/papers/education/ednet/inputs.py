@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from assay.data.source import parse
+from assay.data.places import parse
 from assay.errors import InputError
 from assay.papers.education.ednet.config import Actions, Answers, Columns, Place, Train
 from assay.papers.education.ednet.method.contents import Contents
