@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.papers.speech.esb.method import Normaliser, PairedCounts, edit_counts, paired_bootstrap, wer
-from assay.papers.speech.esb.recurrence import both_ways
+from assay.papers.speech.recurrence import both_ways
 from timing import interleaved
 
 UTTERANCES = 5000

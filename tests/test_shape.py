@@ -20,7 +20,6 @@ PENDING = {
     "ecm",
     "eft",
     "elang",
-    "esb",
     "instageo",
     "lelp",
     "model_generalization",

@@ -12,9 +12,11 @@ from assay import catalogue, options
 from assay.cli import running
 from assay.data import Table
 from assay.errors import InputError
-from assay.papers.speech.esb import recipe, sources
-from assay.papers.speech.esb.config import Compare, Domains, Score, Spoken, Training, Transcribe
+from assay.papers.speech.esb import recipe
+from assay.papers.speech.esb.config import Compare, Domains, Score, Spoken, Transcribe
 from assay.papers.speech.esb.method import BenchmarkResult
+from assay.papers.speech.esb.synthetic import choose_phrases
+from assay.papers.speech.options import Training
 from assay.trial import Trial
 
 ENTRY = catalogue.entry("esb")
@@ -67,21 +69,18 @@ def test_all_arms_of_recorded_sets_see_the_same_and_spend_the_same(recorded, tmp
     assert all(set(metrics) <= declared for metrics in found.values())
 
 
-def test_gradient_steps_are_shared_out_whole():
-    assert recipe.shared(960, 4) == [240] * 4
-    assert recipe.shared(8, 6) == [2, 2, 1, 1, 1, 1]
-    with pytest.raises(InputError, match=r"3 gradient steps cannot be shared by 4 sets"):
-        recipe.shared(3, 4)
-
-
 def test_spoken_sets_share_no_phrase_and_depend_on_the_seed_alone(tmp_path):
     spoken = Spoken(training_utterances=2, test_utterances=1)
     loaded = Domains().data.load()
-    training, tests = sources.spoken_sets(loaded, spoken, Trial(seed=1000))
+
+    def sets(seed):
+        trial = Trial(seed=seed)
+        return recipe.spoken_sets(choose_phrases(loaded, spoken, trial), trial)
+
+    training, tests = sets(1000)
     assert [found.name for found in tests] == ["clean", "punctuated", "spontaneous", "noisy"]
     assert [len(found) for found in training] == [2] * 4
-    again = sources.spoken_sets(loaded, spoken, Trial(seed=1000))
-    other = sources.spoken_sets(loaded, spoken, Trial(seed=1001))
+    again, other = sets(1000), sets(1001)
     assert [found.texts for found in again[0]] == [found.texts for found in training]
     assert [found.texts for found in other[0]] != [found.texts for found in training]
     sounds = [found.utterances[0].audio() for found in (tests[3], again[1][3])]
@@ -102,7 +101,7 @@ def test_a_run_scores_named_sets_and_compares_them_with_another_run(recorded, tm
     second = tmp_path / "second"
     overrides = {**settings, "system": "esb_system:quiet", "against": str(first)}
     ran = running.run("esb", out=second, overrides=overrides, seed=1000)
-    assert assay.load(second, "comparison")["macro"]["value"] == pytest.approx(-1)
+    assert assay.load(second, "comparison").macro.value == pytest.approx(-1)
     compared = running.run(
         "esb", "compare", out=tmp_path / "both", overrides={"first": str(first), "second": str(second)}
     )
@@ -136,10 +135,15 @@ def test_scores_are_made_again_without_transcribing(recorded, tmp_path):
     again = running.run("esb", "score", out=tmp_path / "again", overrides={"results": str(tmp_path / "run")})
     assert again.metrics["wer"] == pytest.approx(1 / 12 / 2)
     assert assay.load(tmp_path / "again").scores["calm"].counts.substitutions == 1
+    third = {"results": str(tmp_path / "run"), "normaliser": "leaderboard"}
+    running.run("esb", "score", out=tmp_path / "third", overrides=third)
+    assert "open-asr-leaderboard" in (tmp_path / "third" / "results" / "results.json").read_text()
 
 
 def test_the_paper_preset_names_all_eight_sets_and_its_own_systems():
-    config = options.resolve(Transcribe, ENTRY.paper.recipes["transcribe"].presets["paper"].settings_for())
+    config = options.resolve(
+        Transcribe, ENTRY.paper.recipes["transcribe"].presets["published"].settings_for()
+    )
     assert len(config.sets) == 8
     assert config.system == "hub:openai/whisper-medium.en"
     fine = options.resolve(Domains, RECIPE.presets["paper"].settings_for())
@@ -147,18 +151,6 @@ def test_the_paper_preset_names_all_eight_sets_and_its_own_systems():
         written.partition("=")[0] for written in fine.training_sets
     ]
     assert fine.fine_tuned.encoder.source == "hub:facebook/wav2vec2-large-lv60"
-
-
-def test_known_sets_are_read_from_parquet_of_the_hubs_form(recorded, monkeypatch):
-    def local(source):
-        assert source.startswith("hub:hf-audio/esb-datasets-test-only-sorted/librispeech#test.")
-        return Table(f"parquet:{recorded}")
-
-    monkeypatch.setattr(sources, "Table", local)
-    assert [found.name for found in sources.open_sets(["hub:librispeech"])] == [
-        "librispeech.clean",
-        "librispeech.other",
-    ]
 
 
 # --- bad input ----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import pytest
 from assay.papers.speech.esb.method import KNOWN, Normaliser, mend
 from assay.papers.speech.esb.method.normaliser import has_brackets
 
+SWITCHBOARD = "we are -ing to westmin- for lem-"
 NORMALISED = {
     "Mr. Smith won't pay $20 million": "mister smith will not pay $20000000",
     "colour": "color",
@@ -28,6 +29,20 @@ def test_the_normaliser_gives_what_whispers_gives_and_leaves_it_alone(text, expe
     assert normalise(expected) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The B.B.C. and U.S.A.", "the bbc and usa"),
+        ("T.V.s, e.g. this... and that ...", "tvs eg this and that"),
+        ("e-mail, I.B.M.x", "e mail ibmx"),
+        ("Mr. Smith won't pay $20 million.", "mister smith will not pay $20000000"),
+    ],
+)
+def test_the_leaderboards_normaliser_joins_spelled_letters(text, expected):
+    assert Normaliser("leaderboard")(text) == expected
+    assert Normaliser("leaderboard").version.startswith("open-asr-leaderboard 2025, whisper-english")
+
+
 def test_the_normaliser_has_a_version():
     assert "transformers 5" in Normaliser().version
     assert "spellings" in Normaliser().version
@@ -48,7 +63,14 @@ def test_brackets_whose_words_are_deleted_are_seen():
         ("common_voice", '"A ""b"" c"', 'A "b" c'),
         ("common_voice", 'He said "no"', 'He said "no"'),
         ("earnings22", "so <laugh> inaudible we <crosstalk> grew", "so we grew"),
-        ("switchboard", "uh i_. <b_aside> wen[t]- went hmm home", "i went home"),
+        ("switchboard", "uh i_. <b_aside> wen[t]- went hmm home", "i wen- went home"),
+        ("switchboard", "we [ah/are] -[go]ing to westmin[ster]- for [lem[guini]-/linguini]", SWITCHBOARD),
+        (
+            "switchboard",
+            "[laughter-yes] [laughter] u_.c_.l_.a. {and} tech[n]ology",
+            "yes u c l a and tech-ology",
+        ),
+        ("switchboard", "<german (( ja wohl )) > them_1 (%hesitation) ((so))", "them so"),
         ("librispeech", "A  MAN 'S <unk>", "A MAN 'S <unk>"),
         (None, "  two\tspaces ", "two spaces"),
     ],

@@ -8,6 +8,7 @@ from typing import Literal
 from assay.bounds import NonNegativeInt, OpenShare, PositiveFloat, PositiveInt, ShareBelowOne
 from assay.data import Table
 from assay.models import OwnModel
+from assay.papers.speech.options import Training
 
 
 @dataclass(frozen=True)
@@ -27,27 +28,13 @@ class Spoken:
 
 
 @dataclass(frozen=True)
-class Training:
-    """How the small recogniser is trained."""
-
-    steps: PositiveInt = 960
-    """Gradient steps of the one system; those for one set each share as many."""
-    batch_size: PositiveInt = 4
-    """Utterances a gradient step."""
-    learning_rate: PositiveFloat = 4e-3
-    """Highest of AdamW's one-cycle schedule."""
-    width: PositiveInt = 144
-    """Channels of the convolutions, and units of the GRU in each direction."""
-
-
-@dataclass(frozen=True)
 class Finetuning:
     """How a pretrained encoder is fine-tuned with a CTC head, in place of the small recogniser."""
 
     encoder: OwnModel = OwnModel()
     """folder:DIR or hub:NAME of a wav2vec2, HuBERT or the like. By default the small one is trained."""
     steps: PositiveInt = 50_000
-    """Gradient steps of the one system; those tuned to one set share as many."""
+    """Gradient steps of the one system; those tuned to one set share as many between them."""
     batch_size: PositiveInt = 8
     """Utterances a gradient step."""
     learning_rate: PositiveFloat = 3e-4
@@ -113,6 +100,8 @@ class Transcribe:
     beams: PositiveInt | None = None
     """Beams of an encoder-decoder; by default what the model's own settings say, which is greedy decoding for
     Whisper. transformers' pipeline takes 5."""
+    normaliser: Literal["whisper", "leaderboard"] = "whisper"
+    """Of the normalised error rate: Whisper's, or that of the Open ASR Leaderboard in 2025."""
     against: str | None = None
     """Folder of another system's run on the same sets, to compare with by paired bootstrap."""
 
@@ -123,6 +112,8 @@ class Score:
 
     results: str | None = None
     """Folder that `assay run esb --out` has written."""
+    normaliser: Literal["whisper", "leaderboard"] = "whisper"
+    """Of the normalised error rate: Whisper's, or the leaderboard's."""
 
 
 @dataclass(frozen=True)
@@ -135,5 +126,7 @@ class Compare:
     """Folder of the other system's run, on the same sets."""
     rendering: Literal["orthographic", "plain", "normalised"] = "orthographic"
     """Texts as they are, in lower case without punctuation, or normalised."""
+    normaliser: Literal["whisper", "leaderboard"] = "whisper"
+    """Of the normalised texts: Whisper's, or the leaderboard's."""
     draws: PositiveInt = 2000
     """Draws of the paired bootstrap."""

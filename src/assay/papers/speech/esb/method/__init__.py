@@ -1,6 +1,6 @@
 """The benchmark: sets, systems, one protocol, error rates and comparisons."""
 
-from assay.papers.speech.esb.method.audio import (
+from assay.papers.speech.audio import (
     AudioWarning as AudioWarning,
     as_speech as as_speech,
     chunks as chunks,
@@ -11,18 +11,6 @@ from assay.papers.speech.esb.method.comparison import (
     Difference as Difference,
     PairedCounts as PairedCounts,
     paired_bootstrap as paired_bootstrap,
-)
-from assay.papers.speech.esb.method.corpora import read_corpus as read_corpus
-from assay.papers.speech.esb.method.counting import (
-    Breakdown as Breakdown,
-    ErrorCounts as ErrorCounts,
-    align as align,
-    break_down as break_down,
-    count_errors as count_errors,
-    edit_counts as edit_counts,
-    mark_scores as mark_scores,
-    plain_words as plain_words,
-    wer as wer,
 )
 from assay.papers.speech.esb.method.datasets import SpeechDataset as SpeechDataset, Utterance as Utterance
 from assay.papers.speech.esb.method.fixups import KNOWN as KNOWN, KnownSet as KnownSet, mend as mend
@@ -39,7 +27,7 @@ from assay.papers.speech.esb.method.results import (
     Transcript as Transcript,
     macro_average as macro_average,
 )
-from assay.papers.speech.esb.method.systems import (
+from assay.papers.speech.recognisers import (
     HFCTC as HFCTC,
     ASRSystem as ASRSystem,
     FromPipeline as FromPipeline,
@@ -48,4 +36,15 @@ from assay.papers.speech.esb.method.systems import (
     Recogniser as Recogniser,
     as_system as as_system,
     load_system as load_system,
+)
+from assay.papers.speech.word_errors import (
+    Breakdown as Breakdown,
+    ErrorCounts as ErrorCounts,
+    align as align,
+    break_down as break_down,
+    count_errors as count_errors,
+    edit_counts as edit_counts,
+    mark_scores as mark_scores,
+    plain_words as plain_words,
+    wer as wer,
 )

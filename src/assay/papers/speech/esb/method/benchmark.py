@@ -1,4 +1,4 @@
-"""One protocol for any recogniser over unlike sets: transcribe them mixed, score them apart."""
+"""One protocol for any recogniser on any sets: transcribe them mixed, score them one by one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from assay.errors import InputError
-from assay.papers.speech.esb.method.audio import RATE, chunks
+from assay.papers.speech.audio import RATE, chunks
 from assay.papers.speech.esb.method.datasets import SpeechDataset, Utterance
 from assay.papers.speech.esb.method.guard import OneSystemGuard, Violation
 from assay.papers.speech.esb.method.results import BenchmarkResult, SetTranscripts, Transcript, file_of
-from assay.papers.speech.esb.method.systems import Recogniser, as_system, transcribe_checked
+from assay.papers.speech.recognisers import Recogniser, as_system, transcribe_checked
 
 POOL = 512
 """Utterances that are in memory at a time: shuffled over all sets, sorted by length among themselves."""

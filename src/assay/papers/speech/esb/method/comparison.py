@@ -56,6 +56,11 @@ class Comparison:
     sets: dict[str, Difference]
     macro: Difference
     draws: int
+    first: str = "first"
+    """The first system, and the second one."""
+    second: str = "second"
+    rendering: str = "orthographic"
+    """What of the texts was compared."""
 
     def table(self) -> str:
         """Return the differences as Markdown."""

@@ -1,4 +1,4 @@
-"""What is mended in the transcripts of the known sets: part of the data, not of a system.
+"""What is corrected in the transcripts of the known sets: part of the data, not of a system.
 
 A published set marks what is no speech, or spells its punctuation, in ways that no recogniser could know.
 """
@@ -40,7 +40,12 @@ _EARNINGS = re.compile(
 _TEDLIUM = re.compile(r"\s+('(?:s|t|re|ve|m|ll|d|clock|all)\b)")
 _GIGASPEECH = {" <comma>": ",", " <period>": ".", " <questionmark>": "?", " <exclamationpoint>": "!"}
 _FILLERS = re.compile(r"\b(uh|uhm|um|hmm|mm|mhm|mmm)\b", re.IGNORECASE)
-_PARTIAL = re.compile(r"<[^>]*>|\S*\[[^\]]*\]\S*")
+_JUNK = re.compile(  # [laughter-yes] is a yes; _1 numbers pronunciations; <german ((ja wohl)) > is a tag
+    r"\[(noise|silence|vocalized-noise|laughter|laugh|sigh|cough|mn|breath|lipsmack|sneeze|skip|pause)\]"
+    r"|\[laughter-|_1|\(%hesitation\)|<[^>]*>",
+    re.IGNORECASE,
+)
+_UNSAID = re.compile(r"-\[.*?\]|\[.*?\]-|\[.*?\]")
 
 
 def _common_voice(text: str) -> str:
@@ -65,12 +70,17 @@ def _earnings22(text: str) -> str:
 
 
 def _switchboard(text: str) -> str:
-    return _FILLERS.sub("", _PARTIAL.sub("", text).replace("_.", ""))
+    """Keep what was said: u_.c_. as u c, westmin[ster]- as westmin-, of [ah/are] what was meant."""
+    letters = _JUNK.sub("", text).replace("_.", " ").replace(".", "")
+    half = re.sub(r"-/.*?\]", "-", letters)  # [lem[guini]-/linguini]: nobody finished the word
+    words = re.sub(r"\S*/", "", half).split()
+    bare = (word[1:] if word[0] == "[" else word.removesuffix("]") for word in words)
+    return _FILLERS.sub("", re.sub(r"[{}()\[\]]", "", _UNSAID.sub("-", " ".join(bare))))
 
 
 @dataclass(frozen=True)
 class KnownSet:
-    """A set of the benchmark: what it is, where it is, and what is mended in it."""
+    """A set of the benchmark: what it is, where it is, and what is corrected in it."""
 
     domain: str
     licence: str
@@ -124,5 +134,5 @@ def mend(text: str, name: str | None = None) -> str | None:
     if text.strip().lower() in NOT_SPEECH:
         return None
     known = KNOWN.get(name or "")
-    mended = " ".join((known.fixup(text) if known else text).split())
-    return None if mended.lower() in NOT_SPEECH else mended
+    corrected = " ".join((known.fixup(text) if known else text).split())
+    return None if corrected.lower() in NOT_SPEECH else corrected

@@ -1,4 +1,4 @@
-"""Whether one system transcribed everything: the same before and after, and whatever is beside a sound."""
+"""Whether one system transcribed everything: the same before and after, in any batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from assay.errors import InputError
-from assay.papers.speech.esb.method.systems import Recogniser, transcribe_checked
+from assay.papers.speech.recognisers import Recogniser, transcribe_checked
 
 FORBIDDEN = frozenset({"dataset", "dataset_id", "dataset_name", "domain", "corpus", "set_name"})
 """Names of parameters through which a system would ask where a sound is from."""
@@ -36,8 +36,8 @@ class OneSystemGuard:
 
     The benchmark hands over bare arrays of all sets, shuffled. The guard refuses a system with a parameter
     for the set, compares a hash of its code, its options and its weights before and after, and transcribes
-    a sample again in other company and in another order: a system that listens to the company of a sound, or
-    that remembers earlier sounds, gives itself away.
+    a sample again in other batches and in another order, which shows a system whose texts depend on the other
+    sounds of a batch or on earlier ones.
 
     Raises:
         InputError: the system asks for more than the sounds, or has a parameter that names the set.

@@ -1,18 +1,23 @@
-"""Whisper's English normaliser, with a version: numbers of different versions cannot be compared."""
+"""English normalisers with their versions: numbers of different versions cannot be compared."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import importlib.metadata
-import importlib.resources
+import importlib.util
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Literal
 
+from assay import files
 from assay.errors import MissingExtraError
 
+Kind = Literal["whisper", "leaderboard"]
+_ELLIPSIS = re.compile(r"\s*\.{3,}\s*")
+_SPELLED = re.compile(r"\b[a-z](\.[a-z]){1,3}\b")
 _BRACKETED = re.compile(r"[<\[][^>\]]*[>\]]|\([^)]+?\)")
 
 
@@ -24,13 +29,18 @@ class Normaliser:
 
         Normaliser()("Mr. Smith won't pay $20 million")      # "mister smith will not pay $20000000"
 
+    Args:
+        kind: `whisper`, or `leaderboard`, which first joins spelled letters (A.B.C. to abc) and drops
+            ellipses, as the Open ASR Leaderboard did in 2025. Its later versions join more.
+
     Raises:
         MissingExtraError: transformers or whisper-normalizer is not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind = "whisper") -> None:
+        self.kind = kind
+        self.version = _version() if kind == "whisper" else f"open-asr-leaderboard 2025, {_version()}"
         self._normalise = _whisper()
-        self.version = _version()
         self._kept: dict[str, str] = {}
 
     def __call__(self, text: str) -> str:
@@ -38,7 +48,11 @@ class Normaliser:
         if text not in self._kept:
             if len(self._kept) >= 100_000:
                 self._kept.clear()
-            self._kept[text] = self._normalise(text).strip()
+            joined = text
+            if self.kind == "leaderboard":
+                spelled = _ELLIPSIS.sub(" ", text.lower())
+                joined = _SPELLED.sub(lambda match: match[0].replace(".", ""), spelled)
+            self._kept[text] = self._normalise(joined).strip()
         return self._kept[text]
 
 
@@ -60,17 +74,13 @@ def _whisper() -> Callable[[str], str]:
 @functools.cache
 def _spellings() -> dict[str, str]:
     """Read the map from British to American spelling without running the package that brings it."""
-    try:
-        folder = importlib.resources.files("whisper_normalizer")
-    except ModuleNotFoundError:
-        raise MissingExtraError("whisper-normalizer", "speech") from None
-    found: dict[str, str] = _read_spellings(folder)
+    spec = importlib.util.find_spec("whisper_normalizer")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtraError("whisper-normalizer", "speech")
+    found: dict[str, str] = files.read_json(
+        Path(spec.submodule_search_locations[0]) / "normalizers" / "english.json"
+    )
     return found
-
-
-def _read_spellings(folder: Any) -> dict[str, str]:
-    spellings: dict[str, str] = json.loads((folder / "normalizers" / "english.json").read_text("utf-8"))
-    return spellings
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from assay import files
+from assay.data import read_json_lines
 from assay.errors import InputError
 from assay.papers.speech.esb.method.comparison import Comparison, PairedCounts, paired_bootstrap
-from assay.papers.speech.esb.method.corpora import lines
-from assay.papers.speech.esb.method.counting import (
+from assay.papers.speech.esb.method.guard import Violation
+from assay.papers.speech.esb.method.normaliser import Kind, Normaliser, has_brackets
+from assay.papers.speech.word_errors import (
     Breakdown,
     ErrorCounts,
     break_down,
@@ -25,11 +27,10 @@ from assay.papers.speech.esb.method.counting import (
     mark_scores,
     plain_words,
 )
-from assay.papers.speech.esb.method.guard import Violation
-from assay.papers.speech.esb.method.normaliser import Normaliser, has_brackets
 
 RENDERINGS = ("orthographic", "plain", "normalised")
-_FIELDS = ("id", "duration", "time", "text", "pred_text")
+_NUMBER = (int, float)
+_FIELDS: dict[str, Any] = {"id": str, "duration": _NUMBER, "time": _NUMBER, "text": str, "pred_text": str}
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Scores:
     utterances: int
     hours: float
     rtfx: float
-    """Seconds of sound that a second of transcribing deals with."""
+    """Seconds of sound that are transcribed in a second."""
 
     @property
     def artefact_gap(self) -> float:
@@ -85,43 +86,45 @@ class SetTranscripts:
     transcripts: tuple[Transcript, ...]
     dropped: int = 0
 
-    def edits(self, rendering: str = "orthographic") -> tuple[np.ndarray, np.ndarray]:
+    def edits(
+        self, rendering: str = "orthographic", normaliser: Normaliser | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return edits and reference words of each utterance; those without reference words have 0 edits."""
-        references, hypotheses = self.rendered(rendering)
+        references, hypotheses = self.rendered(rendering, normaliser)
         edits, words = edit_counts(references, hypotheses)
         return np.where(words > 0, edits, 0), words
 
-    def rendered(self, rendering: str) -> tuple[list[str], list[str]]:
+    def rendered(self, rendering: str, normaliser: Normaliser | None = None) -> tuple[list[str], list[str]]:
         """Return references and hypotheses in one rendering, both sides alike."""
         renderings: dict[str, Callable[[str], str]] = {
             "orthographic": str,
             "plain": plain_words,
-            "normalised": Normaliser(),
+            "normalised": normaliser or Normaliser(),
         }
         render = renderings[rendering]
         return [render(row.text) for row in self.transcripts], [
             render(row.pred_text) for row in self.transcripts
         ]
 
-    def rate(self, rendering: str) -> float:
+    def rate(self, rendering: str, normaliser: Normaliser | None = None) -> float:
         """Return the word error rate, pooled over the set.
 
         Raises:
             InputError: no reference has a word in this rendering.
         """
-        edits, words = self.edits(rendering)
+        edits, words = self.edits(rendering, normaliser)
         if not words.sum():
             raise InputError(f"The references of the set {self.name!r} have no {rendering} words to score.")
         return float(edits.sum() / words.sum())
 
-    def score(self) -> Scores:
+    def score(self, normaliser: Normaliser | None = None) -> Scores:
         """Score the set."""
         references, hypotheses = self.rendered("orthographic")
         spoken = [row for row, reference in enumerate(references) if reference.split()]
         references, hypotheses = ([side[row] for row in spoken] for side in (references, hypotheses))
         seconds = sum(row.duration for row in self.transcripts)
         spent = sum(row.time for row in self.transcripts)
-        rates = {rendering: self.rate(rendering) for rendering in RENDERINGS}
+        rates = {rendering: self.rate(rendering, normaliser) for rendering in RENDERINGS}
         return Scores(
             **rates,
             counts=count_errors(references, hypotheses),
@@ -142,11 +145,13 @@ class BenchmarkResult:
     violations: tuple[Violation, ...] = ()
     fingerprint: str = ""
     """A hash of the system."""
+    normaliser: Kind = "whisper"
+    """Which normaliser makes the normalised rendering."""
 
     @cached_property
     def scores(self) -> dict[str, Scores]:
         """The scores of each set."""
-        return {found.name: found.score() for found in self.sets}
+        return {found.name: found.score(Normaliser(self.normaliser)) for found in self.sets}
 
     def macro(self, rendering: str = "orthographic") -> float:
         """Return the mean of the word error rates of the sets, each counting alike: the ESB score."""
@@ -177,9 +182,11 @@ class BenchmarkResult:
                 raise InputError(
                     f"The two runs have different utterances or references in the set {mine.name!r}."
                 )
-            (first, words), (second, _) = mine.edits(rendering), yours.edits(rendering)
+            normaliser = Normaliser(self.normaliser)
+            (first, words), (second, _) = (found.edits(rendering, normaliser) for found in (mine, yours))
             pairs[mine.name] = PairedCounts(first, second, words, [row.recording for row in mine.transcripts])
-        return paired_bootstrap(pairs, draws, seed)
+        found = paired_bootstrap(pairs, draws, seed)
+        return replace(found, first=self.system, second=other.system, rendering=rendering)
 
     # --- tables ---------------------------------------------------------------------------------
 
@@ -211,7 +218,7 @@ class BenchmarkResult:
         for name, found in self.scores.items():
             cells = ("-" if (value := found.marks[mark]) is None else f"{value:.2f}" for mark in marks)
             page.append(f"| {name} | {' | '.join(cells)} |")
-        page += ["", f"Normaliser: {Normaliser().version}.", ""]
+        page += ["", f"Normaliser: {Normaliser(self.normaliser).version}.", ""]
         page += [f"- {note}" for note in self.notes()]
         return "\n".join(page).rstrip() + "\n"
 
@@ -230,56 +237,37 @@ class BenchmarkResult:
     def save(self, folder: str | Path) -> None:
         """Write `results.json`, `table.md` and one `.jsonl` a set, with normalised texts in it."""
         place = Path(folder)
-        normalise = Normaliser()
+        normalise = Normaliser(self.normaliser)
         for found in self.sets:
-            rows = [
-                {
-                    "id": row.id,
-                    "duration": row.duration,
-                    "time": row.time,
-                    "text": row.text,
-                    "pred_text": row.pred_text,
-                    "norm_text": normalise(row.text),
-                    "norm_pred": normalise(row.pred_text),
-                }
-                | ({"recording": row.recording} if row.recording is not None else {})
-                for row in found.transcripts
-            ]
-            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            files.write_atomic(place / file_of(found.name), text)
+            lines = []
+            for row in found.transcripts:
+                normalised = {"norm_text": normalise(row.text), "norm_pred": normalise(row.pred_text)}
+                known = {key: value for key, value in asdict(row).items() if value is not None}
+                lines.append(json.dumps(known | normalised, ensure_ascii=False) + "\n")
+            files.write_atomic(place / file_of(found.name), "".join(lines))
         files.write_atomic(place / "table.md", self.report())
         files.write_json(place / "results.json", self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """Return all but the transcripts as plain values."""
-        sets = {}
-        for found in self.sets:
-            score = self.scores[found.name]
-            sets[found.name] = {
-                "file": file_of(found.name),
-                "dropped": found.dropped,
-                "utterances": score.utterances,
-                "hours": score.hours,
-                "rtfx": score.rtfx,
-                **{rendering: getattr(score, rendering) for rendering in RENDERINGS},
-                "counts": vars(score.counts),
-                "breakdown": vars(score.breakdown),
-                "marks": score.marks,
-            }
         return {
             "system": self.system,
             "fingerprint": self.fingerprint,
-            "normaliser": Normaliser().version,
+            "normaliser": Normaliser(self.normaliser).version,
             "macro": {rendering: self.macro(rendering) for rendering in RENDERINGS},
             "rtfx": self.rtfx,
-            "violations": [{**vars(violation), "ids": list(violation.ids)} for violation in self.violations],
+            "violations": [asdict(violation) for violation in self.violations],
             "notes": self.notes(),
-            "sets": sets,
+            "sets": {
+                found.name: {"file": file_of(found.name), "dropped": found.dropped}
+                | asdict(self.scores[found.name])
+                for found in self.sets
+            },
         }
 
     @classmethod
-    def load(cls, folder: str | Path) -> BenchmarkResult:
-        """Read what `save` wrote, or the same inside of a folder of `assay run`; scores are made anew.
+    def load(cls, folder: str | Path, normaliser: Kind = "whisper") -> BenchmarkResult:
+        """Read what `save` wrote, or the same inside of a folder of `assay run`; scores are computed again.
 
         Raises:
             InputError: the folder holds no results, or a file of transcripts is missing or damaged.
@@ -300,10 +288,8 @@ class BenchmarkResult:
                 )
                 for name, entry in found["sets"].items()
             )
-            violations = tuple(
-                Violation(entry["rule"], entry["found"], tuple(entry["ids"])) for entry in found["violations"]
-            )
-            return cls(found["system"], sets, violations, found["fingerprint"])
+            violations = tuple(Violation(**entry) for entry in found["violations"])
+            return cls(found["system"], sets, violations, found["fingerprint"], normaliser)
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"{summary}/results.json is damaged or not from `assay run esb`: {error}."
@@ -329,14 +315,13 @@ def _subfolders(place: Path) -> list[Path]:
 
 
 def _read_transcripts(path: Path) -> tuple[Transcript, ...]:
-    if not path.is_file():
-        raise InputError(f"{path} is missing. Run the system again.")
     rows = []
-    for number, line in enumerate(lines(path), 1):
-        try:
-            row = json.loads(line)
-            given = {key: row[key] for key in _FIELDS}
-            rows.append(Transcript(**given, recording=row.get("recording")))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise InputError(f"{path}, line {number} is damaged: {error}.") from None
+    for number, row in read_json_lines(path):
+        wrong = [key for key, kind in _FIELDS.items() if not isinstance(row.get(key), kind)]
+        if wrong:
+            raise InputError(
+                f"{path}, line {number} is damaged: {wrong[0]} is {row.get(wrong[0])!r:.60}. Run the system"
+                " again."
+            )
+        rows.append(Transcript(**{key: row[key] for key in _FIELDS}, recording=row.get("recording")))
     return tuple(rows)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import cached_property
 
 import numpy as np
-import safetensors.torch
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import ctc_loss, gelu
 from torch.nn.utils.rnn import pad_sequence
 
-from assay.papers.speech.esb.config import Training
-from assay.papers.speech.esb.method import as_speech
-from assay.papers.speech.esb.recurrence import both_ways
+from assay.artefact import Artefact
+from assay.papers.speech.audio import RATE, as_speech
+from assay.papers.speech.options import Training
+from assay.papers.speech.recurrence import both_ways
 from assay.training import Compute, fit
 
 HOP = 128
@@ -77,7 +75,7 @@ class SmallCTC(nn.Module):
         inside = torch.arange(halved.shape[2], device=frames.device) < ((lengths + 1) // 2)[:, None].to(
             frames.device
         )
-        # Padding stays 0, as beyond the end of a lone utterance: company must not change a text.
+        # Padding stays 0, as beyond the end of a lone utterance: the batch must not change a text.
         hidden = gelu(self.second(halved * inside[:, None])).mT
         steps = (lengths + 3) // 4
         hidden = self.norm(hidden)
@@ -85,16 +83,25 @@ class SmallCTC(nn.Module):
         return self.head(states).log_softmax(-1), steps
 
 
-class SmallRecogniser:
-    """A recogniser of sounds, float32 at 16 kHz: greedy decoding of `SmallCTC`.
+@dataclass(frozen=True)
+class SmallRecogniser(Artefact):
+    """A recogniser of sounds, float32 at 16 kHz: greedy decoding of `SmallCTC`."""
 
-    Args:
-        network: gives log-probabilities of a blank and `characters`.
-        characters: in the order of the network's outputs.
-    """
+    weights: dict[str, Tensor]
+    """Of the network, whose sizes they give."""
+    characters: str
+    """What the network's outputs after the blank stand for, in their order."""
 
-    def __init__(self, network: SmallCTC, characters: str) -> None:
-        self.network, self.characters = network.eval(), characters
+    def __post_init__(self) -> None:
+        self.network.eval()
+
+    @cached_property
+    def network(self) -> SmallCTC:
+        """The network with its weights."""
+        width, mels, _ = self.weights["first.weight"].shape
+        network = SmallCTC(mels, width, len(self.characters))
+        network.load_state_dict(self.weights)
+        return network
 
     @torch.inference_mode()
     def __call__(self, audio: list[np.ndarray]) -> list[str]:
@@ -109,67 +116,44 @@ class SmallRecogniser:
         merged = torch.unique_consecutive(symbols).tolist()
         return "".join(self.characters[symbol - 1] for symbol in merged if symbol).strip()
 
-    def plain(self) -> dict[str, Any]:
-        """Return the weights and the characters."""
-        return {"weights": self.network.state_dict(), "characters": self.characters}
 
-    def save(self, folder: str | Path) -> None:
-        """Write the weights as safetensors and the characters as JSON."""
-        path = Path(folder)
-        safetensors.torch.save_file(dict(self.network.state_dict()), path / "recogniser.safetensors")
-        (path / "recogniser.json").write_text(json.dumps({"characters": self.characters}))
+@dataclass(frozen=True)
+class Speech:
+    """Sounds and their transcripts."""
 
-    @classmethod
-    def load(cls, folder: str | Path) -> SmallRecogniser:
-        """Read what `save` wrote."""
-        path = Path(folder)
-        characters = json.loads((path / "recogniser.json").read_text())["characters"]
-        return cls.build(safetensors.torch.load_file(path / "recogniser.safetensors"), characters)
-
-    @classmethod
-    def build(cls, weights: dict[str, Tensor], characters: str) -> SmallRecogniser:
-        """Build a recogniser of its weights, which say how large it is."""
-        width, mels, _ = weights["first.weight"].shape
-        network = SmallCTC(mels, width, len(characters))
-        network.load_state_dict(weights)
-        return cls(network, characters)
+    audio: list[np.ndarray]
+    """int16 or float32 [samples] at 16 kHz."""
+    texts: list[str]
 
 
 def train(
-    audio: Sequence[np.ndarray],
-    texts: Sequence[str],
-    training: Training,
-    steps: int,
-    device: str,
-    start: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Train a recogniser on sounds and their transcripts as they are.
+    speech: Speech, training: Training, steps: int, compute: Compute, start: SmallRecogniser | None = None
+) -> SmallRecogniser:
+    """Train a recogniser on sounds and their transcripts as they are; the vocabulary is their characters.
 
     Args:
-        audio: int16 or float32 at 16 kHz.
-        texts: their transcripts; the vocabulary is their characters.
+        speech: what it learns from.
         training: sizes and rates.
         steps: gradient steps.
-        device: where it is trained.
-        start: the weights and the characters to start from; by default new ones.
-
-    Returns:
-        The `weights`, the `characters` and the last `loss`.
+        compute: where it trains.
+        start: the recogniser to start from, with its characters; by default a new one.
     """
-    symbols = characters(texts) if start is None else start["characters"]
+    symbols = characters(speech.texts) if start is None else start.characters
     numbers = {symbol: number for number, symbol in enumerate(symbols, 1)}
-    frames = log_mel([as_speech(sound, 16_000) for sound in audio])
-    targets = [torch.tensor([numbers[symbol] for symbol in text if symbol in numbers]) for text in texts]
+    frames = log_mel([as_speech(sound, RATE) for sound in speech.audio])
+    targets = [
+        torch.tensor([numbers[symbol] for symbol in text if symbol in numbers]) for text in speech.texts
+    ]
     network = SmallCTC(frames[0].shape[1], training.width, len(symbols))
     if start is not None:
-        network.load_state_dict(start["weights"])
+        network.load_state_dict(start.weights)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=training.learning_rate, weight_decay=1e-3, fused=True
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, training.learning_rate, total_steps=max(steps, 20), pct_start=0.1
     )
-    history = fit(
+    fit(
         network,
         Utterances(frames, targets, training.batch_size, torch.initial_seed()),
         loss,
@@ -177,10 +161,10 @@ def train(
         scheduler=schedule,
         steps=steps,
         clip=5.0,
-        compute=Compute(accelerator="cuda" if device.startswith("cuda") else "cpu"),
+        compute=compute,
     )
     weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
-    return {"weights": weights, "characters": symbols, "loss": float(np.mean(history.losses[-50:]))}
+    return SmallRecogniser(weights, symbols)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import soundfile
 
 from assay.data import Table
 from assay.errors import InputError
-from assay.papers.speech.esb.method import SpeechDataset, Utterance, read_corpus
-from assay.papers.speech.esb.sources import open_sets, recorded_sets
+from assay.papers.speech.esb import inputs
+from assay.papers.speech.esb.inputs import open_sets, read_corpus, recorded_sets
+from assay.papers.speech.esb.method import SpeechDataset, Utterance
 
 RATE = 16_000
 
@@ -42,6 +43,20 @@ def test_a_manifest_names_segments_and_speakers(tmp_path):
         ("wav/short.wav", "three", None),
     ]
     assert [len(u.audio()) for u in found.utterances] == [0.75 * RATE, 0.5 * RATE]
+
+
+def test_a_manifest_of_nemo_has_offsets_and_durations(tmp_path):
+    write(tmp_path / "long.wav", 10.0)
+    row = {"audio_filepath": "long.wav", "offset": 2.0, "duration": 1.5, "text": "one segment"}
+    (utterance,) = read_corpus(manifest(tmp_path / "nemo.jsonl", [row])).utterances
+    assert (utterance.id, len(utterance.audio())) == ("long.wav-2-3.5", 1.5 * RATE)
+
+
+def test_a_comma_without_quotes_is_refused(tmp_path):
+    write(tmp_path / "b.wav")
+    (tmp_path / "m.csv").write_text("audio,text\nb.wav,hello there, general\n")
+    with pytest.raises(InputError, match=r"line 2: 3 fields where the header has 2"):
+        read_corpus(tmp_path / "m.csv")
 
 
 def test_an_audiofolder_has_metadata(tmp_path):
@@ -124,6 +139,18 @@ def test_rows_may_hold_arrays_with_their_rate():
     assert (len(utterance.audio()), utterance.recording) == (1600, "s")
 
 
+def test_known_sets_are_read_from_parquet_of_the_hubs_form(parquet, monkeypatch):
+    def local(source):
+        assert source.startswith("hub:hf-audio/esb-datasets-test-only-sorted/librispeech#test.")
+        return Table(f"parquet:{parquet}")
+
+    monkeypatch.setattr(inputs, "Table", local)
+    assert [found.name for found in open_sets(["hub:librispeech"])] == [
+        "librispeech.clean",
+        "librispeech.other",
+    ]
+
+
 # --- bad input ----------------------------------------------------------------------------------
 
 
@@ -139,8 +166,8 @@ def test_missing_files_are_all_named_before_anything_is_transcribed(tmp_path):
     [
         ('{"audio": "a.wav"}', "line 1 has no transcript"),
         ('{"text": "a"}', "line 1 has no audio"),
-        ('{"audio": ', "line 1 is no JSON"),
-        ("[1]", "no JSON object but list"),
+        ('{"audio": ', "line 1, column 10: Expecting value"),
+        ("[1]", "line 1: expected an object"),
         ('{"audio": "a.wav", "text": "a", "start": "soon"}', "start is 'soon'; it must be a time"),
         ('{"audio": "a.wav", "text": "a", "start": -1, "end": 2}', "start is -1"),
     ],
@@ -154,7 +181,7 @@ def test_faulty_lines_of_a_manifest_are_named(tmp_path, line, message):
 
 def test_text_that_is_not_utf_8_is_refused(tmp_path):
     (tmp_path / "m.csv").write_bytes("audio,text\na.wav,Größe\n".encode("latin-1"))
-    with pytest.raises(InputError, match=r"is not UTF-8 \(byte 19\)\. .*iconv"):
+    with pytest.raises(InputError, match=r"is not UTF-8: byte 19 \(0xf6\) does not fit"):
         read_corpus(tmp_path / "m.csv")
 
 
@@ -169,7 +196,7 @@ def test_a_segment_outside_of_its_recording_is_refused(tmp_path):
     write(tmp_path / "a.wav", 1.0)
     rows = [{"audio": "a.wav", "text": "a", "start": 3, "end": 4}]
     found = read_corpus(manifest(tmp_path / "m.jsonl", rows))
-    with pytest.raises(InputError, match=r"from 3 to 4.0 s lies outside of its recording of 1.0 s"):
+    with pytest.raises(InputError, match=r"from 3 to 4 s lies outside of its recording of 1.0 s"):
         found.utterances[0].audio()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from assay.errors import InputError, MissingExtraError
 from assay.models import ModelSource
 from assay.models.source import needs_transformers
-from assay.papers.speech.esb.method.audio import RATE
+from assay.papers.speech.audio import RATE
 
 Recogniser: TypeAlias = Callable[[list[np.ndarray]], list[str]]
 """Takes sounds, float32 [samples] at 16 kHz, and returns one text for each."""
@@ -28,16 +29,30 @@ LEAST = 800
 """Samples to which shorter sounds are filled up with silence: an encoder needs a frame of 25 ms."""
 
 
-class HFCTC:
+class _FromTransformers:
+    """A transformers model with its processor, saved in a folder of transformers."""
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        self.model, self.processor = model.eval(), processor
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model and its processor."""
+        self.model.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Any:
+        """Read what `save` wrote."""
+        return load_system(f"folder:{folder}")
+
+
+class HFCTC(_FromTransformers):
     """A transformers model with a CTC head (wav2vec2, HuBERT, ...), decoded greedily.
 
     Args:
         model: with logits over the tokens of the processor.
         processor: features in, text out.
     """
-
-    def __init__(self, model: Any, processor: Any) -> None:
-        self.model, self.processor = model.eval(), processor
 
     @torch.inference_mode()
     def __call__(self, audio: list[np.ndarray]) -> list[str]:
@@ -60,7 +75,7 @@ class HFCTC:
         return steps
 
 
-class HFSeq2Seq:
+class HFSeq2Seq(_FromTransformers):
     """A transformers encoder-decoder for speech (Whisper, Speech2Text, ...).
 
     Args:
@@ -71,7 +86,8 @@ class HFSeq2Seq:
     """
 
     def __init__(self, model: Any, processor: Any, **generation: Any) -> None:
-        self.model, self.processor, self.generation = model.eval(), processor, generation
+        super().__init__(model, processor)
+        self.generation = generation
 
     @torch.inference_mode()
     def __call__(self, audio: list[np.ndarray]) -> list[str]:

@@ -1,4 +1,7 @@
-"""Fine-tuning of a pretrained speech encoder with a CTC head, as the authors' wav2vec2 baselines are made."""
+"""Recognisers for all sets or for one: the small one, or a pretrained encoder with a CTC head.
+
+The latter is fine-tuned as the authors' wav2vec2 baselines are.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +19,86 @@ import torch
 from assay.errors import InputError
 from assay.models import ModelSource, load_model
 from assay.models.source import needs_transformers
-from assay.papers.speech.esb.config import Finetuning
-from assay.papers.speech.esb.method import HFCTC, Utterance
-from assay.papers.speech.esb.method.audio import RATE
-from assay.papers.speech.esb.recogniser import characters
+from assay.papers.speech.audio import RATE
+from assay.papers.speech.esb.config import Domains, Finetuning
+from assay.papers.speech.esb.method import HFCTC, SpeechDataset, Utterance
+from assay.papers.speech.options import Training
+from assay.papers.speech.small_recogniser import SmallRecogniser, Speech, characters, train
 from assay.training import Compute, fit
+from assay.trial import Trial
 
 LONGEST_TEXT = 512
 """Characters; utterances with more are left out."""
 DELIMITER = "|"
 
+# --- which recogniser learns from which set -----------------------------------------------------
+
+
+def train_for_all(training: Sequence[SpeechDataset], config: Domains, trial: Trial) -> Any:
+    """Train one recogniser on the utterances of all sets."""
+    return _trained(_pooled(training), "one system", _options(config).steps, config, trial)
+
+
+def train_for_each(training: Sequence[SpeechDataset], config: Domains, trial: Trial) -> list[Any]:
+    """Train a recogniser for each set, all with the steps of the one system together.
+
+    Those that are adapted go on, for half of the steps, from one that was trained on all sets for the other.
+    """
+    steps, start, way = _options(config).steps, None, "tuned"
+    if config.recogniser == "adapted":
+        start, way = _trained(_pooled(training), "half trained", steps // 2, config, trial), "adapted"
+        steps -= steps // 2
+    return [
+        _trained(found.utterances, f"{way} {found.name}", count, config, trial, start)
+        for found, count in zip(training, share_steps(steps, len(training)), strict=True)
+    ]
+
+
+def share_steps(steps: int, parts: int) -> list[int]:
+    """Share gradient steps as equally as whole numbers allow.
+
+    Raises:
+        InputError: there are fewer steps than parts.
+    """
+    if steps < parts:
+        raise InputError(
+            f"{steps} gradient steps cannot be shared by {parts} sets. Give more --small-ctc.steps."
+        )
+    return [steps // parts + (row < steps % parts) for row in range(parts)]
+
+
+def _pooled(training: Sequence[SpeechDataset]) -> list[Utterance]:
+    return [utterance for found in training for utterance in found.utterances]
+
+
+def _options(config: Domains) -> Training | Finetuning:
+    """Return how recognisers are trained: the small one, or a pretrained encoder where there is one."""
+    return config.small_ctc if config.fine_tuned.encoder.source is None else config.fine_tuned
+
+
+def _trained(
+    utterances: Sequence[Utterance], name: str, steps: int, config: Domains, trial: Trial, start: Any = None
+) -> Any:
+    """Train a recogniser on utterances, from the start or from another one."""
+    trial.count("gradient_steps", steps)
+    trial.count("utterances_seen", steps * _options(config).batch_size)
+    if config.fine_tuned.encoder.source is not None:
+        return finetune(utterances, config.fine_tuned, steps, trial.compute, start)
+    speech = Speech([found.audio() for found in utterances], [found.text for found in utterances])
+    recogniser: SmallRecogniser = trial.once(
+        name, train, speech, config.small_ctc, steps, trial.compute, start
+    )
+    return recogniser
+
+
+# --- fine-tuning --------------------------------------------------------------------------------
+
 
 def finetune(
-    source: str,
     utterances: Sequence[Utterance],
     options: Finetuning,
     steps: int,
-    device: str,
+    compute: Compute,
     start: HFCTC | None = None,
 ) -> HFCTC:
     """Put a CTC head over the characters of the transcripts on an encoder, and train all but its front end.
@@ -51,9 +117,7 @@ def finetune(
     else:
         with needs_transformers():
             processor = _processor(characters([utterance.text for utterance in usable]))
-            model = _model(
-                ModelSource(source), options, len(processor.tokenizer), processor.tokenizer.pad_token_id
-            )
+            model = _model(options, len(processor.tokenizer), processor.tokenizer.pad_token_id)
     optimizer = torch.optim.AdamW(
         (parameter for parameter in model.parameters() if parameter.requires_grad), lr=options.learning_rate
     )
@@ -69,14 +133,16 @@ def finetune(
         scheduler=schedule,
         steps=steps,
         clip=1.0,
-        compute=Compute(accelerator="cuda" if device.startswith("cuda") else "cpu"),
+        compute=compute,
     )
     return HFCTC(model, processor)
 
 
-def _model(source: ModelSource, options: Finetuning, symbols: int, pad: int) -> Any:
+def _model(options: Finetuning, symbols: int, pad: int) -> Any:
     import transformers
 
+    assert options.encoder.source is not None
+    source = ModelSource(options.encoder.source)
     encoder = load_model(source, transformers.AutoModel)
     config = encoder.config
     for name in ("activation_dropout", "attention_dropout", "hidden_dropout", "feat_proj_dropout"):

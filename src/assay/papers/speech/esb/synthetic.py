@@ -1,4 +1,4 @@
-"""Four unlike domains made of one collection of texts: phrases of frequent words, rendered and spoken.
+"""Four different domains made of one collection of texts: phrases of frequent words, rendered and spoken.
 
 | set | voice | words a minute | transcript |
 |---|---|---|---|
@@ -14,11 +14,15 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from assay.papers.speech.esb.synthesis import Voice, synthesise
+from assay.data import LoadedTable
+from assay.errors import InputError, unknown
+from assay.papers.speech.esb.config import Spoken
+from assay.papers.speech.small_recogniser import Speech
+from assay.papers.speech.synthesis import Voice, synthesise
+from assay.trial import Trial
 
 DOMAINS = ("clean", "punctuated", "spontaneous", "noisy")
 VOICES = {
@@ -114,18 +118,8 @@ def render(domain: str, phrase: str, random: np.random.Generator) -> str:
 # --- sound --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class SpokenSet:
-    """Utterances of one domain."""
-
-    domain: str
-    texts: list[str]
-    audio: list[np.ndarray]
-    """float32 [samples] at 16 kHz."""
-
-
-def speak(domain: str, chosen: Sequence[str], random: np.random.Generator) -> SpokenSet:
-    """Render phrases as a domain does, and speak them."""
+def speak(domain: str, chosen: Sequence[str], random: np.random.Generator) -> Speech:
+    """Render phrases as a domain does, and speak them: float32 at 16 kHz."""
     texts = [render(domain, phrase, random) for phrase in chosen]
     said = [text.lower() if domain == "clean" else text for text in texts]  # capitals would be spelled
     audio = [recorded(sound, random) for sound in synthesise(said, VOICES[domain])]
@@ -134,7 +128,7 @@ def speak(domain: str, chosen: Sequence[str], random: np.random.Generator) -> Sp
             over_babble(sound, audio[:row] + audio[row + 1 :] or audio, random)
             for row, sound in enumerate(audio)
         ]
-    return SpokenSet(domain, texts, audio)
+    return Speech(audio, texts)
 
 
 def recorded(speech: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -155,3 +149,43 @@ def over_babble(speech: np.ndarray, others: Sequence[np.ndarray], random: np.ran
     mixed: np.ndarray = speech + ratio * loudness * noise
     quieter: np.ndarray = (mixed / max(1.0, float(np.abs(mixed).max()))).astype(np.float32)
     return quieter
+
+
+# --- sets ---------------------------------------------------------------------------------------
+
+
+def choose_phrases(
+    loaded: LoadedTable, spoken: Spoken, trial: Trial, names: Sequence[str] = DOMAINS, training: bool = True
+) -> dict[str, dict[str, list[str]]]:
+    """Return phrases to train on and to test with for each set, none of them twice.
+
+    Raises:
+        InputError: the texts have too few phrases of frequent words.
+    """
+    wrong = [name for name in names if name not in DOMAINS]
+    if wrong:
+        raise unknown("spoken set", wrong[0], DOMAINS)
+    if "text" not in loaded.rows.column_names:
+        raise InputError(
+            f"{loaded.source} has neither sound nor text. Name a column with --data.audio or --data.text."
+        )
+    sizes = {"train": spoken.training_utterances, "test": spoken.test_utterances}
+    known = phrases(loaded.rows["text"][:], spoken.vocabulary, spoken.least_words, spoken.most_words)
+    needed = len(DOMAINS) * sum(sizes.values())
+    if len(known) < needed:
+        raise InputError(
+            f"{loaded.source} has {len(known)} phrases of {spoken.least_words} to {spoken.most_words}"
+            f" frequent words; {needed} are needed. Give more texts, a larger --spoken.vocabulary or fewer"
+            " utterances (--spoken.training-utterances, --spoken.test-utterances)."
+        )
+    split = trial.split(len(known), test=len(DOMAINS) * sizes["test"] / len(known))
+    random = trial.numpy("phrases")
+    parts = {"train": random.permutation(split.train), "test": random.permutation(split.test)}
+
+    def chosen(name: str, part: str) -> list[str]:
+        if part == "train" and not training:
+            return []
+        start = DOMAINS.index(name)
+        return [known[row] for row in parts[part][start :: len(DOMAINS)][: sizes[part]]]
+
+    return {name: {part: chosen(name, part) for part in ("test", "train")} for name in names}

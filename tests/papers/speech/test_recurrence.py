@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from assay.papers.speech.esb.recurrence import both_ways
+from assay.papers.speech.recurrence import both_ways
 
 LENGTHS = torch.tensor([7, 4, 1])
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.signal import resample_poly
 
 from assay.errors import InputError
-from assay.papers.speech.esb.method import AudioWarning, as_speech, chunks
+from assay.papers.speech.audio import AudioWarning, as_speech, chunks
 
 RATE = 16_000
 

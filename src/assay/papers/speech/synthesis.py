@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from assay.errors import InputError, MissingExtraError
-from assay.papers.speech.esb.method.audio import as_speech
+from assay.papers.speech.audio import as_speech
 
 _SYNCHRONOUS, _UTF8 = 2, 1
 _RATE, _PITCH = 1, 3
