@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from assay.errors import InputError
-from assay.papers.education.ednet.method import KTSchema
+from assay.papers.education.logs import KTSchema
 
 ROWS = pd.DataFrame(
     {
@@ -76,6 +76,57 @@ def test_rows_of_one_question_for_several_skills_become_one_step():
     assert (merged.steps.catalogue.tags[1] >= 0).sum() == 2
     kept = KTSchema(expanded="keep").map(frame)
     assert (len(kept.steps), kept.merged) == (5, 0)
+
+
+def table(**columns):
+    return pd.DataFrame({"user": "u", **columns})
+
+
+def test_skills_of_questions_that_share_a_time_may_come_in_turn():
+    turns = table(time=5, item=["q1", "q2", "q1", "q2"], skill=["s1", "s1", "s2", "s2"], correct=[1, 0, 1, 0])
+    for frame in (turns, turns.iloc[[0, 2, 1, 3]]):
+        mapped = KTSchema().map(frame)
+        assert shown(mapped.steps) == [("u", "q1", 1), ("u", "q2", 0)]
+        assert (mapped.merged, mapped.out_of_order) == (2, 0)
+    assert KTSchema().map(turns).rows.tolist() == [0, 1, 0, 1]
+    again = pd.concat([turns, turns], ignore_index=True)  # both tried a second time, at the same time
+    assert shown(KTSchema().map(again).steps) == [("u", "q1", 1), ("u", "q2", 0)] * 2
+
+
+def test_one_skill_at_one_time_is_not_taken_for_several():
+    """Times of whole days: the same question comes again, and nothing says that it was asked once."""
+    days = table(time=1, item=["q1", "q2", "q1"], skill=["s1", "s2", "s1"], correct=1)
+    assert shown(KTSchema().map(days).steps) == [("u", "q1", 1), ("u", "q2", 1), ("u", "q1", 1)]
+    twice = table(time=1, item="q1", skill="s1", correct=[1, 1])  # a row that was written twice
+    assert KTSchema().map(twice).merged == 1
+
+
+@pytest.mark.parametrize(
+    ("times", "unit"),
+    [
+        ([0.9, 0.1, 0.5, 0.3], None),
+        (["2024-01-02T10:00:00.00090", "2024-01-02T10:00:00.0001", "2024-01-02T10:00:00.0005",
+          "2024-01-02T10:00:00.0003"], "ms"),
+        (["2024-01-02T10:00:09Z", "2024-01-02T10:00:01Z", "2024-01-02T11:00:05+01:00", "2024-01-02 10:00:03"],
+         "ms"),
+        (pd.to_datetime([9, 1, 5, 3], unit="us", utc=True), "ms"),
+    ],
+)  # fmt: skip
+def test_answers_are_ordered_by_fractions_microseconds_and_zones(times, unit):
+    mapped = KTSchema().map(table(time=times, item=list("abcd"), correct=[1, 0, 1, 0]))
+    assert [item for _, item, _ in shown(mapped.steps)] == ["b", "d", "c", "a"]
+    assert mapped.out_of_order == 1
+    assert mapped.rows.tolist() == [3, 0, 2, 1]
+    assert (mapped.steps.time.dtype == "int64") == (unit == "ms")
+    assert (mapped.steps.time.tolist() == [0.1, 0.3, 0.5, 0.9]) == (unit is None)
+
+
+def test_the_step_of_each_row_is_known():
+    frame = table(time=[3, 1, 2], item=["a", "b", "c"], correct=[1, None, 0])
+    assert KTSchema().map(frame).rows.tolist() == [1, -1, 0]
+    lists = pa.table({"user": ["b", "a"], "item": [["x", "y"], ["z"]], "correct": [[1, 0], [1]]})
+    mapped = KTSchema().map(lists)
+    assert (mapped.rows.tolist(), mapped.parents.tolist()) == ([0, 1, 2], [0, 0, 1])
 
 
 def test_without_a_time_a_question_tried_again_stays_two_steps():

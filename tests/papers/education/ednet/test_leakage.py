@@ -93,6 +93,15 @@ def test_expanded_tables_are_found_by_question_or_by_time(named, timed):
         assert not detect_leak(merged).visible
 
 
+def test_two_questions_that_share_a_time_do_not_hide_a_leak():
+    table = frame().assign(time=lambda rows: rows["time"] // 2)
+    turns = table.iloc[[4 * n + place for n in range(len(table) // 4) for place in (0, 2, 1, 3)]]
+    assert (turns["item"].to_numpy()[1::4] != turns["item"].to_numpy()[::4]).all()
+    assert detect_leak(turns).visible
+    assert detect_leak(turns).repeated == detect_leak(table).repeated
+    assert not detect_leak(KTSchema().map(turns).steps).visible
+
+
 def test_tables_of_one_row_a_question_are_not_accused():
     table = frame().drop_duplicates(["user", "time"])
     assert not detect_leak(table).visible

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from assay.errors import InputError
 from assay.papers.education.ednet.method import KTDataset, collate
-from assay.papers.education.ednet.method.networks import DKVMN, NETWORKS, NetworkSize
+from assay.papers.education.ednet.method.networks import DKVMN, NETWORKS, NetworkSize, causal
 from assay.papers.education.ednet.method.tracer import (
     NeuralTracer,
     Training,
@@ -114,6 +114,30 @@ def test_saint_plus_sees_times_and_only_those_before(make_steps):
     assert moved[1] == 0
     assert moved[2] > 0
     assert torch.equal(blind(changed), blind(batch))
+
+
+def test_a_second_block_of_sakt_asks_what_the_first_found(random_steps):
+    steps = random_steps(learners=3, length=8)
+    model, batch = network("sakt", steps), whole(steps)
+    question, found = model.question(batch.item), model.shifted(model.events(batch))
+    for block in range(2):
+        seen, _ = model.attend[block](question, found, found, attn_mask=causal(8, found.device))
+        asked = model.norm[2 * block](question + seen)
+        found = model.norm[2 * block + 1](asked + model.feed[block](asked))
+    expected = model.out(found).squeeze(-1) + model.easiness_of(batch)
+    assert torch.allclose(model.logits(batch), expected, atol=1e-6)
+
+
+def test_saint_normalises_before_each_sublayer(random_steps):
+    """With sublayers that add nothing, what goes in comes out: nothing normalises the way past them."""
+    steps = random_steps(learners=2, length=6)
+    model, batch = network("saint", steps), whole(steps)
+    for name, parameter in model.named_parameters():
+        if name.startswith("decoder") and "norm" not in name:
+            torch.nn.init.zeros_(parameter)
+    taken = model.responses(batch) + model.position(torch.arange(6))
+    expected = model.out(taken).squeeze(-1) + model.easiness_of(batch)
+    assert torch.allclose(model.logits(batch), expected, atol=1e-6)
 
 
 # --- windows ------------------------------------------------------------------------------------

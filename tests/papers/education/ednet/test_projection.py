@@ -34,8 +34,10 @@ def test_the_readme_example(few, tmp_path, divided, elapsed):
     assert answers["answer"] == [3, 2, 0, 0]
     assert answers["correct"] == [1, 1, 1, 0]
     assert answers["solving_id"] == [1, 2, 2, 2]
-    assert answers["timestamp"] == [1358114668713] + [1358114729868] * 3
+    assert answers["timestamp"] == [1358114701104, 1358114745592, 1358114748023, 1358114748781]
     assert answers["elapsed_time"] == [elapsed[0]] + [elapsed[1]] * 3
+    entered = project(table, 2, 1, few, Rules(own_times=False)).to_pydict()
+    assert entered["timestamp"] == [1358114668713] + [1358114729868] * 3
 
 
 # --- the rules ----------------------------------------------------------------------------------
@@ -62,9 +64,21 @@ def test_the_last_answer_counts_and_the_missing_one_is_shown():
         (12, "respond", "q72", "b"),
         (20, "submit", "b7", ""),
     )
-    assert found(*rows) == [(10, 1, 72, 1, 10), (10, 1, 71, -1, 10)]
-    assert found(*rows, unanswered=False) == [(10, 1, 72, 1, 10)]
-    assert found(*rows, last_counts=False)[0] == (10, 1, 72, 0, 10)
+    assert found(*rows) == [(12, 1, 72, 1, 10), (20, 1, 71, -1, 10)]
+    assert found(*rows, unanswered=False) == [(12, 1, 72, 1, 10)]
+    assert found(*rows, last_counts=False)[0] == (11, 1, 72, 0, 10)
+    assert found(*rows, own_times=False) == [(10, 1, 72, 1, 10), (10, 1, 71, -1, 10)]
+
+
+def test_answers_that_were_changed_come_in_the_order_of_their_last_time():
+    rows = (
+        (1, "enter", "b7", ""),
+        (2, "respond", "q71", "a"),
+        (3, "respond", "q72", "b"),
+        (4, "respond", "q71", "c"),
+        (7, "submit", "b7", ""),
+    )
+    assert found(*rows) == [(3, 1, 72, 1, 6), (4, 1, 71, 2, 6)]
 
 
 def test_entering_again_restarts_the_time_and_keeps_the_answers():
@@ -74,7 +88,7 @@ def test_entering_again_restarts_the_time_and_keeps_the_answers():
         (5, "enter", "b8", ""),
         (9, "submit", "b8", ""),
     )
-    assert found(*rows) == [(5, 1, 81, 2, 4)]
+    assert found(*rows) == [(2, 1, 81, 2, 4)]
 
 
 def test_another_bundle_gives_up_the_open_one_and_a_strange_submit_is_skipped():
@@ -87,7 +101,7 @@ def test_another_bundle_gives_up_the_open_one_and_a_strange_submit_is_skipped():
         (6, "submit", "b8", ""),
         (7, "submit", "b8", ""),
     )
-    assert found(*rows) == [(3, 1, 81, 3, 3)]
+    assert found(*rows) == [(5, 1, 81, 3, 3)]
 
 
 def test_without_enter_the_first_answer_starts_the_time():

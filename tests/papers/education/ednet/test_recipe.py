@@ -163,6 +163,36 @@ def test_a_model_of_own_answers_loads_again_and_predicts(model, answers, tmp_pat
         tracer.next([], ["t99"])
 
 
+def test_a_prediction_stands_beside_its_row(tmp_path):
+    """Rows in any order, with whole numbers as names, some of which the model cannot say anything about."""
+    random = np.random.default_rng(0)
+    rows = [
+        (learner, place, int(random.integers(5)), skill, right)
+        for learner in range(30)
+        for place, right in enumerate(random.integers(0, 2, 6).tolist())
+        for skill in (1, 2)
+    ]
+    frame = pd.DataFrame(rows, columns=["user", "time", "item", "skill", "correct"])
+    frame["item"] = (frame["time"] * 7 + frame["user"]) % 5
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    train(quick(Train, model="bkt", data=f"csv:{tmp_path / 'rows.csv'}"), Trial(seed=1000, out=tmp_path))
+    tracer = KnowledgeTracer.load(tmp_path / "tracer")
+    chances = tracer.predict(frame)
+    shuffled = frame.sample(frac=1, random_state=1)
+    assert tracer.predict(shuffled) == pytest.approx(chances[shuffled.index])
+    assert (chances[::2] == chances[1::2]).all()  # two skills of one question are one step
+    holes = frame.astype({"item": "Int64", "user": "Int64", "correct": "Int64"})
+    holes.loc[3, "correct"], holes.loc[7, "user"] = pd.NA, pd.NA
+    holes.loc[len(frame) - 2 :, "item"] = 99
+    found = tracer.predict(holes)
+    assert np.flatnonzero(np.isnan(found)).tolist() == [3, 7, len(frame) - 2, len(frame) - 1]
+    joined = holes.join(tracer.trace(holes)[["step", "chance"]])
+    assert (joined["step"].dropna() == joined["time"][joined["step"].notna()]).all()
+    assert tracer.next([(1, 1)], [2, "2"]) == pytest.approx(
+        {2: tracer.next([("1", 1)], ["2"])["2"], "2": tracer.next([(1.0, 1)], ["2"])["2"]}
+    )
+
+
 def test_lists_of_learners_with_a_published_test_split(tmp_path):
     random = np.random.default_rng(1)
     for split, learners in (("train", 30), ("test", 10)):

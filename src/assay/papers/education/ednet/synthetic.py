@@ -148,15 +148,17 @@ class _Student:
         self.now += random.randrange(300, 3000)
         self.act(2, "submit", f"b{number}")
         self.solved += 1
-        given |= {question: "" for question in self.ednet.bundles[number - 1] if question not in given}
+        missing = (question for question in self.ednet.bundles[number - 1] if question not in given)
+        given |= dict.fromkeys(missing, (self.now, ""))
         elapsed = (self.now - entered) // len(given)
-        self.answers += [(entered, self.solved, question, given[question], elapsed) for question in given]
+        rows = [(time, self.solved, question, letter, elapsed) for question, (time, letter) in given.items()]
+        self.answers += sorted(rows, key=lambda row: row[0])
         self._afterwards(number)
 
-    def _respond(self, number: int) -> tuple[int, dict[int, str]]:
-        """Answer the questions of a bundle; return when it was last entered, and the answers."""
+    def _respond(self, number: int) -> tuple[int, dict[int, tuple[int, str]]]:
+        """Answer the questions of a bundle; return when it was last entered, and the answers by question."""
         random, entered = self.random, self.now
-        given: dict[int, str] = {}
+        given: dict[int, tuple[int, str]] = {}
         for question in self.ednet.bundles[number - 1]:
             if random.random() < 0.03:
                 continue
@@ -167,8 +169,9 @@ class _Student:
                     self.act(4, "erase_choice", f"q{question}", letter=random.choice(LETTERS))
                 self.now += random.choice([0, 1, 1, 1]) * random.randrange(500, 40_000)
                 right = self.ednet.right[question]
-                given[question] = random.choice([*LETTERS, right, right])
-                self.act(2, "respond", f"q{question}", letter=given[question])
+                letter = random.choice([*LETTERS, right, right])
+                given[question] = (self.now, letter)
+                self.act(2, "respond", f"q{question}", letter=letter)
             if random.random() < 0.02:
                 self.now += 700
                 self.act(2, "enter", f"b{number}")

@@ -206,7 +206,7 @@ class SAKT(Network):
     """Self-attentive tracing (Pandey and Karypis 2019): the next question asks the events before it.
 
     Queries are questions, keys and values are events with learned positions, moved one step on behind a start
-    event: so step t sees the events 0 to t - 1.
+    event: so step t sees the events 0 to t - 1. In further blocks the questions ask the block before.
     """
 
     def __init__(
@@ -229,13 +229,13 @@ class SAKT(Network):
 
     def logits(self, batch: Batch) -> Float[Tensor, "batch steps"]:
         """Return the logits."""
-        query, events = self.question(batch.item), self.shifted(self.events(batch))
+        query, found = self.question(batch.item), self.shifted(self.events(batch))
         mask = causal(query.shape[1], query.device)
         for number, attend in enumerate(self.attend):
-            seen, _ = attend(query, events, events, attn_mask=mask, need_weights=False)
-            query = self.norm[2 * number](query + self.drop(seen))
-            query = self.norm[2 * number + 1](query + self.drop(self.feed[number](query)))
-        logits: Tensor = self.out(query).squeeze(-1)
+            seen, _ = attend(query, found, found, attn_mask=mask, need_weights=False)
+            asked = self.norm[2 * number](query + self.drop(seen))
+            found = self.norm[2 * number + 1](asked + self.drop(self.feed[number](asked)))
+        logits: Tensor = self.out(found).squeeze(-1)
         return logits + self.easiness_of(batch)
 
     def shifted(self, events: Float[Tensor, "batch steps width"]) -> Float[Tensor, "batch steps width"]:
@@ -260,16 +260,14 @@ class SAINT(Network):
         self.answer = nn.Embedding(4, width)
         self.position = nn.Embedding(self.size.seq_len, width)
         self.moments = nn.Linear(2, width) if self.size.times else None
-        # one switch that holds the sublayers together, as torch builds them
+        # Normalised before each sublayer, as the paper has it; there the decoder also normalises what it
+        # takes from the encoder, which is the encoder's last norm here.
         shape = (width, self.size.heads, 4 * width, self.size.dropout)
-        self.encoder = nn.TransformerEncoder(
-            nn.TransformerEncoderLayer(*shape, batch_first=True),
-            self.size.layers,
-            enable_nested_tensor=False,
-        )
-        self.decoder = nn.TransformerDecoder(
-            nn.TransformerDecoderLayer(*shape, batch_first=True), self.size.layers
-        )
+        encoding = nn.TransformerEncoderLayer(*shape, batch_first=True, norm_first=True)
+        decoding = nn.TransformerDecoderLayer(*shape, batch_first=True, norm_first=True)
+        norm = nn.LayerNorm(width)
+        self.encoder = nn.TransformerEncoder(encoding, self.size.layers, norm, enable_nested_tensor=False)
+        self.decoder = nn.TransformerDecoder(decoding, self.size.layers)
         self.out = nn.Linear(width, 1)
 
     def logits(self, batch: Batch) -> Float[Tensor, "batch steps"]:

@@ -34,12 +34,15 @@ class Rules:
 
     `divided`: give each question its share of the time on the bundle; otherwise each has all of it.
     `last_counts`: a changed answer replaces the earlier one. `unanswered`: questions of a submitted bundle
-    that were not answered get a row without an answer (where the contents are known).
+    that were not answered get a row without an answer (where the contents are known). `own_times`: each
+    answer has the moment of its own response, as in EdNet's example of KT1; otherwise all have that of
+    `enter`.
     """
 
     divided: bool = True
     last_counts: bool = True
     unanswered: bool = True
+    own_times: bool = True
 
 
 def project(
@@ -138,11 +141,12 @@ def answers_of(
       open one again restarts the time and keeps the answers.
     - `respond` keeps the answer to a question; a later one replaces it. Without an open bundle it opens one
       whose name is not known, from that moment on.
-    - `submit` of the open bundle gives one row for each question, in the order of the first answers, and then
-      those that were not answered. All have the time of `enter`. A `submit` of another bundle is passed over.
+    - `submit` of the open bundle gives one row for each question: with the time of its answer and in that
+      order, and then those that were not answered, with the time of `submit`. A `submit` of another bundle is
+      skipped.
 
     Args:
-        rows: timestamp, action, kind, item and answer, in order of time. Other actions are passed over.
+        rows: timestamp, action, kind, item and answer, in order of time. Other actions are skipped.
         bundles: the questions of each bundle, as far as they are known.
         rules: see `Rules`.
 
@@ -153,13 +157,13 @@ def answers_of(
     unknown = -2
     opened = -1
     since = solved = 0
-    answers: dict[int, int] = {}
+    answers: dict[int, tuple[int, int]] = {}
     for time, action, kind, item, answer in rows:
         if action == RESPOND and kind == QUESTION:
             if opened == -1:
                 opened, since, answers = unknown, time, {}
             if rules.last_counts or item not in answers:
-                answers[item] = answer
+                answers[item] = (time, answer)
         elif kind != BUNDLE:
             continue
         elif action == ENTER:
@@ -168,13 +172,18 @@ def answers_of(
             opened, since = item, time
         elif action == SUBMIT and opened in (item, unknown):
             if rules.unanswered:
-                answers |= {question: -1 for question in bundles.get(item, ()) if question not in answers}
+                missing = (question for question in bundles.get(item, ()) if question not in answers)
+                answers |= dict.fromkeys(missing, (time, -1))
             if answers:
                 solved += 1
                 elapsed = time - since
                 if rules.divided:
                     elapsed //= len(answers)
-                found += [(since, solved, question, given, elapsed) for question, given in answers.items()]
+                own = [
+                    (when if rules.own_times else since, solved, question, given, elapsed)
+                    for question, (when, given) in answers.items()
+                ]
+                found += sorted(own, key=lambda row: row[0])
             opened, answers = -1, {}
     return found
 
