@@ -27,8 +27,8 @@ def patch(seed, positive, side=12):
     return (np.array(DARK if positive else TISSUE) + noise).clip(0, 255).astype(np.uint8)
 
 
-def write_slide(path, pixels):
-    """Write a pyramid of two levels as scanners do."""
+def write_slide(path, pixels, resolution=20000):
+    """Write a pyramid of two levels as scanners do; the resolution is in pixels of a centimetre."""
     with tifffile.TiffWriter(path) as file:
         for level in range(2):
             step = 2**level
@@ -38,8 +38,8 @@ def write_slide(path, pixels):
                 photometric="rgb",
                 subfiletype=level,
                 metadata=None,
-                resolution=(20000 / step, 20000 / step),
-                resolutionunit="CENTIMETER",
+                resolution=resolution and (resolution / step, resolution / step),
+                resolutionunit=resolution and "CENTIMETER",
             )
 
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from papers.abmilx.bag_files import jpeg, patch, write_csv, write_lmdb, write_slide
 from PIL import Image
+
+from papers.vision.abmilx.bag_files import jpeg, patch, write_csv, write_lmdb, write_slide
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 """The aggregators: closed forms, invariances, masks, and what they refuse."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,13 +14,17 @@ from assay.errors import DivergedError
 from assay.papers.vision.abmilx.method import (
     ABMIL,
     ABMILX,
+    CLAM,
+    DSMIL,
     GatedABMIL,
     GlobalAttentionRefinement,
     MaxMIL,
     MeanMIL,
     MultiHeadLocalAttention,
+    TransMIL,
     attention_sparsity,
 )
+from assay.papers.vision.abmilx.method.aggregators import GATE_DROPOUT
 
 ALL = {
     "abmilx": lambda **more: ABMILX(12, 3, embed_dim=16, num_heads=4, **more),
@@ -27,7 +33,12 @@ ALL = {
     "gated": lambda **more: GatedABMIL(12, 3, embed_dim=16, attn_hidden=8, **more),
     "mean": lambda **more: MeanMIL(12, 3, embed_dim=16, **more),
     "max": lambda **more: MaxMIL(12, 3, embed_dim=16, **more),
+    "clam-sb": lambda **more: CLAM(12, 3, embed_dim=16, attn_hidden=8, **more),
+    "clam-mb": lambda **more: CLAM(12, 3, embed_dim=16, attn_hidden=8, multi_branch=True, **more),
+    "dsmil": lambda **more: DSMIL(12, 3, embed_dim=16, query_dim=8, **more),
+    "transmil": lambda **more: TransMIL(12, 3, embed_dim=16, num_heads=4, **more),
 }
+UNORDERED = [name for name in ALL if name != "transmil"]
 
 
 @pytest.fixture(params=ALL)
@@ -43,6 +54,7 @@ def features(bags=2, instances=7, seed=0):
 # --- what holds for all -------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("aggregator", UNORDERED, indirect=True)
 def test_the_order_of_instances_does_not_matter(aggregator):
     x, order = features(), torch.randperm(7)
     before, after = aggregator.explain(x), aggregator.explain(x[:, order])
@@ -50,6 +62,7 @@ def test_the_order_of_instances_does_not_matter(aggregator):
     torch.testing.assert_close(after.attention, before.attention[..., order])
 
 
+@pytest.mark.parametrize("aggregator", UNORDERED, indirect=True)
 def test_every_instance_twice_gives_the_same_logits(aggregator):
     x = features()
     torch.testing.assert_close(aggregator(torch.cat([x, x], dim=1)), aggregator(x))
@@ -102,7 +115,7 @@ def test_bad_bags_are_refused(aggregator):
 
 
 def test_weights_that_diverged_are_told_from_bad_features(aggregator):
-    nn.init.constant_(aggregator.classifier.weight, math.nan)
+    nn.init.constant_(aggregator.feature[0].weight, math.nan)
     with pytest.raises(DivergedError, match="weights have diverged"):
         aggregator(features())
 
@@ -148,11 +161,53 @@ def test_it_has_as_many_parameters_as_the_authors_model():
     assert sum(parameter.numel() for parameter in model.parameters()) == expected
 
 
+@pytest.mark.parametrize(
+    ("settings", "count"),  # of the authors' models in their end-to-end settings
+    [
+        ({"num_classes": 6, "embed_dim": 512, "num_heads": 4, "ffn": True}, 2_546_305),
+        ({"num_classes": 2, "embed_dim": 256, "num_heads": 8}, 135_265),
+        ({"num_classes": 4, "embed_dim": 256, "num_heads": 8, "attn_bias": True}, 135_810),
+    ],
+)
+def test_its_settings_for_a_resnet_18_have_as_many_parameters_as_the_authors(settings, count):
+    model = ABMILX(256, norm="layer", bias=False, **settings)
+    assert sum(parameter.numel() for parameter in model.parameters()) == count
+
+
+def test_the_embeddings_take_relu():
+    model = ALL["abmilx"](activation="relu").eval()
+    x = features()
+    expected = functional.linear(x, model.feature[0].weight, model.feature[0].bias).relu()
+    torch.testing.assert_close(model.embed(x, None), expected)
+
+
+def test_it_compiles_to_one_graph():
+    script = """
+import torch
+from assay.papers.vision.abmilx import ABMILX
+model = ABMILX(12, 3, embed_dim=16, num_heads=4, norm="layer", ffn=True).eval()
+x, mask = torch.randn(2, 7, 12), torch.ones(2, 7, dtype=torch.bool)
+mask[1, 5:] = False
+compiled = torch.compile(model, fullgraph=True, backend="eager")
+for given in ((x,), (x, mask)):
+    torch.testing.assert_close(compiled(*given), model(*given))
+compiled.train()(x).sum().backward()
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)  # without the checks of shapes at run time
+
+
 def test_with_one_head_tanh_and_no_projection_it_is_abmil():
     torch.manual_seed(1)
     baseline = ABMIL(12, 3, embed_dim=16, attn_hidden=8).eval()
     model = ABMILX(
-        12, 3, embed_dim=16, num_heads=1, alpha_init=0.0, attn_hidden=8, activation="tanh", attn_bias=True
+        12,
+        3,
+        embed_dim=16,
+        num_heads=1,
+        alpha_init=0.0,
+        attn_hidden=8,
+        attn_activation="tanh",
+        attn_bias=True,
     ).eval()
     model.feature.load_state_dict(baseline.feature.state_dict())
     model.attention.load_state_dict(baseline.attention.state_dict())
@@ -200,7 +255,7 @@ def test_the_feed_forward_block_is_residual():
 @pytest.mark.parametrize("gated", [False, True])
 def test_local_scores_follow_the_formula(gated):
     torch.manual_seed(3)
-    local = MultiHeadLocalAttention(4, 6, gated=gated)
+    local = MultiHeadLocalAttention(4, 6, gated=gated).eval()
     x = torch.randn(2, 3, 5, 4)
     hidden = functional.gelu(x @ local.fc1.weight.T)
     if gated:
@@ -286,6 +341,78 @@ def test_mean_and_max_pool_the_logits_of_instances():
     torch.testing.assert_close(
         (found.attention * largest.instance_logits(x).transpose(1, 2)).sum(-1), found.logits
     )
+
+
+def test_gated_attention_drops_units_of_both_branches():
+    torch.manual_seed(0)
+    local = MultiHeadLocalAttention(4, 4000, gated=True, activation="tanh")
+    nn.init.ones_(local.fc2.weight)
+    x = torch.ones(1, 1, 4)
+    with torch.no_grad():
+        local.fc1.weight.fill_(9.0)  # both branches are 1
+        local.gate.weight.fill_(9.0)
+        kept = local(x).item() * (1 - GATE_DROPOUT) ** 2 / 4000  # each unit survives twice
+        assert kept == pytest.approx((1 - GATE_DROPOUT) ** 2, abs=0.03)
+        assert local.eval()(x).item() == pytest.approx(4000)
+
+
+# --- heads --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("multi_branch", [False, True])
+def test_clams_loss_tells_the_instances_of_most_and_least_attention_apart(multi_branch):
+    torch.manual_seed(0)
+    model = CLAM(12, 2, embed_dim=16, num_instances=2, multi_branch=multi_branch).eval()
+    x, labels = features(2, 9), torch.tensor([1, 0])
+    mask = torch.arange(9) < torch.tensor([[9], [6]])
+    found = model.explain(x, mask)
+    expected = []
+    for bag, label in enumerate(labels.tolist()):
+        embedded = model.feature(x[bag, mask[bag]])
+        for number, classifier in enumerate(model.instance_classifiers):
+            order = found.attention[bag, number if multi_branch else 0, mask[bag]].argsort(descending=True)
+            chances = classifier(embedded[order]).log_softmax(dim=-1)
+            if number == label:
+                expected.append(-(chances[:2, 1].sum() + chances[-2:, 0].sum()) / 4)
+            else:
+                expected.append(-chances[:2, 0].mean())
+    bags = functional.cross_entropy(found.logits, labels)
+    loss = 0.7 * bags + 0.3 * torch.stack(expected).mean()
+    torch.testing.assert_close(model.loss(found, labels, mask), loss)
+
+
+def test_dsmil_weighs_instances_by_their_likeness_to_the_critical_one():
+    torch.manual_seed(0)
+    model = ALL["dsmil"]().eval()
+    x, labels = features(1), torch.tensor([2])
+    found = model.explain(x)
+    embedded = model.feature(x)[0]
+    logits = model.classifier(embedded)
+    for number in range(3):
+        queries = model.query(embedded)
+        products = queries @ queries[logits[:, number].argmax()] / math.sqrt(8)
+        torch.testing.assert_close(found.attention[0, number], products.softmax(dim=0))
+    streams = [functional.cross_entropy(out, labels) for out in (found.logits, logits.amax(0, keepdim=True))]
+    torch.testing.assert_close(model.loss(found, labels), sum(streams) / 2)
+
+
+def test_transmils_attention_is_that_of_its_class_token():
+    torch.manual_seed(0)
+    model = ALL["transmil"]().eval()
+    x = features(1, 4)  # a square already
+    tokens, _ = model.layer1(torch.cat([model.cls_token, model.feature(x)], dim=1))
+    plane = tokens[:, 1:].mT.reshape(1, 16, 2, 2)
+    plane = plane + sum(convolution(plane) for convolution in model.positions)
+    tokens, weights = model.layer2(torch.cat([tokens[:, :1], plane.flatten(2).mT], dim=1))
+    found = model.explain(x)
+    torch.testing.assert_close(found.logits, model.classifier(model.final_norm(tokens)[:, 0]))
+    torch.testing.assert_close(found.attention, functional.normalize(weights[..., 1:], p=1, dim=-1))
+    assert not torch.allclose(model(x), model(x.flip(1)))  # the order counts
+    with pytest.raises(ValueError, match="embed_dim=16 is not divisible"):
+        TransMIL(12, 2, embed_dim=16, num_heads=3)
+
+
+# --- sparsity -----------------------------------------------------------------------------------
 
 
 def test_sparsity_is_one_on_a_single_instance_and_zero_where_uniform():

@@ -43,11 +43,11 @@ def test_bags_of_a_data_set_become_one_batch():
 
 
 def test_shares_of_magnifications_add_up_and_nothing_is_drawn_twice():
-    sampler = RandomInstanceSampler(10, (0.25, 0.75))
-    low, high = sampler((20, 50), torch.Generator().manual_seed(0))
-    assert (len(low), len(high)) == (3, 7)  # ceil(2.5), and the rest
-    assert len(set(high.tolist())) == 7
-    assert sampler.counts == (3, 7)
+    sampler = RandomInstanceSampler(10, (0.75, 0.25))
+    high, low = sampler((50, 20), torch.Generator().manual_seed(0))
+    assert (len(high), len(low)) == (8, 2)  # the rest, and floor(2.5) as the authors' code
+    assert len(set(high.tolist())) == 8
+    assert RandomInstanceSampler(128, (0.9, 0.1)).counts == (116, 12)
 
 
 def test_a_small_bag_is_taken_whole_and_filled_up():
@@ -134,6 +134,12 @@ def test_the_concordance_of_all_pairs_by_hand():
     assert concordance_index(risk, time, np.zeros(4, dtype=bool)) is None
 
 
+def test_at_equal_times_the_one_who_died_should_have_the_higher_risk():
+    time, risk = np.array([12.0, 12.0, 20.0]), np.array([1.0, 3.0, 0.0])
+    assert concordance_index(risk, time, np.array([True, False, True])) == 0.5
+    assert concordance_index(risk, time, np.array([True, True, False])) == 1.0  # both died: no pair
+
+
 def test_intervals_have_as_many_deaths():
     time, died = np.arange(1.0, 41.0), np.arange(40) % 2 == 0
     bins = HazardBins.fit(time, died)
@@ -166,6 +172,8 @@ def test_a_resnet_is_cut_after_its_third_stage(resnet):
     cut = VisionEncoder(resnet, stages=3)
     assert (encoder.out_dim, cut.out_dim) == (16, 12)
     torch.testing.assert_close(cut(pictures), third)
+    grey = pictures[:, :1]
+    torch.testing.assert_close(cut(grey), cut(grey.expand(-1, 3, -1, -1)))
 
 
 def test_a_transformer_gives_its_class_token_and_has_nothing_to_cut():

@@ -16,57 +16,79 @@ from assay.bounds import (
     Share,
     ShareBelowOne,
 )
-from assay.data import Table
-from assay.errors import InputError, unknown
+from assay.data import Table, hash_file, hash_folder
+from assay.errors import InputError
+from assay.files import user_path
 from assay.models import OwnModel
-from assay.training import Compute
 
-BAG_KINDS = ("folder", "slides", "lmdb")
-RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+FILES_OF_BAGS = ("folder", "slides", "features", "lmdb")
+"""Kinds of sources that are no table."""
 
 
 @dataclass(frozen=True)
-class BagFiles:
-    """Bags in files of their own."""
+class Bags:
+    """Bags of instances. `--data SOURCE` is short for `--data.source SOURCE`."""
 
-    source: str | None = None
-    """folder:DIR (a folder of pictures for each bag), slides:DIR (whole-slide pictures), or lmdb:DIR (the
-    authors' layout; lmdb:HIGH,LOW for two magnifications; each may be hub:OWNER/NAME/FOLDER, which is
-    downloaded). None: the rows of --data."""
+    source: str
+    """folder:DIR (a folder of pictures for each bag), slides:DIR (whole-slide pictures), features:DIR (a .pt
+    or .safetensors file for each slide), lmdb:DIR (the authors' tiles; lmdb:HIGH,LOW for two magnifications;
+    each may be hub:OWNER/NAME/FOLDER, which is downloaded), or a table with a row for each instance:
+    csv:FILE, parquet:FILE and the like."""
     labels: str | None = None
-    """CSV with a row a bag: bag and label, or bag, time and died; optional patient and split. Needed with a
-    source."""
+    """CSV with a row for each bag: bag and label, or bag, time and died; optional patient and split. Needed
+    with sources that are no table."""
+    bag: str | None = None
+    """Column of a table that names a row's bag; bag_id by default. Where there is none, bags are drawn from
+    the rows."""
+    label: str | None = None
+    """Column of a table with the bag's label; bag_label by default. Where bags are drawn, that of the row."""
+    group: str | None = None
+    """Column of a table that names the patient; a split keeps the bags of a patient together."""
+    image: str | None = None
+    """Column of a table with the pictures. Unless given, one called image or img."""
+    features: tuple[str, ...] | None = None
+    """Columns of a table with features. Unless given, one called features, or every other numeric column."""
+    test: str | None = None
+    """Source of a table's test rows. Unless given, the published test split, if any."""
 
     def __post_init__(self) -> None:
-        if self.source is None:
-            return
-        kind, colon, place = self.source.partition(":")
-        if not colon or not place:
-            raise InputError(f"{self.source!r} must be written folder:DIR, slides:DIR or lmdb:DIR.")
-        if kind not in BAG_KINDS:
-            raise unknown("kind of bags", kind, BAG_KINDS)
+        if self.kind is None:
+            self.table()
+        elif not all(self.source.partition(":")[2].split(",")):
+            raise InputError(f"{self.source!r} names no place. Write {self.kind}:DIR.")
+
+    @property
+    def kind(self) -> str | None:
+        """Which kind of files holds the bags; None for a table."""
+        kind = self.source.partition(":")[0]
+        return kind if kind in FILES_OF_BAGS else None
+
+    def table(self) -> Table:
+        """Return the table with the instances."""
+        return Table(
+            self.source,
+            image=self.image,
+            label=self.label,
+            features=self.features,
+            group=self.group,
+            test=self.test,
+        )
 
     def places(self) -> tuple[Path, ...]:
-        """Return the folders and files of the bags: one, or one a magnification."""
-        from assay.files import user_path
-
-        place = (self.source or "").partition(":")[2]
-        return tuple(user_path(part) for part in place.split(","))
+        """Return the folders and files of the bags: one, or one for each magnification."""
+        return tuple(user_path(part) for part in self.source.partition(":")[2].split(","))
 
     def fingerprint(self) -> str:
         """Identify the bags by their content."""
-        if self.source is None:
-            return "no files"
-        from assay.data.paths import existing_file, hash_file, hash_folder
-        from assay.files import user_path
-
+        if self.kind is None:
+            return f"{self.table().fingerprint()} {self.bag}"
         paths = [*self.places(), *([user_path(self.labels)] if self.labels else [])]
         return " ".join(
             str(path)
             if str(path).startswith("hub:")
             else hash_folder(path)
             if path.is_dir()
-            else hash_file(existing_file(path))
+            else hash_file(path)
             for path in paths
         )
 
@@ -80,6 +102,9 @@ class Slides:
     downsamples: PositiveFloats = (1.0, 2.0)
     """How many times smaller than the slide's finest level the patches are read; the first is also used for
     evaluation, the second for multi-scale sampling."""
+    microns: PositiveFloats | None = None
+    """Microns per pixel of the patches, instead of downsamples: slides that were scanned at different
+    magnifications are then read alike."""
     least_tissue: Share = 0.25
     """Least share of a patch that is tissue."""
     most_patches: PositiveInt | None = None
@@ -87,42 +112,54 @@ class Slides:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnBags:
     """How bags are drawn from labelled instances, where rows have no bag."""
 
     key: str = "8"
     """The class of instances that decides a bag's label, by its name."""
-    size: PositiveInt = 32
-    """Instances a bag."""
     train_bags: PositiveInt = 320
-    """Bags to learn from."""
+    """Training bags."""
     test_bags: PositiveInt = 400
-    """Bags that measure."""
-    search_share: OpenShare = 0.3
-    """Share of instances kept apart, in all seeds, to search learning rates and to pre-train encoders."""
-    repeats: PositiveInt = 2
-    """Trainings of each learning rate in the search, each with its own bags."""
+    """Test bags."""
+
+
+@dataclass(frozen=True)
+class Patches:
+    """How the instances of a bag are read."""
+
+    pixels: PositiveInt | None = None
+    """Pictures are resized to this many pixels squared; by default they keep the size of the first."""
+    instances: PositiveInt | None = None
+    """Instances drawn from a bag at each training step; all by default."""
+    low_share: ShareBelowOne = 0.0
+    """Share of them that is drawn from the second magnification."""
+    chunk: PositiveInt | None = None
+    """Instances that go through the encoder at once; their activations are computed again for the gradient,
+    which saves memory. All at once by default."""
+
+    def __post_init__(self) -> None:
+        if self.low_share and self.instances is None:
+            raise InputError("--patches.low-share is a share of --patches.instances: give both.")
 
 
 @dataclass(frozen=True)
 class Layers:
-    """The layers of encoder and aggregator."""
+    """The layers of the aggregator."""
 
-    network: Literal["auto", "none", "perceptron", "convolutional"] = "auto"
-    """Encoder that is made here: auto is a perceptron on pictures of at most 16 pixels, convolutional on
-    larger ones, and none on features."""
     embed_dim: PositiveInt = 64
-    """Width of the aggregator's embeddings."""
+    """Width of the embeddings."""
     num_heads: PositiveInt = 4
-    """Heads of ABMILX; divides embed_dim."""
+    """Heads of ABMILX and TransMIL; divides embed_dim."""
     norm: Literal["none", "layer", "batch"] = "layer"
     """Norm before and after the aggregator; joint training needs one."""
+    activation: Literal["gelu", "relu"] = "gelu"
+    """Of the embeddings; the authors take ReLU on features of frozen encoders."""
     ffn: bool = False
     """ABMILX: a feed-forward block behind the pooling."""
     attn_bias: bool = False
     """ABMILX: biases in the score perceptron."""
     bias: bool = False
-    """Biases in the aggregator's other layers."""
+    """Biases in the other layers."""
     dropout: ShareBelowOne = 0.25
     """On the embeddings, while training."""
     alpha_init: float | None = None
@@ -132,88 +169,56 @@ class Layers:
 
 @dataclass(frozen=True)
 class Learning:
-    """How encoder and aggregator learn."""
+    """How encoder and aggregator are trained."""
 
     epochs: PositiveInt = 30
     """Passes over the bags."""
     batch_size: PositiveInt = 16
-    """Bags a gradient step."""
+    """Bags of a gradient step."""
+    learning_rates: PositiveFloats = (3e-4, 1e-3, 3e-3, 1e-2)
+    """Learning rates to choose from on validation bags, the same for all arms."""
     weight_decay: NonNegativeFloat = 1e-2
     """Of AdamW."""
     warmup: NonNegativeInt = 0
     """Passes in which the learning rate rises from 0; then it falls as a cosine."""
-    smallest_crop: PositiveShare = 1.0
-    """Least share of a picture that a random crop keeps; 1 crops nothing."""
-    flips: bool = False
-    """Flip pictures at random, left-right and up-down."""
+    augment: PositiveShare | None = None
+    """Flip training pictures at random and crop them to at least this share of their area; 1 flips only. By
+    default they stay as they are."""
     ema: ShareBelowOne | None = None
-    """Decay of a moving average of the weights, which is then what is evaluated; none by default."""
+    """Decay of a moving average of the weights, which is then evaluated; none by default."""
 
 
-Aggregator = Literal["abmilx", "mhla", "abmil", "gated", "mean", "max"]
-
-
-def check_magnifications(config: Train | Survival) -> None:
-    """Refuse a share of no number of instances."""
-    if config.low_share and config.instances is None:
-        raise InputError("--low-share is a share of --instances, which are all by default: give both.")
+Aggregator = Literal[
+    "abmilx", "mhla", "abmil", "gated", "mean", "max", "transmil", "clam-sb", "clam-mb", "dsmil"
+]
 
 
 @dataclass(frozen=True)
 class Train:
     """Options of `train`."""
 
-    data: Table = Table("bundled:digits")
-    """Rows with pictures or features: those of bags, or labelled instances to draw bags from."""
-    bags: BagFiles = BagFiles()
-    """Bags in files of their own, instead of --data."""
-    bag: str = "bag_id"
-    """Column of --data that names a row's bag; its label is in --data.label or bag_label, its patient in
-    --data.group. Where there is no such column, bags are drawn."""
+    data: Bags = Bags("bundled:digits")
+    """The bags, or labelled instances to draw bags from."""
     slides: Slides = Slides()
     """How patches are cut from whole slides."""
-    drawn: Drawn = Drawn()
+    drawn: DrawnBags = DrawnBags()
     """How bags are drawn from labelled instances."""
     test: OpenShare = 0.25
-    """Share of bags (of instances, where bags are drawn) that measures, unless there is a test split."""
-    validation: ShareBelowOne = 0.2
-    """Share of bags that chooses among learning rates."""
+    """Share of bags (of instances, where bags are drawn) for testing, unless there is a test split."""
     aggregator: Aggregator = "abmilx"
-    """What makes logits of a bag's instances."""
-    encoder_training: Literal["joint", "frozen"] = "joint"
-    """Whether the encoder learns with the aggregator, or stays as it is (two stages)."""
-    start: Literal["random", "pretrained"] = "random"
-    """Where an encoder made here starts: pretrained has learnt the classes of other instances (where bags are
-    drawn), or to tell the bag's label from single instances."""
+    """From the instances of a bag to logits."""
+    encoder_training: Literal["joint", "pretrained", "frozen"] = "joint"
+    """joint: the encoder is trained with the aggregator alone. pretrained: before that, an encoder made here
+    learns the classes of other instances (where bags are drawn), or the bag's label from single instances.
+    frozen: after that it stays as it is (two stages)."""
     patch_encoder: OwnModel = OwnModel()
     """A vision model of transformers to start from, folder:DIR or hub:NAME. By default one is made."""
-    encoder_stages: PositiveInt = 3
-    """Stages of such a model that are kept, where it has stages."""
-    patch_pixels: PositiveInt | None = None
-    """Pictures are resized to this many pixels squared; by default they keep the size of the first."""
+    patches: Patches = Patches()
+    """How the instances of a bag are read."""
     layers: Layers = Layers()
-    """Encoder and aggregator."""
+    """The layers of the aggregator."""
     training: Learning = Learning()
-    """How they learn."""
-    learning_rates: PositiveFloats = RATES
-    """Learning rates to choose from, the same for all arms."""
-    instances: PositiveInt | None = None
-    """Instances drawn from a bag at each step; all by default."""
-    low_share: ShareBelowOne = 0.0
-    """Share of them that is drawn from the second magnification."""
-    chunk: PositiveInt | None = None
-    """Instances that go through the encoder at once; all by default."""
-    checkpointing: bool = False
-    """Compute the encoder's activations again for the gradient, to save memory."""
-    readers: NonNegativeInt = 0
-    """Threads that read the bags of the next steps from files; with 0 each step reads its own."""
-    compute: Compute = Compute(accelerator="cpu")
-    """Where to train."""
-    heat_maps: NonNegativeInt = 100
-    """Bags whose attention is kept as a picture by `run`."""
-
-    def __post_init__(self) -> None:
-        check_magnifications(self)
+    """How they are trained."""
 
 
 @dataclass(frozen=True)
@@ -222,68 +227,45 @@ class Needle:
 
     instances_of: Table = Table("bundled:digits")
     """Labelled instances to draw bags from."""
-    drawn: Drawn = Drawn()
+    drawn: DrawnBags = DrawnBags()
     """How bags are drawn."""
     test: OpenShare = 0.25
     """Share of instances that test bags are drawn from."""
     aggregator: Aggregator = "abmilx"
-    """What makes logits of a bag's instances."""
+    """From the instances of a bag to logits."""
     layers: Layers = Layers()
-    """Encoder and aggregator."""
+    """The layers of the aggregator."""
     training: Learning = Learning()
-    """How they learn."""
-    learning_rates: PositiveFloats = RATES
-    """Learning rates to choose from, the same for all arms."""
+    """How encoder and aggregator are trained."""
 
 
 @dataclass(frozen=True)
 class Survival:
     """Options of `survival`."""
 
-    bags: BagFiles = BagFiles()
-    """Bags with a CSV of time and died; see `train`."""
-    data: Table = Table("bundled:digits")
-    """Rows of bags, with their time and whether the patient died."""
-    bag: str = "bag_id"
-    """Column of --data that names a row's bag."""
+    data: Bags = Bags("bundled:digits")
+    """The bags, with the time and whether the patient died."""
     time: str = "time"
-    """Column of --data with the time to death or to the last visit, one value a bag."""
+    """Column of a table with the time to death or to the last visit, one value for each bag."""
     died: str = "died"
-    """Column of --data that is 1 where the patient died, 0 where the follow-up ended."""
+    """Column of a table that is 1 where the patient died, 0 where the follow-up ended."""
     bins: PositiveInt = 4
     """Intervals of time, with about as many deaths each."""
     slides: Slides = Slides()
     """How patches are cut from whole slides."""
     test: OpenShare = 0.25
-    """Share of bags that measures."""
+    """Share of bags for testing, unless there is a test split."""
     aggregator: Aggregator = "abmilx"
-    """What makes logits of a bag's instances."""
+    """From the instances of a bag to logits."""
     patch_encoder: OwnModel = OwnModel()
     """A vision model of transformers to start from, folder:DIR or hub:NAME. By default one is made."""
-    encoder_stages: PositiveInt = 3
-    """Stages of such a model that are kept, where it has stages."""
-    patch_pixels: PositiveInt | None = None
-    """Pictures are resized to this many pixels squared; by default they keep the size of the first."""
+    patches: Patches = Patches()
+    """How the instances of a bag are read."""
     layers: Layers = Layers(attn_bias=True)
-    """Encoder and aggregator."""
-    training: Learning = Learning()
-    """How they learn."""
-    learning_rates: PositiveFloats = (1e-3,)
-    """Only the first is used: with few deaths there is nothing to search on."""
-    instances: PositiveInt | None = None
-    """Instances drawn from a bag at each step; all by default."""
-    low_share: ShareBelowOne = 0.0
-    """Share of them that is drawn from the second magnification."""
-    chunk: PositiveInt | None = None
-    """Instances that go through the encoder at once; all by default."""
-    checkpointing: bool = False
-    """Compute the encoder's activations again for the gradient, to save memory."""
-    readers: NonNegativeInt = 0
-    """Threads that read the bags of the next steps from files; with 0 each step reads its own."""
-    compute: Compute = Compute(accelerator="cpu")
-    """Where to train."""
-    heat_maps: NonNegativeInt = 100
-    """Bags whose attention is kept as a picture."""
+    """The layers of the aggregator."""
+    training: Learning = Learning(learning_rates=(1e-3,))
+    """How they are trained; with a single learning rate, as there are too few deaths to choose by."""
 
     def __post_init__(self) -> None:
-        check_magnifications(self)
+        if len(self.training.learning_rates) > 1:
+            raise InputError("survival takes one of --training.learning-rates.")

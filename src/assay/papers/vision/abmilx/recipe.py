@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -11,166 +11,229 @@ import torch
 from assay.data import Table
 from assay.errors import InputError
 from assay.paper import Value
-from assay.papers.vision.abmilx.config import Drawn, Needle, Survival, Train
-from assay.papers.vision.abmilx.learning import (
-    Search,
-    accuracy,
-    best_rate,
-    cut_instances,
+from assay.papers.vision.abmilx.artefact import TrainedMIL
+from assay.papers.vision.abmilx.config import Needle, Survival, Train
+from assay.papers.vision.abmilx.evaluation import (
+    Measures,
+    Predictions,
+    attention_picture,
+    bootstrap,
+    classification,
     evaluate,
-    learn,
-    search_rates,
-    start_of,
+    prediction_rows,
 )
-from assay.papers.vision.abmilx.measures import bootstrap
+from assay.papers.vision.abmilx.inputs.bags import BagSet
+from assay.papers.vision.abmilx.inputs.reading import read_bags
+from assay.papers.vision.abmilx.inputs.tables import has_bags
 from assay.papers.vision.abmilx.method import HazardBins, concordance_index, hazard_risk
-from assay.papers.vision.abmilx.planning import plan_for, plan_of, split
-from assay.papers.vision.abmilx.reporting import log_losses, measured, sparsity, trained
-from assay.papers.vision.abmilx.sources import (
-    GRADE,
-    NEEDLE,
-    BagSet,
-    Instances,
-    Task,
-    draw_bags,
-    read_bags,
-    read_instances,
-)
-from assay.papers.vision.abmilx.sources.tables import has_bags
-from assay.trial import Trial
+from assay.papers.vision.abmilx.stages import Search, read_pools, search_rates, starting_encoder
+from assay.papers.vision.abmilx.synthetic import GRADE, NEEDLE, BagTask, draw_bags
+from assay.papers.vision.abmilx.training import Trained, TrainingSetup, prepare, setup_of, train_model
+from assay.trial import Split, Trial
+
+VALIDATION = 4 / 15
+"""Share of the bags that are not for testing on which learning rates are compared."""
+MOST_TRAIN = 400
+"""Training bags on which the training accuracy is measured."""
+MOST_MAPS = 100
+"""Test bags whose attention is kept as a picture."""
+SHOWN = 200
+"""Pixels of the longer side of a picture for the report."""
 
 
 def train(config: Train, trial: Trial) -> dict[str, Value]:
     """Train an encoder and an aggregator from one label a bag, and measure them on other bags."""
-    given = config.bags.source is not None
-    if not given and not trial.once("bags", has_bags, config.data, config.bag, seedless=True):
-        return on_drawn_bags(config, config.data, GRADE, trial)
-    bags = read_bags(config.data, config.bags, config.bag, config.slides, config.patch_pixels)
-    parts = split(bags, config, trial)
-    plan, start = plan_for(config, parts["train"], len(bags.label_names), trial)
-    targets = torch.from_numpy(parts["train"].labels)
+    data = config.data
+    if data.kind is None and not trial.once("bags", has_bags, data, seedless=True):
+        return on_drawn_bags(config, data.table(), GRADE, trial)
+    bags = read_bags(data, config.slides, config.patches.pixels)
+    rates = config.training.learning_rates
+    parts = split_bags(bags, config.test, VALIDATION if len(rates) > 1 else 0.0, trial)
+    setup, start = prepare(config, parts.train, len(bags.label_names), trial)
+    targets = torch.from_numpy(parts.train.labels)
+    held_out = parts.validation
     trial.progress("searching a learning rate")
-    held_out = parts["validation"]
     tuned = trial.tune(
-        config.learning_rates,
-        fit=lambda rate: learn(plan, start, parts["train"], targets, rate, trial.generator("order")),
-        metric=lambda learnt: (
-            accuracy(evaluate(learnt.model, held_out.bags), held_out.labels) if held_out else 0.0
+        rates,
+        fit=lambda rate: train_model(setup, start, parts.train, targets, rate, trial.generator("order")),
+        metric=lambda trained: (
+            evaluate(trained.model, held_out.bags).accuracy(held_out.labels) if held_out else 0.0
         ),
     )
-    return measured(config, plan, tuned.fitted, parts["train"], parts["test"], trial)
+    return measure(setup, tuned.fitted, parts.train, parts.test, trial)
 
 
 def needle(config: Needle, trial: Trial) -> dict[str, Value]:
     """Train on bags whose label one instance decides, and measure on other bags."""
-    shared = {name: getattr(config, name) for name in vars(config) if name != "instances_of"}
-    return on_drawn_bags(Train(**shared), config.instances_of, NEEDLE, trial)
+    return on_drawn_bags(_as_train(config), config.instances_of, NEEDLE, trial)
 
 
-def on_drawn_bags(config: Train, data: Table, task: Task, trial: Trial) -> dict[str, Value]:
+def on_drawn_bags(config: Train, data: Table, task: BagTask, trial: Trial) -> dict[str, Value]:
     """Train on bags drawn from instances, measure on bags from others; a third pool chose the rate."""
-    if config.patch_encoder.source is not None:
-        raise InputError(
-            f"--patch-encoder needs bags, and {data.source} names none: bags are drawn from its rows."
-        )
-    if config.low_share:
-        raise InputError(
-            f"--low-share needs a second magnification: the rows of {data.source}, of which bags are drawn,"
-            " have one."
-        )
-    drawn, pretrained = config.drawn, config.start == "pretrained"
-    seen = trial.once("instances", instances_kept, data, drawn, config.patch_pixels, seedless=True)
-    pool, others = (Instances(**seen[name], key=seen["key"]) for name in ("pool", "others"))
+    for option, given in (
+        ("patch-encoder", config.patch_encoder.source),
+        ("patches.low-share", config.patches.low_share),
+    ):
+        if given:
+            raise InputError(
+                f"--{option} needs bags, and {data.source} names none: they are drawn from its rows."
+            )
+    drawn, pretrained = config.drawn, config.encoder_training != "joint"
+    pools = trial.once("instances", read_pools, data, drawn.key, config.patches.pixels, seedless=True)
     # Instances are split before bags are drawn: no digit is in a training bag and in a test bag.
+    others = pools.others
     cut = trial.split(len(others.labels), config.test, stratify=others.labels.tolist())
-    bags = {
-        name: draw_bags(others.select(rows), task, count, drawn.size, trial.numpy(name), name)
+    bags, test_bags = (
+        draw_bags(others.select(rows), task, count, trial.numpy(name), name)
         for name, rows, count in (("train", cut.train, drawn.train_bags), ("test", cut.test, drawn.test_bags))
-    }
-    plan = plan_of(config, tuple(pool.values.shape[1:]), len(task.names), trial)
+    )
+    setup = setup_of(config, tuple(others.values.shape[1:]), len(task.names), trial.compute)
     trial.progress("searching a learning rate")
-    search = Search(plan, task, drawn, config.learning_rates, pretrained)
-    found = trial.once("search", search_rates, search, pool.values, pool.labels, pool.key, seedless=True)
-    trial.count("candidates", len(found["rates"]))
-    rate = best_rate(found)
+    search = Search(setup, task, (drawn.train_bags, drawn.test_bags), pretrained)
+    scores = trial.once("search", search_rates, search, pools.search, seedless=True)
+    trial.count("candidates", len(scores.rates))
 
     trial.progress("training")
-    start = trial.once("start", start_of, plan.model.encoder, pool, plan.learning, pretrained)
-    targets = torch.from_numpy(bags["train"].labels)
-    learnt = learn(plan, start, bags["train"], targets, rate, trial.generator("order"))
-    return measured(config, plan, learnt, bags["train"], bags["test"], trial)
+    start = trial.once("start", starting_encoder, setup, pools.search, pretrained)
+    targets = torch.from_numpy(bags.labels)
+    trained = train_model(setup, start, bags, targets, scores.best(), trial.generator("order"))
+    return measure(setup, trained, bags, test_bags, trial)
 
 
-# --- bags ---------------------------------------------------------------------------------------
-
-
-def instances_kept(data: Table, drawn: Drawn, pixels: int | None) -> dict[str, Any]:
-    """Read labelled instances and put a share of each class apart, the same in all seeds."""
-    instances = read_instances(data, drawn.key, pixels)
-    others, pool = cut_instances(instances, drawn.search_share, np.random.default_rng(0))
-    plain = {
-        name: {"values": part.values, "labels": part.labels}
-        for name, part in (("pool", pool), ("others", others))
+def measure(
+    setup: TrainingSetup, trained: Trained, train_bags: BagSet, test_bags: BagSet, trial: Trial
+) -> dict[str, Value]:
+    """Return how good a model is on test bags, and keep it."""
+    trial.count("gradient_steps", trained.history.gradient_steps)
+    trial.count("bags_seen", trained.history.examples)
+    log_losses(trained, trial)
+    found = evaluate(trained.model, test_bags.bags)
+    labels, probabilities = test_bags.labels, found.probabilities
+    some = train_bags.select(range(min(len(train_bags), MOST_TRAIN)))
+    metrics: dict[str, Value] = {
+        **classification(labels, probabilities),
+        "train_accuracy": evaluate(trained.model, some.bags).accuracy(some.labels),
+        "sparsity": found.sparsity(),
+        "instance_auc": found.instance_auc(test_bags),
+        "learning_rate": trained.rate,
     }
-    return plain | {"key": instances.key}
+    shown = int(labels.argmax())
+    bag = test_bags.bags[shown]
+    picture = attention_picture(bag, found.attention[shown])
+    picture.thumbnail((SHOWN, SHOWN))
+    who = trial.arm or setup.model.aggregator
+    trial.show(picture, f"{who}: bag {bag.bag_id}, most attention first or red")
 
+    def resampled(rows: np.ndarray) -> Measures:
+        return classification(labels[rows], probabilities[rows])
 
-# --- survival -----------------------------------------------------------------------------------
+    def kept() -> TrainedMIL:
+        intervals = bootstrap(resampled, len(labels), trial.numpy("bootstrap"))
+        about = {"metrics": metrics, "intervals": intervals, "test_bags": len(labels)}
+        rows = prediction_rows(test_bags, found)
+        return artefact(setup, trained, test_bags, found, about, rows)
 
-
-def survival(config: Survival, trial: Trial) -> dict[str, Value]:
-    """Train on the survival of patients, and measure the c-index on other patients."""
-    columns = None if config.bags.source else (config.time, config.died)
-    bags = read_bags(
-        config.data,
-        config.bags,
-        config.bag,
-        config.slides,
-        config.patch_pixels,
-        columns or (config.time, config.died),
-    )
-    parts = split(bags, config, trial)
-    followed = {name: outcomes(part) for name, part in parts.items()}
-    try:
-        bins = HazardBins.fit(followed["train"].time, followed["train"].died, config.bins)
-    except ValueError as error:
-        raise InputError(f"--bins {config.bins}: {error}") from error
-    plan, start = plan_for(config, parts["train"], len(bins), trial)
-    intervals = bins.assign(followed["train"].time)
-    targets = torch.stack([intervals, torch.from_numpy(~followed["train"].died).long()], dim=1)
-    learnt = learn(plan, start, parts["train"], targets, config.learning_rates[0], trial.generator("order"))
-    log_losses(learnt, trial)
-
-    seen = evaluate(learnt.model, parts["test"].bags)
-    risk, test = hazard_risk(seen.logits).double().numpy(), followed["test"]
-
-    def c_index(rows: np.ndarray) -> dict[str, float | None]:
-        return {"c_index": concordance_index(risk[rows], test.time[rows], test.died[rows])}
-
-    metrics: dict[str, Value] = {**c_index(np.arange(len(risk))), "sparsity": sparsity(seen)}
-    intervals_found = bootstrap(c_index, len(risk), trial.numpy("bootstrap"))
-    kept = {
-        "metrics": metrics,
-        "intervals": intervals_found,
-        "test_bags": len(risk),
-        "edges": list(bins.edges),
-    }
-    rows = tuple(
-        {"bag": bag.bag_id, "time": bag.time, "died": int(bag.died), "risk": round(float(value), 6)}
-        for bag, value in zip(parts["test"], risk, strict=True)
-    )
-    trial.save("model", trained(plan, learnt, parts["test"], seen, kept, rows, config.heat_maps))
+    trial.save("model", kept)
     return metrics
 
 
-@dataclass(frozen=True)
-class Outcomes:
-    """When patients died or were last seen."""
+def survival(config: Survival, trial: Trial) -> dict[str, Value]:
+    """Train on the survival of patients, and measure the concordance index on other patients."""
+    bags = read_bags(config.data, config.slides, config.patches.pixels, (config.time, config.died))
+    parts = split_bags(bags, config.test, 0.0, trial)
+    train_bags, test_bags = parts.train, parts.test
+    try:
+        bins = HazardBins.fit(train_bags.times, train_bags.deaths, config.bins)
+    except ValueError as error:
+        raise InputError(f"--bins {config.bins}: {error}") from error
+    setup, start = prepare(_as_train(config), train_bags, len(bins), trial)
+    censored = torch.from_numpy(~train_bags.deaths).long()
+    targets = torch.stack([bins.assign(train_bags.times), censored], dim=1)
+    rate = config.training.learning_rates[0]
+    trained = train_model(setup, start, train_bags, targets, rate, trial.generator("order"))
+    log_losses(trained, trial)
 
-    time: np.ndarray
-    died: np.ndarray
+    found = evaluate(trained.model, test_bags.bags)
+    risk = hazard_risk(found.logits).double().numpy()
+
+    def concordance(rows: np.ndarray) -> Measures:
+        return {"c_index": concordance_index(risk[rows], test_bags.times[rows], test_bags.deaths[rows])}
+
+    metrics: dict[str, Value] = {**concordance(np.arange(len(risk))), "sparsity": found.sparsity()}
+
+    def kept() -> TrainedMIL:
+        intervals = bootstrap(concordance, len(risk), trial.numpy("bootstrap"))
+        about = {
+            "metrics": metrics,
+            "intervals": intervals,
+            "test_bags": len(risk),
+            "edges": list(bins.edges),
+        }
+        rows = [
+            {"bag": bag.bag_id, "time": bag.time, "died": int(bag.died), "risk": round(float(value), 6)}
+            for bag, value in zip(test_bags, risk, strict=True)
+        ]
+        return artefact(setup, trained, test_bags, found, about, rows)
+
+    trial.save("model", kept)
+    return metrics
 
 
-def outcomes(bags: BagSet) -> Outcomes:
-    """Return time and death of each bag."""
-    return Outcomes(np.array([bag.time for bag in bags]), np.array([bag.died for bag in bags], dtype=bool))
+# --- parts of the story -------------------------------------------------------------------------
+
+
+def split_bags(bags: BagSet, test: float, validation: float, trial: Trial) -> Split[BagSet]:
+    """Return train, validation and test bags: the published parts, else at random, patients kept together.
+
+    Args:
+        bags: all of them.
+        test: the share that is for testing.
+        validation: the share of the others on which candidates are compared; 0 where there is one.
+        trial: splits.
+    """
+    part_of = np.array([bag.part for bag in bags], dtype=object)
+    groups = np.array([bag.bag_id if bag.group is None else bag.group for bag in bags])
+
+    def cut(rows: np.ndarray, share: float, fresh: bool) -> tuple[np.ndarray, np.ndarray]:
+        alone = len(set(groups[rows])) == len(rows)
+        classes = bags.labels[rows].tolist() if bags.label_names else None
+        group = None if alone else groups[rows].tolist()
+        found = trial.split(len(rows), share, group=group, stratify=classes, fresh=fresh)
+        return rows[found.train], rows[found.test]
+
+    train_rows = np.flatnonzero(~np.isin(part_of, ["test", "validation"]))
+    test_rows, validation_rows = (np.flatnonzero(part_of == name) for name in ("test", "validation"))
+    if not len(test_rows):
+        train_rows, test_rows = cut(train_rows, test, fresh=False)
+    if validation and not len(validation_rows):
+        train_rows, validation_rows = cut(train_rows, validation, fresh=True)
+    train_rows = train_rows.repeat([bags.bags[row].copies for row in train_rows])
+    return Split(*(bags.select(rows) for rows in (train_rows, validation_rows, test_rows)))
+
+
+def artefact(
+    setup: TrainingSetup,
+    trained: Trained,
+    bags: BagSet,
+    found: Predictions,
+    metrics: dict[str, Any],
+    rows: list[dict[str, Any]],
+) -> TrainedMIL:
+    """Return what is kept of a run."""
+    shown = list(zip(bags, found.attention, strict=True))[:MOST_MAPS]
+    maps = tuple((bag.bag_id, attention_picture(bag, attention)) for bag, attention in shown)
+    return TrainedMIL(trained.model, setup.model, bags.label_names, metrics, tuple(rows), maps)
+
+
+def log_losses(trained: Trained, trial: Trial) -> None:
+    """Log the loss some thirty times over the training, the mean since the last time."""
+    losses = trained.history.losses
+    every = max(1, len(losses) // 30)
+    for step in range(every, len(losses) + 1, every):
+        trial.log(step, loss=float(np.mean(losses[step - every : step])))
+
+
+def _as_train(config: Needle | Survival) -> Train:
+    """Return the options that a recipe shares with `train`."""
+    shared = {field.name for field in fields(Train)} & set(vars(config))
+    return Train(**{name: getattr(config, name) for name in shared})

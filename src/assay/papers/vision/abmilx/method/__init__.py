@@ -22,11 +22,20 @@ from assay.papers.vision.abmilx.method.bags import (
     collate_bags as collate_bags,
     pad_bags as pad_bags,
 )
+from assay.papers.vision.abmilx.method.checkpoints import (
+    AuthorsCheckpoint as AuthorsCheckpoint,
+    load_authors_checkpoint as load_authors_checkpoint,
+)
 from assay.papers.vision.abmilx.method.encoders import (
     RandomCropFlip as RandomCropFlip,
     VisionEncoder as VisionEncoder,
 )
 from assay.papers.vision.abmilx.method.end_to_end import EndToEndMIL as EndToEndMIL
+from assay.papers.vision.abmilx.method.heads import (
+    CLAM as CLAM,
+    DSMIL as DSMIL,
+    TransMIL as TransMIL,
+)
 from assay.papers.vision.abmilx.method.losses import (
     bag_cross_entropy as bag_cross_entropy,
     discrete_hazard_nll as discrete_hazard_nll,
@@ -36,3 +45,4 @@ from assay.papers.vision.abmilx.method.survival import (
     concordance_index as concordance_index,
     hazard_risk as hazard_risk,
 )
+from assay.papers.vision.abmilx.method.torch_files import read_torch_file as read_torch_file

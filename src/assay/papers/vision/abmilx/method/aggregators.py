@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict, Unpack
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from assay.errors import DivergedError
 from assay.papers.vision.abmilx.method.bags import check_mask, pad_bags
 from assay.papers.vision.abmilx.method.column_attention import attend_column
+from assay.papers.vision.abmilx.method.losses import bag_cross_entropy
 
+Activation = Literal["gelu", "relu", "tanh"]
 Norm = Literal["layer", "batch"]
 Bags = Tensor | Sequence[Tensor]
 """One padded tensor [B, N, D], or a list of bags [n, D]; what does not fit is refused with an explanation."""
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "tanh": nn.Tanh}
+GATE_DROPOUT = 0.25
+"""On both branches of gated attention, as in the authors' code."""
 
 
 class Aggregated(NamedTuple):
@@ -31,14 +37,67 @@ class Aggregated(NamedTuple):
     logits: Float[Tensor, "bags classes"]
     attention: Float[Tensor, "bags heads instances"]
     """Sums to 1 over the instances of each bag, in each head; 0 where there is none."""
-    embedding: Float[Tensor, "bags dim"] | None
+    embedding: Float[Tensor, "bags dim"] | None = None
     """What the logits are a linear function of; None where instances are classified one by one."""
+    instances: Float[Tensor, "bags instances _"] | None = None
+    """What an aggregator's own loss reads of single instances."""
+
+
+class Shared(TypedDict, total=False):
+    """The options of all aggregators; see `Aggregator`."""
+
+    embed_dim: int
+    norm: Norm | None
+    activation: Activation
+    bias: bool
+    dropout: float
 
 
 class Aggregator(nn.Module):
-    """What all aggregators share: bags are padded and checked at the door, and so is the result."""
+    """What all aggregators share: bags are padded and checked at the door, embedded, and so is the result.
 
-    in_dim: int
+    Args:
+        in_dim: width of the instance features.
+        embed_dim: width of the embeddings.
+        norm: `layer`, `batch` (over all instances of the batch) or None, before and after.
+        activation: of the embeddings; the authors take `relu` on features of frozen encoders.
+        bias: biases in layers and layer norms (False in the authors' end-to-end settings).
+        dropout: on the embeddings, while training.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        *,
+        embed_dim: int = 512,
+        norm: Norm | None = None,
+        activation: Activation = "gelu",
+        bias: bool = True,
+        dropout: float = 0.25,
+    ) -> None:
+        super().__init__()
+        self.in_dim, self.embed_dim, self.bias, self.output_norm = in_dim, embed_dim, bias, norm
+        self.norm = InstanceNorm(in_dim, norm, bias)
+        self.feature = nn.Sequential(
+            nn.Linear(in_dim, embed_dim, bias=bias), ACTIVATIONS[activation](), nn.Dropout(dropout)
+        )
+
+    def classify_with(self, num_classes: int) -> None:
+        """Add the norm of the bag's embedding and the classifier, and draw all weights."""
+        norms = {
+            "layer": lambda: nn.LayerNorm(self.embed_dim, bias=self.bias),
+            "batch": lambda: BagBatchNorm(self.embed_dim),
+        }
+        self.norm1: nn.Module = norms[self.output_norm]() if self.output_norm else nn.Identity()
+        self.classifier = nn.Linear(self.embed_dim, num_classes, bias=self.bias)
+        initialise(self)
+
+    def embed(
+        self, x: Float[Tensor, "bags instances in_dim"], mask: Bool[Tensor, "bags instances"] | None
+    ) -> Float[Tensor, "bags instances dim"]:
+        """Return the embeddings of the instances."""
+        embedded: Tensor = self.feature(self.norm(x, mask))
+        return embedded
 
     def forward(self, x: Bags, mask: Bool[Tensor, "_ _"] | None = None) -> Tensor:
         """Return the logits [B, C].
@@ -50,12 +109,7 @@ class Aggregator(nn.Module):
         return self.explain(x, mask).logits
 
     def explain(self, x: Bags, mask: Bool[Tensor, "_ _"] | None = None) -> Aggregated:
-        """Return logits, attention [B, H, N] and the bag's embedding.
-
-        Raises:
-            ValueError: a bag is empty or fully masked, features have the wrong width or are not finite.
-            DivergedError: the logits are not finite although the features are.
-        """
+        """Return logits, attention [B, H, N] and the bag's embedding; raises what `forward` raises."""
         if not isinstance(x, Tensor):
             if mask is not None:
                 raise ValueError("A list of bags needs no mask: give the bags as they are.")
@@ -66,7 +120,7 @@ class Aggregator(nn.Module):
         if mask is not None:
             x = x.masked_fill(~mask[..., None], 0.0)  # whatever stands in the padding, NaN too
         found = self.aggregate(x, mask)
-        if not found.logits.isfinite().all():
+        if not torch.compiler.is_compiling() and not found.logits.isfinite().all():
             _explain_infinite(x)
         return found
 
@@ -75,6 +129,15 @@ class Aggregator(nn.Module):
     ) -> Aggregated:
         """Return what `explain` returns, for input that was checked."""
         raise NotImplementedError
+
+    def loss(
+        self,
+        found: Aggregated,
+        labels: Int[Tensor, " bags"],
+        mask: Bool[Tensor, "bags instances"] | None = None,
+    ) -> Float[Tensor, ""]:
+        """Return what the aggregator is trained with: the cross-entropy of the bags' classes."""
+        return bag_cross_entropy(found.logits, labels)
 
 
 def _explain_infinite(x: Tensor) -> None:
@@ -102,8 +165,8 @@ class MultiHeadLocalAttention(nn.Module):
         head_dim: h, the width of a head.
         hidden_dim: m; as wide as a head by default.
         bias: whether its layers have biases.
-        gated: multiply the activated hidden units by a sigmoid gate.
-        activation: `gelu`, or `tanh` as in classical ABMIL.
+        gated: multiply the activated hidden units by a sigmoid gate, with dropout on both.
+        activation: `tanh` in classical ABMIL.
 
     Shapes: [B, H, N, h] to scores [B, H, N].
     """
@@ -114,20 +177,22 @@ class MultiHeadLocalAttention(nn.Module):
         hidden_dim: int | None = None,
         bias: bool = False,
         gated: bool = False,
-        activation: Literal["gelu", "tanh"] = "gelu",
+        activation: Activation = "gelu",
     ) -> None:
         super().__init__()
         hidden_dim = hidden_dim or head_dim
         self.fc1 = nn.Linear(head_dim, hidden_dim, bias=bias)
         self.gate = nn.Linear(head_dim, hidden_dim, bias=bias) if gated else None
-        self.activation: nn.Module = {"gelu": nn.GELU(), "tanh": nn.Tanh()}[activation]
+        self.activation = ACTIVATIONS[activation]()
         self.fc2 = nn.Linear(hidden_dim, 1, bias=bias)
 
     def forward(self, x: Float[Tensor, "*heads instances head_dim"]) -> Float[Tensor, "*heads instances"]:
         """Return the scores before the softmax."""
         hidden = self.activation(self.fc1(x))
         if self.gate is not None:
-            hidden = hidden * self.gate(x).sigmoid()
+            branches = (hidden, self.gate(x).sigmoid())
+            hidden, gate = (functional.dropout(branch, GATE_DROPOUT, self.training) for branch in branches)
+            hidden = hidden * gate
         scores: Tensor = self.fc2(hidden).squeeze(-1)
         return scores
 
@@ -184,18 +249,15 @@ class ABMILX(Aggregator):
     Args:
         in_dim: width of the instance features.
         num_classes: number of logits.
-        embed_dim: width of the embeddings.
         num_heads: H; divides `embed_dim`.
-        norm: `layer`, `batch` (over all instances of the batch) or None, before and after.
-        ffn: add the feed-forward block (the authors' PANDA settings).
+        ffn: add the feed-forward block (the authors' PANDA settings); its layers always have biases.
         refine: False leaves the global refinement out: multi-head local attention only.
         alpha_init: see `GlobalAttentionRefinement`.
         attn_bias: biases in the score perceptron (the authors' survival settings).
         attn_hidden: width of the score perceptron; that of a head by default.
         gated: a gated score perceptron.
-        activation: of the score perceptron.
-        bias: biases in all other layers (False in the authors' end-to-end settings).
-        dropout: on the embeddings, while training.
+        attn_activation: of the score perceptron.
+        shared: see `Aggregator`.
 
     Raises:
         ValueError: `embed_dim` is not divisible by `num_heads`.
@@ -205,48 +267,40 @@ class ABMILX(Aggregator):
         self,
         in_dim: int,
         num_classes: int,
-        embed_dim: int = 512,
+        *,
         num_heads: int = 8,
-        norm: Norm | None = None,
         ffn: bool = False,
         refine: bool = True,
         alpha_init: float | Literal["xavier"] = "xavier",
         attn_bias: bool = False,
         attn_hidden: int | None = None,
         gated: bool = False,
-        activation: Literal["gelu", "tanh"] = "gelu",
-        bias: bool = True,
-        dropout: float = 0.25,
+        attn_activation: Activation = "gelu",
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__()
-        if num_heads < 1 or embed_dim % num_heads:
+        super().__init__(in_dim, **shared)
+        if num_heads < 1 or self.embed_dim % num_heads:
             raise ValueError(
-                f"embed_dim={embed_dim} is not divisible by num_heads={num_heads}. Change one of them."
+                f"embed_dim={self.embed_dim} is not divisible by num_heads={num_heads}. Change one of them."
             )
-        self.in_dim, self.num_heads = in_dim, num_heads
-        head_dim = embed_dim // num_heads
-        self.norm = InstanceNorm(in_dim, norm)
-        self.feature = nn.Sequential(nn.Linear(in_dim, embed_dim, bias=bias), nn.GELU(), nn.Dropout(dropout))
-        self.attention = MultiHeadLocalAttention(head_dim, attn_hidden, attn_bias, gated, activation)
+        self.num_heads = num_heads
+        head_dim = self.embed_dim // num_heads
+        self.attention = MultiHeadLocalAttention(head_dim, attn_hidden, attn_bias, gated, attn_activation)
         self.attn_plus_fn = GlobalAttentionRefinement(head_dim, alpha_init) if refine else None
-        self.proj = nn.Linear(embed_dim, embed_dim, bias=bias)
-        self.ffn = FeedForward(embed_dim, normalised=norm is None, bias=bias) if ffn else None
-        self.norm1 = output_norm(embed_dim, norm)
-        self.classifier = nn.Linear(embed_dim, num_classes, bias=bias)
-        initialise(self)
+        self.proj = nn.Linear(self.embed_dim, self.embed_dim, bias=self.bias)
+        self.ffn = FeedForward(self.embed_dim, normalised=self.output_norm is None) if ffn else None
+        self.classify_with(num_classes)
 
     def aggregate(
         self, x: Float[Tensor, "bags instances in_dim"], mask: Bool[Tensor, "bags instances"] | None
     ) -> Aggregated:
         """Return logits, attention and the bag's embedding, for input that was checked."""
-        embedded = self.feature(self.norm(x, mask))
-        heads = embedded.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # [B, H, N, h]
+        heads = self.embed(x, mask).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # [B, H, N, h]
         scores = self.attention(heads)
         if self.attn_plus_fn is not None:
             scores = self.attn_plus_fn(heads, scores, mask)
         attention = masked_softmax(scores, mask)
-        pooled = (attention[:, :, None] @ heads).flatten(1)
-        z = self.proj(pooled)
+        z = self.proj((attention[:, :, None] @ heads).flatten(1))
         if self.ffn is not None:
             z = z + self.ffn(z)
         z = self.norm1(z)
@@ -257,44 +311,34 @@ class ABMILX(Aggregator):
 
 
 class ABMIL(Aggregator):
-    """Attention-based MIL: one head, a tanh perceptron of 128 units scores the instances.
+    """Attention-based MIL: one head, a tanh perceptron scores the instances.
 
     Args:
         in_dim: width of the instance features.
         num_classes: number of logits.
-        embed_dim: width of the embeddings.
         attn_hidden: width of the score perceptron.
-        norm: see `ABMILX`.
-        bias: whether layers have biases.
-        dropout: on the embeddings, while training.
         gated: multiply by a sigmoid gate; see `GatedABMIL`.
+        shared: see `Aggregator`.
     """
 
     def __init__(
         self,
         in_dim: int,
         num_classes: int,
-        embed_dim: int = 512,
+        *,
         attn_hidden: int = 128,
-        norm: Norm | None = None,
-        bias: bool = True,
-        dropout: float = 0.25,
         gated: bool = False,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__()
-        self.in_dim = in_dim
-        self.norm = InstanceNorm(in_dim, norm)
-        self.feature = nn.Sequential(nn.Linear(in_dim, embed_dim, bias=bias), nn.GELU(), nn.Dropout(dropout))
-        self.attention = MultiHeadLocalAttention(embed_dim, attn_hidden, bias, gated, "tanh")
-        self.norm1 = output_norm(embed_dim, norm)
-        self.classifier = nn.Linear(embed_dim, num_classes, bias=bias)
-        initialise(self)
+        super().__init__(in_dim, **shared)
+        self.attention = MultiHeadLocalAttention(self.embed_dim, attn_hidden, self.bias, gated, "tanh")
+        self.classify_with(num_classes)
 
     def aggregate(
         self, x: Float[Tensor, "bags instances in_dim"], mask: Bool[Tensor, "bags instances"] | None
     ) -> Aggregated:
         """Return logits, attention and the bag's embedding, for input that was checked."""
-        embedded = self.feature(self.norm(x, mask))
+        embedded = self.embed(x, mask)
         attention = masked_softmax(self.attention(embedded)[:, None], mask)
         z = self.norm1((attention @ embedded).squeeze(1))
         return Aggregated(self.classifier(z), attention, z)
@@ -304,16 +348,9 @@ class GatedABMIL(ABMIL):
     """Gated attention-based MIL: tanh(V x) times sigmoid(U x) scores the instances."""
 
     def __init__(
-        self,
-        in_dim: int,
-        num_classes: int,
-        embed_dim: int = 512,
-        attn_hidden: int = 384,
-        norm: Norm | None = None,
-        bias: bool = True,
-        dropout: float = 0.25,
+        self, in_dim: int, num_classes: int, *, attn_hidden: int = 384, **shared: Unpack[Shared]
     ) -> None:
-        super().__init__(in_dim, num_classes, embed_dim, attn_hidden, norm, bias, dropout, gated=True)
+        super().__init__(in_dim, num_classes, attn_hidden=attn_hidden, gated=True, **shared)
 
 
 class MeanMIL(Aggregator):
@@ -322,33 +359,19 @@ class MeanMIL(Aggregator):
     Args:
         in_dim: width of the instance features.
         num_classes: number of logits.
-        embed_dim: width of the hidden layer.
-        norm: see `ABMILX`; in front of the perceptron.
-        bias: whether layers have biases.
-        dropout: on the hidden layer, while training.
+        shared: see `Aggregator`; the only norm is in front of the perceptron.
     """
 
-    def __init__(
-        self,
-        in_dim: int,
-        num_classes: int,
-        embed_dim: int = 512,
-        norm: Norm | None = None,
-        bias: bool = True,
-        dropout: float = 0.25,
-    ) -> None:
-        super().__init__()
-        self.in_dim = in_dim
-        self.norm = InstanceNorm(in_dim, norm)
-        self.feature = nn.Sequential(nn.Linear(in_dim, embed_dim, bias=bias), nn.GELU(), nn.Dropout(dropout))
-        self.classifier = nn.Linear(embed_dim, num_classes, bias=bias)
+    def __init__(self, in_dim: int, num_classes: int, **shared: Unpack[Shared]) -> None:
+        super().__init__(in_dim, **shared)
+        self.classifier = nn.Linear(self.embed_dim, num_classes, bias=self.bias)
         initialise(self)
 
     def instance_logits(
         self, x: Float[Tensor, "bags instances in_dim"], mask: Bool[Tensor, "bags instances"] | None = None
     ) -> Float[Tensor, "bags instances classes"]:
         """Return the logits of each instance."""
-        logits: Tensor = self.classifier(self.feature(self.norm(x, mask)))
+        logits: Tensor = self.classifier(self.embed(x, mask))
         return logits
 
     def aggregate(
@@ -357,13 +380,13 @@ class MeanMIL(Aggregator):
         """Return logits and attention, for input that was checked."""
         logits = self.instance_logits(x, mask)
         attention = masked_softmax(logits.new_zeros(logits.shape[0], 1, logits.shape[1]), mask)
-        return Aggregated((attention @ logits).squeeze(1), attention, None)
+        return Aggregated((attention @ logits).squeeze(1), attention)
 
 
 class MaxMIL(MeanMIL):
     """Classify each instance with a perceptron and take each class's largest logit.
 
-    The attention has one head a class: 1 on the instance whose logit was taken.
+    The attention has one head for each class: 1 on the instance whose logit was taken.
     """
 
     def aggregate(
@@ -374,8 +397,7 @@ class MaxMIL(MeanMIL):
         if mask is not None:
             logits = logits.masked_fill(~mask[..., None], -math.inf)
         largest, where = logits.max(dim=1)
-        attention = functional.one_hot(where, logits.shape[1]).to(logits.dtype)
-        return Aggregated(largest, attention, None)
+        return Aggregated(largest, functional.one_hot(where, logits.shape[1]).to(logits.dtype))
 
 
 # --- parts --------------------------------------------------------------------------------------
@@ -384,9 +406,9 @@ class MaxMIL(MeanMIL):
 class InstanceNorm(nn.Module):
     """Normalise instance features: per instance, over all instances of a batch, or not at all."""
 
-    def __init__(self, dim: int, norm: Norm | None) -> None:
+    def __init__(self, dim: int, norm: Norm | None, bias: bool) -> None:
         super().__init__()
-        self.layer = nn.LayerNorm(dim) if norm == "layer" else None
+        self.layer = nn.LayerNorm(dim, bias=bias) if norm == "layer" else None
         self.batch = nn.BatchNorm1d(dim) if norm == "batch" else None
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -409,11 +431,10 @@ class InstanceNorm(nn.Module):
 class FeedForward(nn.Module):
     """Linear(4d, d) of GELU of Linear(d, 4d), behind a layer norm where there is no other norm."""
 
-    def __init__(self, dim: int, normalised: bool, bias: bool) -> None:
+    def __init__(self, dim: int, normalised: bool) -> None:
         super().__init__()
         self.norm: nn.Module = nn.LayerNorm(dim) if normalised else nn.Identity()
-        self.fc1 = nn.Linear(dim, 4 * dim, bias=bias)
-        self.fc2 = nn.Linear(4 * dim, dim, bias=bias)
+        self.fc1, self.fc2 = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
 
     def forward(self, z: Tensor) -> Tensor:
         """Return what is added to the bag's embedding."""
@@ -431,11 +452,6 @@ class BagBatchNorm(nn.BatchNorm1d):
                 "Batch norm cannot be trained on a single bag: use larger batches or norm='layer'."
             )
         return super().forward(x)
-
-
-def output_norm(dim: int, norm: Norm | None) -> nn.Module:
-    """Return the norm of a bag's embedding."""
-    return {"layer": nn.LayerNorm, "batch": BagBatchNorm}[norm](dim) if norm else nn.Identity()
 
 
 def masked_softmax(

@@ -87,7 +87,7 @@ def check_mask(x: Tensor, mask: Tensor | None) -> None:
         return
     if mask.shape != x.shape[:2]:
         raise ValueError(f"The mask {tuple(mask.shape)} does not fit bags {tuple(x.shape[:2])}.")
-    empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
+    empty = [] if torch.compiler.is_compiling() else (~mask.any(dim=1)).nonzero().flatten().tolist()
     if empty:
         raise ValueError(f"Bag {empty[0]} is fully masked ({len(empty)} of {len(x)}). Leave empty bags out.")
 
@@ -96,8 +96,9 @@ def check_mask(x: Tensor, mask: Tensor | None) -> None:
 class RandomInstanceSampler:
     """Draw instances of a bag at random, from one or several magnifications (section 3.4).
 
-    Of `size` instances, magnification j gives `ceil(share_j size)`, the last one what is left over; without
-    replacement, and filled up by drawing again where a bag has fewer.
+    Of `size` instances, each magnification but the first gives `floor(share_j size)`, the first what is left
+    over; without replacement, and filled up by drawing again where a bag has fewer. The authors' code rounds
+    down; the paper says up.
 
     Args:
         size: S, instances a bag and step.
@@ -120,10 +121,8 @@ class RandomInstanceSampler:
     @property
     def counts(self) -> tuple[int, ...]:
         """How many instances each magnification gives."""
-        counts: list[int] = []
-        for share in self.shares[:-1]:
-            counts.append(min(math.ceil(self.size * share - 1e-9), self.size - sum(counts)))
-        return (*counts, self.size - sum(counts))
+        others = [math.floor(self.size * share + 1e-9) for share in self.shares[1:]]
+        return (self.size - sum(others), *others)
 
     def __call__(
         self, sizes: Sequence[int], generator: torch.Generator | None = None

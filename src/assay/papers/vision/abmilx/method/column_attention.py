@@ -31,7 +31,8 @@ def attend_column(
 ) -> Float[Tensor, "bags heads instances"]:
     """Return softmax(q k^T / sqrt(h)) v; keys outside the mask have no weight."""
     allowed = None if mask is None else mask[:, None, None, :]
-    if queries.is_cpu and queries.shape[:-1].numel() * queries.shape[-2] > SMALL:
+    large = queries.shape[:-1].numel() * queries.shape[-2] > SMALL
+    if queries.is_cpu and large and not torch.compiler.is_compiling():
         found: Tensor = _Tiled.apply(queries, keys, values, allowed)
         return found
     filler = values.new_zeros(()).expand(*values.shape, queries.shape[-1] - 1)

@@ -64,7 +64,9 @@ class VisionEncoder(nn.Module):
         body.stages = there[:stages]
 
     def forward(self, pictures: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        """Return one vector a picture."""
+        """Return one vector for each picture; grey pictures become RGB."""
+        if pictures.shape[1] == 1:
+            pictures = pictures.expand(-1, len(self.mean), -1, -1)
         given = (pictures - self.mean) / self.deviation
         body: Any = getattr(self.model, "encoder", None)
         embedder: Any = getattr(self.model, "embedder", None)

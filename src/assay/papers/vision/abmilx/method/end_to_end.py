@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
@@ -44,15 +44,23 @@ class EndToEndMIL(nn.Module):
         self.chunk_size, self.checkpoint_encoder = chunk_size, checkpoint_encoder
 
     def forward(
-        self, instances: Tensor | Sequence[Tensor], mask: Bool[Tensor, "bags instances"] | None = None
+        self,
+        instances: Tensor | Sequence[Tensor],
+        mask: Bool[Tensor, "bags instances"] | None = None,
+        labels: Int[Tensor, " bags"] | None = None,
     ) -> Tensor:
         """Return the logits [B, C] of bags [B, N, ...] with a mask, or of a list of bags [n_b, ...].
+
+        With labels, return the aggregator's loss instead.
 
         Raises:
             ValueError: a bag is empty or fully masked, values are not finite, or batch norm has one instance.
             DivergedError: of finite instances the model makes what is not finite.
         """
-        return self.explain(instances, mask).logits
+        if not isinstance(instances, Tensor):
+            instances, mask = pad_bags(instances)
+        found = self.explain(instances, mask)
+        return found.logits if labels is None else self.aggregator.loss(found, labels, mask)
 
     def explain(
         self, instances: Tensor | Sequence[Tensor], mask: Bool[Tensor, "bags instances"] | None = None

@@ -20,9 +20,12 @@ def concordance_index(
 ) -> float | None:
     """Return the share of comparable pairs in which who died earlier had the higher risk; ties count half.
 
-    A pair is comparable when the one with the shorter time died (Harrell). None where there is no such pair.
+    A pair is comparable when the one with the shorter time died, or one of the two at equal times (Harrell,
+    as scikit-survival counts). None where there is no such pair.
     """
-    comparable = (time[:, None] < time[None, :]) & died[:, None]
+    earlier = time[:, None] < time[None, :]
+    same_time = (time[:, None] == time[None, :]) & ~died[None, :]
+    comparable = (earlier | same_time) & died[:, None]
     if not comparable.any():
         return None
     difference = risk[:, None] - risk[None, :]

@@ -11,21 +11,24 @@ from torch import Tensor
 
 from assay.data import Table, require_classes
 from assay.errors import InputError, unknown
-from assay.papers.vision.abmilx.sources.bag import Bag, BagSet, InMemory
-from assay.papers.vision.abmilx.sources.tables import instance_tensor
+from assay.papers.vision.abmilx.inputs.bags import Bag, BagSet, InMemory
+from assay.papers.vision.abmilx.inputs.tables import instance_tensor
+
+SIZE = 32
+"""Instances of a drawn bag."""
 
 
 @dataclass(frozen=True)
-class Task:
+class BagTask:
     """The classes of drawn bags, by the least and the most key instances in each."""
 
     counts: tuple[tuple[int, int], ...]
     names: tuple[str, ...]
 
 
-GRADE = Task(((0, 0), (1, 2), (4, 6), (9, 13)), ("none", "1 to 2", "4 to 6", "9 to 13"))
+GRADE = BagTask(((0, 0), (1, 2), (4, 6), (9, 13)), ("none", "1 to 2", "4 to 6", "9 to 13"))
 """Four grades that ask for coverage of many patches, as PANDA's do."""
-NEEDLE = Task(((0, 0), (1, 2)), ("none", "1 to 2"))
+NEEDLE = BagTask(((0, 0), (1, 2)), ("none", "1 to 2"))
 """Two classes that one patch decides."""
 
 
@@ -45,6 +48,15 @@ class Instances:
         chosen = torch.from_numpy(np.asarray(rows))
         return Instances(self.values[chosen], self.labels[chosen], self.key)
 
+    def cut(self, share: float, generator: np.random.Generator) -> tuple[Instances, Instances]:
+        """Cut a share of each class off; return the rest and that share."""
+        labels = self.labels.numpy()
+        cut = np.zeros(len(labels), dtype=bool)
+        for label in np.unique(labels):
+            rows = np.flatnonzero(labels == label)
+            cut[generator.permutation(rows)[: round(share * len(rows))]] = True
+        return self.select(np.flatnonzero(~cut)), self.select(np.flatnonzero(cut))
+
 
 def read_instances(data: Table, key: str, pixels: int | None = None) -> Instances:
     """Read labelled rows to draw bags from.
@@ -56,49 +68,40 @@ def read_instances(data: Table, key: str, pixels: int | None = None) -> Instance
     require_classes(table, least_rows=8)
     if key not in table.label_names:
         raise InputError(
-            f"{table.source}: bags are drawn from these rows by a key class (rows of given bags name theirs"
-            f" in a column, --bag). --drawn.key: {unknown('class', key, table.label_names)}"
+            f"{table.source}: no column names the bags of these rows (--data.bag), so bags are drawn by a key"
+            f" class. --drawn.key: {unknown('class', key, table.label_names)}"
         )
     values = instance_tensor(table, table.rows, pixels)
     return Instances(values, torch.from_numpy(table.labels()), table.label_names.index(key))
 
 
 def draw_bags(
-    instances: Instances, task: Task, count: int, size: int, generator: np.random.Generator, name: str
+    instances: Instances, task: BagTask, count: int, generator: np.random.Generator, name: str
 ) -> BagSet:
     """Draw bags, as many of each class; no instance is twice in a bag.
 
     Raises:
-        InputError: there are too few instances, or a bag is too small for its key instances.
+        InputError: there are too few instances.
     """
     keys = np.flatnonzero((instances.labels == instances.key).numpy())
     others = np.flatnonzero((instances.labels != instances.key).numpy())
     most = max(high for _, high in task.counts)
-    if most > size or most > len(keys) or size > len(others):
+    if most > len(keys) or len(others) < SIZE:
         raise InputError(
-            f"Bags of {size} with up to {most} key instances cannot be drawn from {len(keys)} key and"
-            f" {len(others)} other instances. Give more instances, or change --drawn.size."
+            f"Bags of {SIZE} with up to {most} key instances cannot be drawn from {len(keys)} key and"
+            f" {len(others)} other instances. Give more instances."
         )
     bags = []
     for number in range(count):
         label = number % len(task.counts)
         low, high = task.counts[label]
         amount = int(generator.integers(low, high + 1))
-        rows = np.concatenate(
-            [
-                generator.choice(keys, amount, replace=False),
-                generator.choice(others, size - amount, replace=False),
-            ]
-        )
-        mixed = torch.from_numpy(generator.permutation(rows))
-        chosen = instances.values[mixed]
-        bags.append(
-            Bag(
-                f"{name}-{number:04d}",
-                (InMemory(chosen),),
-                (size,),
-                label,
-                keys=(instances.labels[mixed] == instances.key).numpy(),
-            )
-        )
+        drawn = [
+            generator.choice(keys, amount, replace=False),
+            generator.choice(others, SIZE - amount, replace=False),
+        ]
+        mixed = torch.from_numpy(generator.permutation(np.concatenate(drawn)))
+        is_key = (instances.labels[mixed] == instances.key).numpy()
+        reader = InMemory(instances.values[mixed])
+        bags.append(Bag(f"{name}-{number:04d}", (reader,), (SIZE,), label=label, keys=is_key))
     return BagSet(tuple(bags), task.names, name)

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from assay.papers.vision.abmilx.method import RandomInstanceSampler, pad_bags
 Reader = Callable[[Int[Tensor, " rows"]], Tensor]
 """Returns the instances of some rows: uint8 [n, c, h, w] or float [n, d]."""
 
+THREADS = 4
+"""Threads that read the bags of the next steps from files."""
 AHEAD = 2
 """Steps whose bags are read before they are needed."""
 
@@ -34,13 +37,28 @@ class InMemory:
 
 
 @dataclass(frozen=True)
+class Joined:
+    """Reads the instances of several slides as if they were of one."""
+
+    readers: tuple[Reader, ...]
+    sizes: tuple[int, ...]
+
+    def __call__(self, rows: Int[Tensor, " rows"]) -> Tensor:
+        starts = torch.tensor([0, *accumulate(self.sizes)])
+        slide = torch.bucketize(rows, starts[1:], right=True)
+        order = slide.argsort(stable=True)
+        read = [self.readers[k](rows[slide == k] - starts[k]) for k in slide.unique().tolist()]
+        return torch.cat(read)[order.argsort()]
+
+
+@dataclass(frozen=True)
 class Bag:
     """A bag with its label."""
 
     bag_id: str
     """Its name."""
     readers: tuple[Reader, ...]
-    """What reads its instances, one a magnification; the first is used for evaluation."""
+    """What reads its instances, one for each magnification; the first is used for evaluation."""
     sizes: tuple[int, ...]
     """How many instances it has at each magnification."""
     label: int = -1
@@ -53,6 +71,8 @@ class Bag:
     """What bags have in common: a patient, a slide."""
     part: str | None = None
     """`train`, `validation` or `test`, where that is published."""
+    copies: int = 1
+    """How often it is seen in each pass of the training."""
     coords: np.ndarray | None = None
     """Upper left corners of its patches, in pixels of the slide: int [n, 2]."""
     patch: int = 1
@@ -77,6 +97,16 @@ class Bag:
         return reader(rows)
 
 
+def join_slides(name: str, slides: Sequence[Bag]) -> Bag:
+    """Return the slides of a case as one bag; of a single slide, all that is known of it is kept."""
+    if len(slides) == 1:
+        return replace(slides[0], bag_id=name)
+    magnifications = range(min(len(slide.sizes) for slide in slides))
+    sizes = [tuple(slide.sizes[k] for slide in slides) for k in magnifications]
+    readers = tuple(Joined(tuple(slide.readers[k] for slide in slides), sizes[k]) for k in magnifications)
+    return Bag(name, readers, tuple(map(sum, sizes)), patch=slides[0].patch)
+
+
 @dataclass(frozen=True)
 class BagSet:
     """Bags with the names of their classes."""
@@ -92,10 +122,6 @@ class BagSet:
             raise InputError(
                 f"{self.source}: the bag {empty[0]!r} has no instances. Leave it out of the labels."
             )
-        names = [bag.bag_id for bag in self.bags]
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise InputError(f"{self.source}: there are two bags {twice!r}, or one in both splits.")
 
     def __len__(self) -> int:
         return len(self.bags)
@@ -112,18 +138,27 @@ class BagSet:
         """The class of each bag: int64 [n]."""
         return np.array([bag.label for bag in self.bags], dtype=np.int64)
 
+    @property
+    def times(self) -> np.ndarray:
+        """The time of each bag: float64 [n]."""
+        return np.array([bag.time for bag in self.bags])
+
+    @property
+    def deaths(self) -> np.ndarray:
+        """Whether the patient of each bag died: bool [n]."""
+        return np.array([bag.died for bag in self.bags], dtype=bool)
+
 
 @dataclass(frozen=True)
 class BagLoader:
     """Batches for training: padded instances, a mask (None where all bags are of one size) and targets.
 
     Args:
-        bags: what to learn from.
-        targets: one row a bag; what the loss is given.
-        batch_size: bags a batch.
+        bags: the training bags.
+        targets: one row for each bag; what the loss is given.
+        batch_size: bags of a batch.
         generator: of the order of bags, and of instances.
         sampler: draws instances at each step; all of them without one.
-        readers: threads that read the bags of the next two steps; with 0 each step reads its own.
     """
 
     bags: BagSet
@@ -131,7 +166,6 @@ class BagLoader:
     batch_size: int
     generator: torch.Generator
     sampler: RandomInstanceSampler | None = None
-    readers: int = 0
 
     def __len__(self) -> int:
         return -(-len(self.bags) // self.batch_size)
@@ -157,12 +191,12 @@ class BagLoader:
         return torch.cat([bag.read(rows, number) for number, rows in enumerate(drawn)])
 
     def _read_all(self, steps: Sequence[Sequence[tuple[int, list[Tensor] | None]]]) -> Iterator[list[Tensor]]:
-        if not self.readers:
+        if all(isinstance(reader, InMemory) for bag in self.bags for reader in bag.readers):
             for step in steps:
                 yield [self._read(*wanted) for wanted in step]
             return
         waiting: deque[list[Future[Tensor]]] = deque()
-        with ThreadPoolExecutor(self.readers) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             for step in steps:
                 waiting.append([pool.submit(self._read, *wanted) for wanted in step])
                 if len(waiting) > AHEAD:

@@ -2,45 +2,77 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
-from assay.data.paths import existing_folder
-from assay.errors import InputError, MissingExtraError, nearest
+from assay.data import existing_folder
+from assay.errors import InputError, MissingExtraError
 from assay.papers.vision.abmilx.config import Slides
-from assay.papers.vision.abmilx.sources.bag import Bag
+from assay.papers.vision.abmilx.inputs.bags import Bag
+from assay.papers.vision.abmilx.inputs.tables import as_tensor
 
 SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".svslide")
 THUMBNAIL = 1024
 """Pixels of the longer side of the picture on which tissue is looked for."""
+ALIKE = 1.1
+"""Slides whose microns per pixel differ by a larger factor are not read alike by downsampling."""
 
 
-def bags_of_slides(folder: Path, names: Sequence[str], options: Slides) -> list[Bag]:
-    """Return a bag for each slide, named by its file with or without the ending.
+class SlideFolder:
+    """A folder of whole-slide pictures.
 
-    Raises:
-        InputError: a slide is missing, cannot be read, or has no tissue.
-        MissingExtraError: openslide is not installed.
+    Args:
+        folder: where they are.
+        options: how patches are cut.
     """
-    paths = {path.name: path for path in sorted(existing_folder(folder).iterdir()) if path.is_file()}
-    paths |= {path.stem: path for path in paths.values() if path.suffix.lower() in SUFFIXES}
-    missing = [name for name in names if name not in paths]
-    if missing:
-        raise InputError(
-            f"{folder} has no slide {missing[0]!r} ({len(missing)} missing).{nearest(missing[0], paths)}"
-        )
-    return [_bag(name, Slide(paths[name]), options) for name in names]
+
+    def __init__(self, folder: Path, options: Slides) -> None:
+        self.place, self.options = str(folder), options
+        files = sorted(path for path in existing_folder(folder).iterdir() if path.is_file())
+        self.paths = {path.stem: path for path in files if path.suffix.lower() in SUFFIXES}
+        self.names = list(self.paths)
+
+    def bags(self, names: Sequence[str]) -> list[Bag]:
+        """Return one bag for each slide.
+
+        Raises:
+            InputError: a slide cannot be read, or has no tissue.
+            MissingExtraError: openslide is not installed.
+        """
+        slides = [Slide(self.paths[name]) for name in names]
+        self._warn_of_scales(slides)
+        return [_bag(name, slide, self.options) for name, slide in zip(names, slides, strict=True)]
+
+    def _warn_of_scales(self, slides: Sequence[Slide]) -> None:
+        silent = [slide.path.name for slide in slides if slide.microns is None]
+        known = [slide.microns for slide in slides if slide.microns is not None]
+        if silent and (self.options.microns or known):
+            warnings.warn(
+                f"{len(silent)} of {len(slides)} slides in {self.place}, such as {silent[0]}, do not say how"
+                " many microns a pixel has: they are read by --slides.downsamples.",
+                stacklevel=2,
+            )
+        if known and not self.options.microns and max(known) > ALIKE * min(known):
+            warnings.warn(
+                f"The slides in {self.place} have {min(known):.3g} to {max(known):.3g} microns per pixel."
+                " Give --slides.microns to read all at the same magnification.",
+                stacklevel=2,
+            )
 
 
 def _bag(name: str, slide: Slide, options: Slides) -> Bag:
-    grids = [slide.patches(options.patch, factor, options.least_tissue) for factor in options.downsamples]
+    factors = options.downsamples
+    if options.microns is not None and slide.microns is not None:
+        factors = tuple(wanted / slide.microns for wanted in options.microns)
+    grids = [slide.patches(options.patch, factor, options.least_tissue) for factor in factors]
     if options.most_patches is not None:
         grids = [_thin(grid, options.most_patches) for grid in grids]
     if not len(grids[0]):
@@ -50,7 +82,7 @@ def _bag(name: str, slide: Slide, options: Slides) -> Bag:
         )
     readers = tuple(
         _Reader(slide, grid, options.patch, factor)
-        for grid, factor in zip(grids, options.downsamples, strict=True)
+        for grid, factor in zip(grids, factors, strict=True)
         if len(grid)
     )
     return Bag(
@@ -58,21 +90,23 @@ def _bag(name: str, slide: Slide, options: Slides) -> Bag:
         readers,
         tuple(len(grid) for grid in grids if len(grid)),
         coords=grids[0],
-        patch=round(options.patch * options.downsamples[0]),
+        patch=round(options.patch * factors[0]),
         thumbnail=slide.thumbnail,
         extent=slide.size,
     )
 
 
+@dataclass(frozen=True)
 class _Reader:
     """Reads patches of a slide at one magnification."""
 
-    def __init__(self, slide: Slide, grid: Int[np.ndarray, "n 2"], patch: int, factor: float) -> None:
-        self.slide, self.grid, self.patch, self.factor = slide, grid, patch, factor
+    slide: Slide
+    grid: Int[np.ndarray, "n 2"]
+    patch: int
+    factor: float
 
     def __call__(self, rows: Tensor) -> Tensor:
-        patches = [self.slide.read(self.grid[row], self.patch, self.factor) for row in rows.tolist()]
-        return torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2).contiguous()
+        return as_tensor([self.slide.read(self.grid[row], self.patch, self.factor) for row in rows.tolist()])
 
 
 class Slide:
@@ -87,6 +121,8 @@ class Slide:
         self.path = path
         self.handle = _open(path)
         self.size: tuple[int, int] = self.handle.dimensions
+        written = self.handle.properties.get("openslide.mpp-x")
+        self.microns: float | None = float(written) if written else None
 
     def thumbnail(self) -> Image.Image:
         """Return a small picture of the slide."""
