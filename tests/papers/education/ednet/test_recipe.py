@@ -189,7 +189,7 @@ def test_a_prediction_stands_beside_its_row(tmp_path):
     joined = holes.join(tracer.trace(holes)[["step", "chance"]])
     assert (joined["step"].dropna() == joined["time"][joined["step"].notna()]).all()
     assert tracer.next([(1, 1)], [2, "2"]) == pytest.approx(
-        {2: tracer.next([("1", 1)], ["2"])["2"], "2": tracer.next([(1.0, 1)], ["2"])["2"]}
+        {2: tracer.next([("1", 1)], ["2"])["2"], "2": tracer.next([(np.int64(1), 1)], ["2"])["2"]}
     )
 
 

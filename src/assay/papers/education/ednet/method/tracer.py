@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -32,7 +32,7 @@ BASELINES: dict[str, type[MeanModel | IRT | PFA | BKT]] = {
     "bkt": BKT,
 }
 MODELS = (*BASELINES, *NETWORKS)
-Name = str | int
+Name = Hashable
 
 
 @runtime_checkable
