@@ -13,7 +13,7 @@ import pytest
 import toy_paper
 from toy_paper.config import Draw
 
-from assay import catalogue, cli
+from assay import catalogue, cli, code
 from assay.catalogue import Entry
 from assay.errors import InputError, MissingExtraError
 
@@ -240,6 +240,23 @@ class TestCodeFingerprint:
         (copied.folder / "words.py").write_text("WORDS = 2\n")
         assert copied.code_fingerprint("draw") == before
 
+    def test_what_files_mean_is_kept_for_the_next_process(
+        self, copied: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        before = copied.code_fingerprint("draw")
+        (kept,) = (tmp_path / "cache" / "assay").iterdir()
+        code._kept.cache_clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(code, "_parse", lambda text: pytest.fail("parsed again"))
+            assert copied.code_fingerprint("draw") == before
+        for damaged in ("", "[]", '{"a": 1}', '{"a": [[1, 2], {"imports": 3}]}'):
+            kept.write_text(damaged)
+            code._kept.cache_clear()
+            assert copied.code_fingerprint("draw") == before
+        edit(copied, "recipe.py", "import signal\n", "import signal as signal\n")
+        assert copied.code_fingerprint("draw") != before
+
     def test_code_without_a_source_is_not_taken_for_unchanged(self, copied: Entry) -> None:
         (copied.folder / "recipe.py").unlink()
         with pytest.raises(ModuleNotFoundError, match=r"copied_paper\.recipe has no source file"):
@@ -259,13 +276,15 @@ class TestCodeFingerprint:
     ) -> None:
         entry = catalogue.entry("toy")
         before = entry.code_fingerprint("draw")
-        find = catalogue._source
-        source = find(module)
+        find = code._file_of
+        source = find(module, {"assay": code.folder_of("assay")})
         assert source is not None
         changed = tmp_path / source.name
         changed.write_text(source.read_text() + "\nADDED = 1\n")
         ast.parse(changed.read_text())
-        monkeypatch.setattr(catalogue, "_source", lambda name: changed if name == module else find(name))
+        monkeypatch.setattr(
+            code, "_file_of", lambda name, roots: changed if name == module else find(name, roots)
+        )
         assert (entry.code_fingerprint("draw") != before) is counts
 
 
