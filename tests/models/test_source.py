@@ -96,7 +96,7 @@ def test_pickled_weights_are_refused(tmp_path: Path, folder: Path, name: str) ->
     shutil.copytree(folder, tmp_path / "pickled")
     (tmp_path / "pickled" / "model.safetensors").rename(tmp_path / "pickled" / name)
     model = ModelSource(f"folder:{tmp_path / 'pickled'}")
-    for use in (model.weights, model.fingerprint, model.text_model):
+    for use in (model.weights, model.fingerprint, lambda: open_text_model(model)):
         with pytest.raises(InputError, match=f"pickle \\({name}\\).*safetensors"):
             use()
 
@@ -142,7 +142,7 @@ def test_missing_transformers_is_said_in_one_line(
     monkeypatch.setitem(sys.modules, "transformers", None)
     monkeypatch.delitem(sys.modules, f"assay.models.{module}", raising=False)
     use = {
-        "local": ModelSource(f"folder:{folder}").text_model,
+        "local": lambda: open_text_model(ModelSource(f"folder:{folder}")),
         "encoders": lambda: assay.models.SentenceEncoder,
     }
     with pytest.raises(

@@ -17,7 +17,7 @@ from assay import files
 from assay.errors import InputError, MissingExtraError, nearest, unknown
 
 if TYPE_CHECKING:
-    from assay.models.text import TextModel
+    pass
 
 FORMS = "bundled:NAME, folder:DIR, hub:NAME[@REVISION] or http://HOST/v1#MODEL"
 
@@ -135,34 +135,6 @@ class ModelSource:
         if kind == "hub":
             return f"hub:{place}@{detail or 'main'}"
         return f"{place}#{detail}"
-
-    def text_model(
-        self, device: str = "cpu", dtype: str | None = None, cache: Path | None = None
-    ) -> TextModel:
-        """Return the model as a `TextModel`, whether its weights are here or behind a server.
-
-        Args:
-            device: where a local model runs; a server decides for itself.
-            dtype: "float32", "bfloat16" or "float16" for a local model; by default float32 on the CPU and
-                what the weights are stored in elsewhere.
-            cache: a folder for replies, so that a stopped run resumes and a finished one replays.
-        """
-        kind, place, detail = _parse(self.source)
-        model: TextModel
-        if kind == "server":
-            from assay.models.server import ServerTextModel
-
-            model = ServerTextModel(place, detail or "")
-        else:
-            with needs_transformers():
-                from assay.models.local import LocalTextModel
-
-                model = LocalTextModel.load(self, device=device, dtype=dtype)
-        if cache is None:
-            return model
-        from assay.models.replies import CachedTextModel, ReplyCache
-
-        return CachedTextModel(model, ReplyCache(cache))
 
 
 @dataclass(frozen=True)

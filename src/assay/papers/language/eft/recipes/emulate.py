@@ -12,7 +12,7 @@ import numpy as np
 from assay import files
 from assay.data import Table
 from assay.errors import AssayError, InputError
-from assay.models import ModelSource
+from assay.models import ModelSource, open_text_model
 from assay.paper import Value
 from assay.papers.language.eft.artefact import INSIDE, Emulator, Written
 from assay.papers.language.eft.config import Emulate
@@ -174,7 +174,7 @@ def judged(config: Emulate, emulator: Emulator, lines: list[Line], trial: Trial)
 
 
 def _judged(config: Emulate, emulator: Emulator, lines: list[Line], trial: Trial) -> dict[str, Any]:
-    model = ModelSource(str(config.judge.source)).text_model(device=str(trial.device), cache=trial.replies)
+    model = open_text_model(ModelSource(str(config.judge.source)), str(trial.device), cache=trial.replies)
     rows = [PromptRow(line["prompt"]) for line in lines]
     rivals = {"small_tuned": emulator.reweighted([1.0] + [0.0] * (len(config.weights) - 1), amplify=0.0)}
     if config.upper.source:
