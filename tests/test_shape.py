@@ -20,7 +20,6 @@ PENDING = {
     "ecm",
     "eft",
     "elang",
-    "instageo",
     "lelp",
     "model_generalization",
     "t2ue",
@@ -46,6 +45,10 @@ FILES = {
 FOLDERS = {"inputs", "method", "recipes", "synthetic"}
 MOST_LINES = 2500
 LONGER: dict[str, tuple[int, str]] = {
+    "instageo": (
+        3500,
+        "cuts chips out of scenes, distils segmentation models and draws maps, each a command",
+    ),
     "ednet": (4600, "a reader of four levels of logs with its shards, and eight models that trace knowledge"),
     "cot_information": (3450, "five classes of programs, exact chains and learners beside the estimator"),
     "ef21w": (2750, "a simulator over dense and sparse rows, the user's objectives, and a hook for DDP"),
@@ -92,6 +95,7 @@ MAY_OPEN: dict[str, str] = {
     "education/ednet/method/process.py": "speaks with its process in JSON, and reads what memory it took",
     "education/ednet/method/shards.py": "hashes the shards that it wrote",
     "education/ednet/synthetic.py": "writes zips, and opens none",
+    "vision/instageo/method/cost.py": "reads the kernel's energy counters, which are no user's files",
 }
 """Files under `papers/` that open files themselves, each with the reason."""
 
@@ -173,6 +177,36 @@ def test_it_opens_no_file_itself(entry: Entry) -> None:
                 if (name in OPENERS or reads) and path not in MAY_OPEN:
                     opened.append(f"{path}:{node.lineno} {name}")
     assert not opened, "read it with assay.data, or give the reason in MAY_OPEN"
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Yield the modules that a file imports, by their full names."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+@by_slug
+def test_it_imports_no_other_entry_and_no_other_family(entry: Entry) -> None:
+    family = entry.package.rpartition(".")[0]
+    entries = {other.package for other in OWN} - {entry.package}
+    for path, tree in sources(entry):
+        for name in imported(tree):
+            if name.startswith(f"{catalogue.PAPERS}."):
+                assert name.startswith(f"{family}."), f"{path} imports {name}"
+                assert not any(name.startswith(f"{other}.") for other in entries), f"{path} imports {name}"
+
+
+def test_what_a_family_shares_knows_none_of_its_entries() -> None:
+    folders = {entry.folder for entry in OWN}
+    for path in PAPERS.rglob("*.py"):
+        if not folders & set(path.parents):
+            for name in imported(ast.parse(path.read_text(encoding="utf-8"))):
+                assert not any(name.startswith(f"{entry.package}.") for entry in OWN), (
+                    f"{path} imports {name}"
+                )
 
 
 @by_slug
