@@ -73,7 +73,7 @@ def test_the_method_knows_nothing_of_how_it_is_run(entry: Entry) -> None:
     files = [entry.folder / "method.py", *(entry.folder / "method").glob("*.py")]
     text = "".join(path.read_text() for path in files if path.exists())
     assert text
-    for layer in ("trial", "checking", "catalogue", "paper", "store", "data"):
+    for layer in ("trial", "checking", "catalogue", "paper", "store"):
         assert f"assay.{layer} " not in text
         assert f"assay.{layer}\n" not in text
 
