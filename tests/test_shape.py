@@ -45,10 +45,7 @@ FILES = {
 FOLDERS = {"inputs", "method", "recipes", "synthetic"}
 MOST_LINES = 2500
 LONGER: dict[str, tuple[int, str]] = {
-    "instageo": (
-        3500,
-        "cuts chips out of scenes, distils segmentation models and draws maps, each a command",
-    ),
+    "instageo": (3500, "cuts chips out of scenes, distils segmentation models, and predicts for new chips"),
     "ednet": (4600, "a reader of four levels of logs with its shards, and eight models that trace knowledge"),
     "cot_information": (3450, "five classes of programs, exact chains and learners beside the estimator"),
     "ef21w": (2750, "a simulator over dense and sparse rows, the user's objectives, and a hook for DDP"),

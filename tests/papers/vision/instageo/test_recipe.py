@@ -26,7 +26,7 @@ from assay.papers.vision.instageo.inputs import (
     split_chips,
     unpack,
 )
-from assay.papers.vision.instageo.method import EncoderShape, PrithviEncoder
+from assay.papers.vision.instageo.method import PRITHVI, EncoderShape, PrithviEncoder
 from assay.papers.vision.instageo.stages import CutChips, cut_from_arrays, cut_fully_labelled, scene_parts
 from assay.papers.vision.instageo.synthetic.landscapes import Terrain, cut_tiles, make_landscape
 from assay.papers.vision.instageo.training import TrainingPlan, build_teacher
@@ -258,9 +258,7 @@ def test_a_missing_chip_costs_agreement_and_the_test_region_is_fully_labelled():
 
 def test_published_weights_start_the_teacher_and_its_students(tmp_path, monkeypatch):
     small = {"dim": 32, "depth": 2, "heads": 4, "patch_size": 16}
-    monkeypatch.setitem(
-        __import__("assay.papers.vision.instageo.method.encoder", fromlist=["x"]).PRITHVI, "v1-100m", small
-    )
+    monkeypatch.setitem(PRITHVI, "v1-100m", small)
     torch.manual_seed(0)
     source = PrithviEncoder(EncoderShape.prithvi("v1-100m", 1, 32))
     weights = {f"encoder.{name}": tensor for name, tensor in source.state_dict().items()}

@@ -8,4 +8,4 @@ if TYPE_CHECKING:
     from assay.papers.vision.instageo.artefact import PredictionMap as PredictionMap, Segmenter as Segmenter
     from assay.papers.vision.instageo.method import *
 else:
-    __getattr__, __dir__, __all__ = lazy.attach(__name__, "vision")
+    __getattr__, __dir__ = lazy.attach(__name__, "vision")

@@ -56,7 +56,7 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Landscapes:
-    """The synthetic landscapes that are learnt where no chips are given."""
+    """The synthetic landscapes to train on where no chips are given."""
 
     scenes: int = 6
     """Scenes, each of its own: half train, a sixth validates, a third tests."""
@@ -126,8 +126,8 @@ class Finetune:
     """What happens to training chips at random: nothing, flips, or all of the paper's: flips, turns by up to
     10 degrees, brightness and contrast, blur and noise."""
     crop: PositiveInt | None = None
-    """Pixels of the squares that are cut out of larger chips: side by side, or at random where they are
-    augmented to be learnt."""
+    """Pixels of the squares that are cut out of larger chips: side by side, or at random from training chips
+    that are augmented."""
     select: Literal["last", "best"] = "last"
     """Keep the last weights, or those of the pass that did best on the validation chips."""
 
@@ -188,7 +188,7 @@ class Distil:
     chips: Chips = Chips()
     """Chips to learn from."""
     landscapes: Landscapes = Landscapes()
-    """What is learnt where no chips are given."""
+    """What is trained on where no chips are given."""
     labelled: float = 0.05
     """Share of the training pixels that keep their label, where landscapes are synthetic."""
     test: OpenShare = 0.3
@@ -224,7 +224,7 @@ class Compress:
     chips: Chips = Chips()
     """Chips to learn from."""
     landscapes: Landscapes = Landscapes()
-    """What is learnt where no chips are given."""
+    """What is trained on where no chips are given."""
     labelled: float = 0.05
     """Share of the labelled training pixels that keep their label in the arms that are not called full."""
     all_labels: bool = False
@@ -264,7 +264,7 @@ class Fidelity:
     dates: int = 3
     """Dates of a chip."""
     cut: Literal["creator", "oracle", "misplaced"] = "creator"
-    """Who cuts the chips that are learnt: ChipCreator from files, numpy from the arrays, or numpy with the
+    """Who cuts the training chips: ChipCreator from files, numpy from the arrays, or numpy with the
     labels one patch off."""
     vit: Vit = Vit(depth=2)
     """The model."""

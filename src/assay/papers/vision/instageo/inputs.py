@@ -233,16 +233,16 @@ def user_split(chips: ChipDataset, config: Distil | Compress, trial: Trial) -> C
         groups = place_groups(chips, trial.seed)
         drawn = trial.split(len(chips), test=config.test, validation=config.validation, group=groups)
         train, validation, test = drawn.train, drawn.validation, drawn.test
-    learnt, tested = (LabelledChips(*chips.tensors(rows.tolist())) for rows in (train, test))
-    held = LabelledChips(*chips.tensors(validation.tolist())) if len(validation) else learnt
+    trained, tested = (LabelledChips(*chips.tensors(rows.tolist())) for rows in (train, test))
+    held = LabelledChips(*chips.tensors(validation.tolist())) if len(validation) else trained
     if regression:
-        return ChipSplit(learnt, held, tested, (), chips.no_data)
-    count = 1 + max(int(part.labels.max()) for part in (learnt, held, tested))
+        return ChipSplit(trained, held, tested, (), chips.no_data)
+    count = 1 + max(int(part.labels.max()) for part in (trained, held, tested))
     names = config.chips.classes or ()
     if 0 < len(names) < count:
         raise InputError(f"--chips.classes names {len(names)} classes, but labels go up to {count - 1}.")
     names = tuple(names) or tuple(str(number) for number in range(max(2, count)))
-    return ChipSplit(learnt, held, tested, names, chips.no_data)
+    return ChipSplit(trained, held, tested, names, chips.no_data)
 
 
 def place_groups(chips: ChipDataset, seed: int) -> list[int] | None:

@@ -18,7 +18,7 @@ DEPTH_MATTERS = (
     AtLeast("miou", "teacher", 0.4),
     Superior("miou", "teacher", over="random-init", by=0.015),
 )
-"""The teacher has learnt the task, and one block alone has not: else any student keeps its accuracy."""
+"""The teacher solves the task, and one block alone does not: else any student keeps its accuracy."""
 
 DEPTH_MATTERS_FULL = (
     AtLeast("miou", "teacher-full", 0.4),
@@ -97,7 +97,7 @@ PAPER = Paper(
         "compress": Recipe(
             config="Compress",
             inputs=("chips",),
-            summary="one student, or the teacher, on scenes that were not learnt",
+            summary="one student, or the teacher, tested on scenes that it was not trained on",
             arms=(
                 Arm("distilled", role="method"),
                 Arm("ce-only", role="baseline", settings={"kd_weight": 0.0}),
@@ -132,8 +132,8 @@ PAPER = Paper(
                         " instead of satellite scenes",
                     ),
                     differs=(
-                        "a transformer of 64 numbers and 8 blocks trained here from nothing for 460 steps,"
-                        " students for 250, instead of a fine-tuned Prithvi",
+                        "a transformer of 64 numbers and 8 blocks trained here from random weights for 460"
+                        " steps, students for 250, instead of a fine-tuned Prithvi",
                         "a learning rate of 5e-3 with a warm-up and a cosine, the last weights instead of the"
                         " best on validation data, no augmentation and no class weights",
                         "5 % of the training pixels are labelled, all of them in the arms called full",

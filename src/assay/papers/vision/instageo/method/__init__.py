@@ -34,6 +34,16 @@ from assay.papers.vision.geo.places import (
 )
 from assay.papers.vision.geo.points import Columns as Columns, Points as Points, read_points as read_points
 from assay.papers.vision.geo.predict import Predicted as Predicted, predict_rasters as predict_rasters
+from assay.papers.vision.geo.prithvi import (
+    HUB as HUB,
+    PRITHVI as PRITHVI,
+    EncoderShape as EncoderShape,
+    PrithviEncoder as PrithviEncoder,
+    count_blocks as count_blocks,
+    count_encoder as count_encoder,
+    fetch_prithvi as fetch_prithvi,
+    load_prithvi as load_prithvi,
+)
 from assay.papers.vision.geo.rasters import (
     Grid as Grid,
     merge_rasters as merge_rasters,
@@ -70,16 +80,6 @@ from .distil import (
     find_blocks as find_blocks,
     kept_blocks as kept_blocks,
     prune as prune,
-)
-from .encoder import (
-    HUB as HUB,
-    PRITHVI as PRITHVI,
-    EncoderShape as EncoderShape,
-    PrithviEncoder as PrithviEncoder,
-    count_blocks as count_blocks,
-    count_encoder as count_encoder,
-    fetch_prithvi as fetch_prithvi,
-    load_prithvi as load_prithvi,
 )
 from .head import (
     SegmentationModel as SegmentationModel,

@@ -204,7 +204,7 @@ class DepthDistiller:
         depth: blocks of the student.
         blocks: name of the list of blocks; by default the longest.
         keep: which blocks the student starts from; the paper has the first.
-        reset: names of parts that start anew; the paper resets the head.
+        reset: names of parts that start from random weights; in the paper, the head.
         loss: by default the paper's.
         learning_rate: of AdamW.
         weight_decay: of AdamW.

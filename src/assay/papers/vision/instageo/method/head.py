@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .encoder import EncoderShape, PrithviEncoder, up_blocks
+from assay.papers.vision.geo.prithvi import EncoderShape, PrithviEncoder, up_blocks
 
 
 class UpsampleSegHead(nn.Module):
@@ -66,7 +66,7 @@ class UpsampleSegHead(nn.Module):
 
 
 def reset_head(head: nn.Module) -> None:
-    """Initialise anew: Kaiming normal by fan-out for convolutions, 0 for biases, 1 and 0 for batch norms."""
+    """Draw new weights: Kaiming normal by fan-out for convolutions, 0 for biases, 1 and 0 for batch norms."""
     for module in head.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

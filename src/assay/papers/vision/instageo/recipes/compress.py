@@ -1,4 +1,4 @@
-"""One student, or the teacher, on scenes that were not learnt."""
+"""One student, or the teacher, tested on scenes that it was not trained on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from assay.trial import Trial
 
 
 def compress(config: Compress, trial: Trial) -> dict[str, Value]:
-    """Train one student, or take the teacher, and test it on scenes that were not learnt."""
+    """Train one student, or take the teacher, and test it on other scenes."""
     split, plan = split_chips(config, trial), TrainingPlan.of(config)
     trial.progress("teacher")
     teacher, logits = shared_model(plan.of_teacher(), split, trial, "teacher")

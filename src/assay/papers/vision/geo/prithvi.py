@@ -193,7 +193,7 @@ class PrithviEncoder(nn.Module):
         return normed
 
     def _positions(self, frames: int, rows: int, columns: int) -> Tensor:
-        """Return the position table of a patch grid, resized or computed anew where it is another one."""
+        """Return the position table of a patch grid, resized or computed again for other grids."""
         side = self.shape.image_size // self.shape.patch_size
         if (frames, rows, columns) == (self.shape.num_frames, side, side):
             return self.pos_embed
