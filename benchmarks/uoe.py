@@ -17,9 +17,10 @@ import time
 import torch
 
 from assay.papers.privacy.uoe.config import SmallModel
+from assay.papers.privacy.uoe.inputs import of_facts
 from assay.papers.privacy.uoe.method import SelectedExpertUnlearner, Sequences, Unlearning, attribute_experts
-from assay.papers.privacy.uoe.texts import of_facts
-from assay.papers.privacy.uoe.topics import empty_model, invent_topics, tokenizer_of, train_small
+from assay.papers.privacy.uoe.synthetic import build_tokenizer, invent_topics, train_model, untrained
+from assay.training import Compute
 
 DOCUMENTS, FACTS = 64, 6
 STEPS, REPEATS = 10, 7
@@ -27,11 +28,11 @@ STEPS, REPEATS = 10, 7
 
 def trained_model() -> tuple[torch.nn.Module, Sequences, Sequences]:
     """Return the small model, trained, with documents of several facts each to forget and to keep."""
-    small, tokenizer = SmallModel(), tokenizer_of(SmallModel())
+    small, tokenizer = SmallModel(), build_tokenizer(SmallModel())
     generator = torch.Generator().manual_seed(0)
     facts = of_facts(invent_topics(small, generator), tokenizer, 100).sequences.input_ids
-    model = empty_model(small, len(tokenizer))
-    model.load_state_dict(train_small(small, len(tokenizer), facts, "cpu"))
+    model = untrained(small, len(tokenizer))
+    model.load_state_dict(train_model(small, len(tokenizer), facts, Compute(accelerator="cpu")))
 
     def documents(known: torch.Tensor) -> Sequences:
         rows = torch.randint(len(known), (DOCUMENTS, FACTS), generator=generator)

@@ -1,7 +1,9 @@
 """Tiny models and documents that several tests share."""
 
 import pytest
-from papers.uoe.moe_models import FAMILIES, build, documents
+
+from assay.models import word_tokenizer
+from papers.privacy.uoe.moe_models import FAMILIES, WORDS, build, documents
 
 
 @pytest.fixture(params=list(FAMILIES))
@@ -27,3 +29,9 @@ def forget():
 @pytest.fixture
 def retain():
     return documents(seed=2)
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    letters = "Answer: A B C D E\nA.\nB.\nC.\nD.\nE. is"
+    return word_tokenizer([*WORDS, " ".join(WORDS), letters, letters], vocab_size=90)

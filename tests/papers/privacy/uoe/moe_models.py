@@ -1,6 +1,7 @@
 """Tiny mixture-of-experts models of four families, fused and separate, and some documents."""
 
 import copy
+import json
 
 import torch
 from torch import nn
@@ -167,3 +168,15 @@ def documents(rows=8, seed=1):
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(3, 9, (rows,), generator=generator).tolist()
     return Sequences.of([torch.randint(3, 40, (n,), generator=generator).tolist() for n in lengths])
+
+
+WORDS = [f"word{number}" for number in range(30)]
+
+
+def lines(path, rows):
+    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    return str(path)
+
+
+def texts(first, count):
+    return [{"text": " ".join(WORDS[(first + row + n) % 30] for n in range(6))} for row in range(count)]

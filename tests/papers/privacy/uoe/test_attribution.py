@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from papers.uoe.moe_models import build, documents, unfuse
 
 from assay.papers.privacy.uoe.method import (
     SelectedExpertUnlearner,
@@ -12,6 +11,7 @@ from assay.papers.privacy.uoe.method import (
     routes_of,
     routing_overlap,
 )
+from papers.privacy.uoe.moe_models import build, documents, unfuse
 
 
 @pytest.mark.parametrize("score", ["mean_prob", "topk_frequency"])

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from papers.uoe.moe_models import build, unfuse
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from assay.errors import InputError
 from assay.papers.privacy.uoe.method import SelectedExpertUnlearner, Unlearning, logits_of, moe_layout
+from papers.privacy.uoe.moe_models import build, unfuse
 
 
 def test_every_family_is_found(family, model):

@@ -4,10 +4,9 @@ import math
 
 import pytest
 import torch
-from papers.uoe.moe_models import build
 from torch.nn import functional
 
-from assay.papers.privacy.unlearning import gradient_difference, sequence_nll
+from assay.papers.privacy.unlearning import gradient_difference, kl_loss, recorded_states, sequence_nll
 from assay.papers.privacy.uoe.method import (
     AnchorLoss,
     SelectedExpertUnlearner,
@@ -16,6 +15,7 @@ from assay.papers.privacy.uoe.method import (
     token_nll,
 )
 from assay.papers.privacy.uoe.method.unlearner import _Loss
+from papers.privacy.uoe.moe_models import build
 
 
 def test_the_anchor_of_one_token_by_hand():
@@ -99,9 +99,56 @@ def test_steering_measures_the_distance_of_states(qwen, forget, retain):
     states = qwen(
         input_ids=forget.input_ids, attention_mask=forget.mask.long(), output_hidden_states=True
     ).hidden_states[2]
-    expected = (states - 3.0 * loss.direction).square()[forget.mask].mean().item()
+    squares = (states - 3.0 * loss.direction).square().mean(-1) * forget.mask
+    expected = (squares.sum(1) / forget.mask.sum(1)).mean().item()  # each document counts the same
     assert found == pytest.approx(expected, rel=1e-5)  # the retain term is 0 at the start
     assert loss.direction.norm().item() == pytest.approx(1.0)
+
+
+def rmu_loss(model, forget, retain, **settings):
+    unlearner = SelectedExpertUnlearner(
+        model, Unlearning("rmu", anchor_weight=0.0, **settings), targets=[(1, 2)]
+    )
+    return _Loss(unlearner, unlearner.prepare(forget), forget, retain)
+
+
+def test_the_steered_layer_is_the_one_that_is_named(qwen, forget, retain):
+    rows = torch.arange(len(forget))
+    loss = rmu_loss(qwen, forget, retain, steered_layer=2)
+    inputs = {"input_ids": forget.input_ids, "attention_mask": forget.mask.long()}
+    with recorded_states(qwen, 2) as states:
+        qwen(**inputs)
+    per_token = (states[0] - 20.0 * loss.direction).square().mean(-1)
+    per_document = [row[mask].mean() for row, mask in zip(per_token, forget.mask, strict=True)]
+    assert loss(rows, rows).item() == pytest.approx(torch.stack(per_document).mean().item(), rel=1e-5)
+    with pytest.raises(ValueError, match="layer 0 is below 1, the first that is trained"):
+        rmu_loss(qwen, forget, retain, steered_layer=0)
+
+
+@pytest.mark.parametrize("targets", ["model", [(1, 2)]])
+def test_kl_is_from_the_model_before(qwen, forget, retain, targets):
+    settings = Unlearning("gdiff", anchor_weight=0.0, retain_loss="kl", retain_weight=2.0)
+    unlearner = SelectedExpertUnlearner(qwen, settings, targets=targets)
+    part = unlearner.prepare(forget)
+    rows = torch.arange(len(forget))
+    with torch.no_grad():
+        before = logits_of(qwen, retain)
+    with part.active():
+        loss = _Loss(unlearner, part, forget, retain)
+        assert loss(rows, rows).item() == pytest.approx(-mean_nll(qwen, forget).item(), rel=1e-5)
+        with torch.no_grad():
+            for weight in part.parameters():
+                weight.add_(0.05)
+        found = loss(rows, rows)
+        expected = -mean_nll(qwen, forget) + 2.0 * kl_loss(logits_of(qwen, retain), before, retain.mask)
+        assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+        gradients = [
+            torch.autograd.grad(each, part.parameters(), allow_unused=True) for each in (found, expected)
+        ]
+    for one, other in zip(*gradients, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("objective", ["ga", "gdiff", "npo", "rmu"])

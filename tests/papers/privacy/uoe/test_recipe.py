@@ -1,6 +1,5 @@
 """The command on a user's own model and files, the artefact, the check's parts, and bad input."""
 
-import json
 import os
 import subprocess
 import sys
@@ -8,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from papers.uoe.moe_models import SIZES
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, OlmoeConfig, OlmoeForCausalLM
 
 import assay
@@ -16,10 +14,10 @@ from assay import options
 from assay.cli import running
 from assay.data import Rows
 from assay.errors import InputError
-from assay.models import word_tokenizer
 from assay.papers.privacy.uoe import recipe
-from assay.papers.privacy.uoe.config import SmallModel, Unlearn
-from assay.papers.privacy.uoe.measuring import Measured, Measurement
+from assay.papers.privacy.uoe.config import Unlearn
+from assay.papers.privacy.uoe.evaluation import Measured, Measurement
+from assay.papers.privacy.uoe.inputs import read_documents
 from assay.papers.privacy.uoe.method import (
     ExpertDelta,
     SelectedExpertUnlearner,
@@ -28,26 +26,8 @@ from assay.papers.privacy.uoe.method import (
 )
 from assay.papers.privacy.uoe.paper import PAPER
 from assay.papers.privacy.uoe.recipe import Attempt, chosen_part, kept_on_validation
-from assay.papers.privacy.uoe.texts import check_disjoint, read
-from assay.papers.privacy.uoe.topics import invent_topics, tokenizer_of
 from assay.trial import Trial
-
-WORDS = [f"word{number}" for number in range(30)]
-
-
-def lines(path, rows):
-    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
-    return str(path)
-
-
-def texts(first, count):
-    return [{"text": " ".join(WORDS[(first + row + n) % 30] for n in range(6))} for row in range(count)]
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    letters = "Answer: A B C D E\nA.\nB.\nC.\nD.\nE. is"
-    return word_tokenizer([*WORDS, " ".join(WORDS), letters, letters], vocab_size=90)
+from papers.privacy.uoe.moe_models import SIZES, lines, texts
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +97,9 @@ def test_a_run_writes_a_model_and_a_small_delta(folder, tmp_path, monkeypatch):
     sizes = [size_of(out / name) for name in ("delta", "model")]
     assert sizes[0] < 0.01 * sizes[1]
     report = assay.load(out, "report")
-    assert report["trained_share"] < 0.01
-    assert report["targets"][0][0] in range(6)
-    assert assay.load(out, "attribution")["scores"].shape == (6, 32)
+    assert report.metrics["trained_share"] < 0.01
+    assert report.targets[0][0] in range(6)
+    assert assay.load(out, "attribution").scores.shape == (6, 32)
 
 
 @pytest.mark.filterwarnings("ignore:expert")
@@ -129,7 +109,7 @@ def test_other_objectives_run_on_questions(folder, tmp_path, objective, monkeypa
     rows = [{"question": f"word{n} word{n + 1}", "answer": f"word{n + 2}"} for n in range(20)]
     forget, retain = lines(tmp_path / "f.jsonl", rows[:6]), lines(tmp_path / "r.jsonl", rows[6:])
     ran = run(folder, forget, retain, tmp_path / "out", objective=objective, trained_part="2:5")
-    assert assay.load(tmp_path / "out", "report")["targets"] == [[2, 5]]
+    assert assay.load(tmp_path / "out", "report").targets == ((2, 5),)
     assert ran.metrics["trained_share"] < 0.01
 
 
@@ -181,100 +161,7 @@ def test_a_dense_model_is_refused(tmp_path, tokenizer):
         run(tmp_path / "dense", forget, retain, tmp_path / "out")
 
 
-# --- files --------------------------------------------------------------------------------------
-
-
-def test_long_texts_are_cut_and_start_with_the_start_token(tokenizer, tmp_path):
-    found = read(Rows(lines(tmp_path / "t.jsonl", texts(0, 2))), tokenizer, 5, None)
-    assert found.sequences.mask.sum(1).tolist() == [5, 3, 5, 3]
-    assert (found.sequences.input_ids[:, 0] == tokenizer.bos_token_id).all()
-    assert [fact.id for fact in found.facts] == ["1", "1", "2", "2"]
-    assert len(read(Rows(lines(tmp_path / "t.jsonl", texts(0, 9))), tokenizer, 50, 4)) == 4
-
-
-def test_wmdp_questions_are_scored_by_letter(tokenizer, tmp_path):
-    """Rows as cais/wmdp and cais/mmlu have them."""
-    rows = [
-        {"question": "word1", "choices": ["word2", "word3", "word4", "word5"], "answer": n} for n in (2, 0)
-    ]
-    found = read(Rows(lines(tmp_path / "q.jsonl", rows)), tokenizer, 100, None)
-    text = tokenizer.decode(found.sequences.input_ids[0])
-    assert text.endswith("word1\nA. word2\nB. word3\nC. word4\nD. word5\nAnswer: C")
-    logits = torch.zeros(2, found.sequences.input_ids.shape[1], len(tokenizer))
-    logits[:, -2, 5] = 9.0  # no letter, and so not counted
-    logits[:, -2, found.letters[2]] = 3.0
-    assert found.scores(logits, found.sequences).tolist() == [1.0, 0.0]
-
-
-def test_rwku_probes_and_parquet_tables(tokenizer, tmp_path):
-    """Rows as jinzhuoran/RWKU has them, in the files that the hub serves."""
-    import pandas as pd
-
-    rows = [
-        {"query": f"word{n} is ___", "answer": f"word{n + 1}", "subject": "word9", "level": "1"}
-        for n in range(3)
-    ]
-    pd.DataFrame(rows).to_parquet(tmp_path / "forget_level1.parquet")
-    found = read(Rows(f"parquet:{tmp_path}/forget_level1.parquet"), tokenizer, 100, None)
-    assert [fact.answer for fact in found.facts] == ["word1", "word2", "word3"]
-    assert (found.sequences.labels != -100).sum(1).tolist() == [1, 1, 1]
-    pd.DataFrame(texts(0, 3)).to_parquet(tmp_path / "corpus.parquet")
-    assert len(read(Rows(f"parquet:{tmp_path}/corpus.parquet"), tokenizer, 100, None)) == 3
-
-
-@pytest.mark.parametrize(
-    ("rows", "match"),
-    [
-        ([], "no rows"),
-        ([{"title": "x"}], r"row 1: has title; expected"),
-        ([{"text": "word1 word2"}, {"question": "a", "answer": "b"}], "row 2: not of the same form as row 1"),
-        ([{"text": " "}], "row 1: the text is empty"),
-        ([{"question": "word1", "answer": ""}], "row 1: 'answer' must be a text"),
-        ([{"question": "word1", "choices": ["a", "b"], "answer": 2}], "number from 0 to 1, got 2"),
-        ([{"question": "q", "choices": ["a"], "answer": 0}], "1 choices"),
-    ],
-)
-def test_files_that_cannot_be_read(tokenizer, tmp_path, rows, match):
-    with pytest.raises(InputError, match=match):
-        read(Rows(lines(tmp_path / "x.jsonl", rows)), tokenizer, 100, None)
-
-
-def test_lines_that_are_no_objects(tokenizer, tmp_path):
-    for text, match in (("{oops", "line 1: this is no JSON"), ("[1]", "line 1: expected an object")):
-        (tmp_path / "x.jsonl").write_text(text)
-        with pytest.raises(InputError, match=match):
-            read(Rows(str(tmp_path / "x.jsonl")), tokenizer, 100, None)
-    path = lines(tmp_path / "x.jsonl", [{"question": "word1 word2 word3", "answer": "word4"}])
-    with pytest.raises(InputError, match="at most 3 fit"):
-        read(Rows(path), tokenizer, 3, None)
-
-
-def test_fingerprints_follow_the_content(tmp_path):
-    one, two = (Rows(lines(tmp_path / f"{n}.jsonl", texts(n, 2))) for n in (1, 2))
-    assert one.fingerprint() != two.fingerprint()
-    lines(tmp_path / "2.jsonl", texts(1, 2))
-    assert one.fingerprint() == two.fingerprint()
-    assert Rows().fingerprint() == "made here"
-    assert "cais/wmdp" in str(Rows("hub:cais/wmdp/wmdp-cyber#test").table())
-
-
 # --- parts of the check -------------------------------------------------------------------------
-
-
-def test_topics_share_no_word():
-    small = SmallModel()
-    facts = invent_topics(small, torch.Generator().manual_seed(0))
-    words = [
-        {word for fact in facts if fact.id.startswith(f"{topic}-") for word in fact.fact.split()}
-        for topic in range(4)
-    ]
-    assert all(not words[a] & words[b] for a in range(4) for b in range(a))
-    assert sum(fact.split == "forget" for fact in facts) == 24
-    tokenizer = tokenizer_of(small)
-    assert all(len(tokenizer(fact.fact)["input_ids"]) == 5 for fact in facts)
-    assert tokenizer.unk_token_id not in {
-        token for fact in facts for token in tokenizer(fact.fact)["input_ids"]
-    }
 
 
 def test_parts_by_their_names(qwen, forget):
@@ -322,7 +209,10 @@ def test_metrics_at_a_level_by_hand(qwen, forget):
 
 def test_measuring_from_an_inner_layer_gives_the_same(folder, tokenizer, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
-    parts = [read(Rows(lines(tmp_path / f"{n}.jsonl", texts(n, 5))), tokenizer, 20, None) for n in (0, 7, 14)]
+    parts = [
+        read_documents(Rows(lines(tmp_path / f"{n}.jsonl", texts(n, 5))), tokenizer, 20, None)
+        for n in (0, 7, 14)
+    ]
     whole = Measurement(*parts, model, batch_size=4)
     inner = whole.from_layer(3)
     assert vars(whole.of(model))["retain_overlap"] == vars(inner.of(model))["forget_overlap"] == 1.0
@@ -335,12 +225,6 @@ def test_measuring_from_an_inner_layer_gives_the_same(folder, tokenizer, tmp_pat
     found = [vars(each.of(model)) for each in (whole, inner)]
     assert found[0] == pytest.approx(found[1])
     assert found[0]["forget_overlap"] < 1.0
-
-
-def test_sets_may_not_share_a_text(tokenizer, tmp_path):
-    same = read(Rows(lines(tmp_path / "a.jsonl", texts(0, 3))), tokenizer, 50, None)
-    with pytest.raises(InputError, match="leave it in one of the two"):
-        check_disjoint(same, same)
 
 
 def test_every_comparison_gets_the_same_candidates():
@@ -363,4 +247,4 @@ def test_the_script_of_the_card_runs(folder, tmp_path):
         [sys.executable, "use.py"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "delta" / "delta.safetensors").exists()
+    assert (tmp_path / "delta" / "record.json").exists()

@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from papers.uoe.moe_models import build, documents, unfuse
 from torch import nn
 from transformers import Qwen2MoeConfig, Qwen2MoeForCausalLM
 
@@ -23,6 +22,7 @@ from assay.papers.privacy.uoe.method import (
     scores_of,
     token_nll,
 )
+from papers.privacy.uoe.moe_models import build, documents, unfuse
 
 FAST = Unlearning("gdiff", learning_rate=1e-2, steps=3, batch_size=4)
 
@@ -261,6 +261,35 @@ def test_the_load_balancing_loss_and_modes_come_back(qwen, forget, retain):
     assert all(weight.requires_grad for weight in qwen.parameters())
 
 
+def test_accumulated_batches_are_one_step_on_all_of_them(forget, retain):
+    whole, parts = build("qwen2_moe"), build("qwen2_moe")
+    same = Sequences.joined([forget.rows(slice(0, 1))] * 4)
+    for model, size, accumulate in ((whole, 4, 1), (parts, 1, 4)):
+        settings = Unlearning("ga", 1e-2, steps=2, batch_size=size, accumulate=accumulate)
+        result = SelectedExpertUnlearner(model, settings, targets=[(1, 2)]).fit(same)
+        assert result.steps == 2
+    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_parameters_are_trained_by_a_pattern(qwen, forget, retain):
+    before = copy.deepcopy(qwen)
+    settings = Unlearning("rmu", 1e-2, steps=2, steered_layer=1)
+    SelectedExpertUnlearner(qwen, settings, targets=r"re:layers\.1\.mlp\.experts\.down").fit(forget, retain)
+    assert list(changed(before, qwen)) == ["model.layers.1.mlp.experts.down_proj"]
+    for pattern, message in (("re:nothing", "no parameter matches"), ("modell", "Did you mean 'model'")):
+        with pytest.raises(ValueError, match=message):
+            SelectedExpertUnlearner(qwen, targets=pattern).prepare(forget)
+
+
+def test_long_tensors_stay_out_of_what_is_printed(qwen, forget, retain):
+    unlearner = SelectedExpertUnlearner(qwen, FAST, targets=[(1, 2)])
+    unlearner.fit(forget, retain)
+    for each in (forget, unlearner.delta, unlearner.attribution, unlearner):
+        assert len(repr(each)) < 300
+        assert "tensor" not in repr(each)
+
+
 def test_objectives_that_keep_need_something_to_keep(qwen, forget):
     with pytest.raises(ValueError, match="gdiff needs retain documents"):
         SelectedExpertUnlearner(qwen, FAST).fit(forget)
@@ -305,7 +334,7 @@ def test_a_delta_of_another_model_is_refused(qwen, forget, tmp_path):
     wider = {name: value[..., :3] for name, value in unlearner.delta.values.items()}
     with pytest.raises(InputError, match="made from another model"):
         ExpertDelta(wider).apply(qwen)
-    with pytest.raises(InputError, match="no delta"):
+    with pytest.raises(InputError, match="has no record"):
         ExpertDelta.load(tmp_path / "nowhere")
 
 

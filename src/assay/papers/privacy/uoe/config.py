@@ -12,7 +12,7 @@ from assay.models import OwnModel
 
 @dataclass(frozen=True)
 class SmallModel:
-    """The Qwen2-MoE that is trained where no model is given, on made-up facts of several topics."""
+    """The Qwen2-MoE that is trained where no model is given, on invented facts of several topics."""
 
     topics: PositiveInt = 4
     """Topics, each with its own words; the first is to be forgotten."""
@@ -28,22 +28,12 @@ class SmallModel:
     """Attention heads."""
     experts: PositiveInt = 8
     """Routed experts a layer."""
-    top_k: PositiveInt = 2
-    """Experts that a token runs through."""
     expert_width: PositiveInt = 64
     """Hidden units of a routed expert."""
     shared_width: NonNegativeInt = 16
     """Hidden units of the shared expert."""
-    router_spread: NonNegativeFloat = 0.2
-    """Standard deviation of router weights before training; larger ones specialise sooner."""
-    router_loss: NonNegativeFloat = 0.01
-    """Weight of the load-balancing loss in training."""
     steps: PositiveInt = 200
     """Gradient steps of training."""
-    batch_size: PositiveInt = 48
-    """Facts a gradient step."""
-    learning_rate: PositiveFloat = 5e-3
-    """Of AdamW at the peak of a one-cycle schedule."""
 
 
 @dataclass(frozen=True)
@@ -71,36 +61,43 @@ class Unlearn:
     """The unlearning loss."""
     trained_part: str = "top1"
     """What is trained: topN (the N experts with the highest affinity), LAYER:EXPERT, LAYER:shared, random or
-    lowest (one expert), shared (that of the best layer), model, no-routers, routers or experts."""
+    lowest (one expert), shared (that of the best layer), model, no-routers, routers, experts, or re:PATTERN
+    (the parameters in whose name the regular expression is found)."""
     train_router: bool = True
     """Whether the router of a trained expert's layer is trained too."""
     attribution: Literal["mean_prob", "topk_frequency"] = "mean_prob"
     """What ranks the experts: mean affinity, or how often they are chosen."""
-    attribution_tokens: PositiveInt = 100_000
-    """The most forget tokens that are read for the ranking."""
     anchor_weight: NonNegativeFloat = 1.0
     """Weight of the loss that holds forget tokens at the trained expert."""
     anchor_reduction: Literal["mean", "sum"] = "mean"
     """Over experts: mean as in the released code, sum as in the paper."""
     retain_weight: NonNegativeFloat = 1.0
     """Weight of the retain term of gdiff, npo and rmu."""
+    retain_loss: Literal["auto", "nll", "kl", "states"] = "auto"
+    """What the retain term keeps: the likelihood of retain texts (nll), the predictions of the model before
+    (kl), or its hidden states (states); auto: states for rmu, nll otherwise."""
     npo_beta: PositiveFloat = 0.1
     """Inverse temperature of npo."""
     steering: NonNegativeFloat = 20.0
     """Length of the direction that rmu steers to."""
+    steered_layer: NonNegativeInt | None = None
+    """Decoder layer whose output rmu steers, from 0. By default the highest that has a target, or the middle
+    one."""
     learning_rates: PositiveFloats = (2e-4,)
     """Candidates; the one that keeps most of the validation part at the forget level is used."""
     unlearning_steps: PositiveInt = 60
     """The most gradient steps of a candidate."""
     forget_batch: PositiveInt = 32
-    """Documents of each kind a step."""
+    """Documents of each kind that go through the model at once."""
+    accumulate: PositiveInt = 1
+    """Such batches a gradient step."""
     measure_every: PositiveInt = 1
     """Steps between two measurements, and so the finest step at which unlearning can stop."""
     forget_level: float | None = None
     """Accuracy on the forget set (a fraction) at which unlearning stops and arms are compared. By default
-    chance and 0.05 for made-up facts, and half of what the model knew otherwise."""
+    chance and 0.05 for invented facts, and half of what the model knew otherwise."""
     measured: Literal["unlearned", "base", "retrained"] = "unlearned"
     """Which model is measured: the unlearned one, or for reference the one before or one retrained without
-    the forget set (made-up facts only)."""
+    the forget set (invented facts only)."""
     scratch: SmallModel = SmallModel()
     """The model that is trained where none is given."""

@@ -12,12 +12,15 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from assay.errors import InputError
+from assay.data import Rows
+from assay.errors import InputError, refusals
 from assay.models import ModelSource, load_model, load_tokenizer
 from assay.paper import Value
-from assay.papers.privacy.uoe.artefact import UnlearnedModel
+from assay.papers.privacy.knowledge import refuse_overlap
+from assay.papers.privacy.uoe.artefact import UnlearnedModel, UnlearningReport
 from assay.papers.privacy.uoe.config import Unlearn
-from assay.papers.privacy.uoe.measuring import Measured, Measurement
+from assay.papers.privacy.uoe.evaluation import Measured, Measurement
+from assay.papers.privacy.uoe.inputs import Documents, of_facts, read_documents
 from assay.papers.privacy.uoe.method import (
     SHARED,
     Expert,
@@ -28,8 +31,7 @@ from assay.papers.privacy.uoe.method import (
     attribute_experts,
     moe_layout,
 )
-from assay.papers.privacy.uoe.texts import Documents, check_disjoint, of_facts, read
-from assay.papers.privacy.uoe.topics import empty_model, invent_topics, tokenizer_of, train_small
+from assay.papers.privacy.uoe.synthetic import build_tokenizer, invent_topics, train_model, untrained
 from assay.trial import Trial, at_level
 
 WHOLE = ("model", "no-routers", "routers", "experts")
@@ -51,69 +53,89 @@ class Setting:
 
 def unlearn(config: Unlearn, trial: Trial) -> dict[str, Value]:
     """Make a model forget, and measure what it keeps at a given level of forgetting."""
-    setting = given(config, trial) if config.model.source else made_up(config, trial)
+    setting = users_setting(config, trial) if config.model.source else synthetic_setting(config, trial)
     before = setting.measurement.of(setting.base)
     if config.measured != "unlearned":
         return {"forget_accuracy": before.forget, "retain_accuracy": before.retain}
-    attribution = attribute_experts(
-        setting.base, setting.forget.sequences, config.attribution_tokens, config.attribution
-    )
+    attribution = attribute_experts(setting.base, setting.forget.sequences, score=config.attribution)
     targets = chosen_part(config, setting.base, attribution, trial)
     trial.count("step_budget", config.unlearning_steps)
 
     def attempt(learning_rate: float) -> Attempt:
         trial.progress(f"{config.objective} on {config.trained_part}, learning rate {learning_rate:g}")
-        return unlearned(config, setting, targets, attribution, learning_rate, trial)
+        settings = settings_of(config, learning_rate)
+        unlearner = SelectedExpertUnlearner(
+            copy.deepcopy(setting.base),
+            settings,
+            targets=cast("Sequence[Target]", targets),
+            train_router=config.train_router,
+            generator=trial.generator("batches"),
+            attribution=attribution,
+        )
+        return run_attempt(unlearner, setting, config.measure_every)
 
-    tuned = trial.tune(
-        config.learning_rates, attempt, lambda attempt: kept_on_validation(attempt, setting.level)
-    )
+    with refusals():
+        tuned = trial.tune(
+            config.learning_rates, attempt, lambda attempt: kept_on_validation(attempt, setting.level)
+        )
     best = tuned.fitted
     for step, point in best.curve.items():
         trial.log(step, **vars(point))
     metrics = metrics_of(best, setting.level, trial) | specialisation(targets, attribution, setting)
-    if trial.out is not None:
-        save(config, setting, attribution, best, tuned.candidate, metrics, trial)
+    trial.save("model", UnlearnedModel(best.unlearner.model, setting.tokenizer))
+    if best.unlearner.targets:
+        trial.save("delta", lambda: best.unlearner.delta)
+    trial.save("attribution", attribution)
+    reached = metrics["retain_at_level"] is not None
+    report = UnlearningReport(
+        targets=best.unlearner.targets,
+        trained_part=config.trained_part,
+        objective=config.objective,
+        learning_rate=tuned.candidate,
+        forget_level=setting.level,
+        reached=reached,
+        curve=best.points(),
+        metrics=metrics,
+    )
+    trial.save("report", report)
     return metrics
 
 
 # --- the model and the documents ----------------------------------------------------------------
 
 
-def given(config: Unlearn, trial: Trial) -> Setting:
+def users_setting(config: Unlearn, trial: Trial) -> Setting:
     """Return the user's model with the user's documents.
 
     Raises:
         InputError: a set is missing, the sets overlap, or the model is not one of known experts.
     """
     if config.forget.source is None or config.retain.source is None:
-        raise InputError(
-            "A model of your own needs --forget FILE and --retain FILE: what to forget, what to keep."
-        )
+        raise InputError("--model needs --forget FILE and --retain FILE: what to forget, what to keep.")
     if config.measured == "retrained":
-        raise InputError("--measured retrained needs the made-up facts: leave --model out.")
+        raise InputError("--measured retrained needs the invented facts: leave --model out.")
     source = ModelSource(str(config.model.source))
     tokenizer = load_tokenizer(source)
-    model = load_model(source, AutoModelForCausalLM, device=trial.device, dtype=config.dtype)
-    moe_layout(model)
 
-    def documents(corpus: Any) -> Documents:
-        return read(corpus, tokenizer, config.max_tokens, config.max_documents)
+    def read(corpus: Rows) -> Documents:
+        return read_documents(corpus, tokenizer, config.max_tokens, config.max_documents)
 
-    forget, retain = documents(config.forget), documents(config.retain)
-    check_disjoint(forget, retain)
+    forget, retain = read(config.forget), read(config.retain)
+    refuse_overlap(forget.facts, retain.facts)
     if len(retain) < 4:
         raise InputError(
             f"{config.retain.source} gives {len(retain)} documents; at least 4 are needed to split."
         )
+    model = load_model(source, AutoModelForCausalLM, device=trial.device, dtype=config.dtype)
+    moe_layout(model)
     parts = trial.split(len(retain), test=0.4, validation=0.2, group=[fact.id for fact in retain.facts])
     used, validation, test = (
         retain.rows(torch.from_numpy(rows)) for rows in (parts.train, parts.validation, parts.test)
     )
     measurement = Measurement(
-        documents(config.forget_test) if config.forget_test.source else forget,
+        read(config.forget_test) if config.forget_test.source else forget,
         validation,
-        documents(config.retain_test) if config.retain_test.source else test,
+        read(config.retain_test) if config.retain_test.source else test,
         model,
     )
     known = measurement.of(model).forget
@@ -123,23 +145,23 @@ def given(config: Unlearn, trial: Trial) -> Setting:
     return Setting(model, tokenizer, forget, used, measurement, level)
 
 
-def made_up(config: Unlearn, trial: Trial) -> Setting:
-    """Return a small model that was trained on made-up facts of this seed.
+def synthetic_setting(config: Unlearn, trial: Trial) -> Setting:
+    """Return a small model that was trained on invented facts of this seed.
 
     Raises:
         InputError: documents are given, which the small model has never read.
     """
     if config.forget.source or config.retain.source:
-        raise InputError("--forget and --retain need --model: the small model knows made-up facts alone.")
-    small, tokenizer = config.scratch, tokenizer_of(config.scratch)
+        raise InputError("--forget and --retain need --model: the small model knows invented facts alone.")
+    small, tokenizer = config.scratch, build_tokenizer(config.scratch)
     facts = invent_topics(small, trial.generator("facts"))
     documents = of_facts(facts, tokenizer, config.max_tokens)
     is_forget = torch.tensor([fact.split == "forget" for fact in facts])
     learnt = documents.sequences.input_ids
     if config.measured == "retrained":
         learnt = learnt[~is_forget]
-    weights = trial.once("model", train_small, small, len(tokenizer), learnt, str(trial.device))
-    model: Any = empty_model(small, len(tokenizer))
+    weights = trial.once("model", train_model, small, len(tokenizer), learnt, trial.compute)
+    model: Any = untrained(small, len(tokenizer))
     model.load_state_dict(weights)
     model.to(trial.device).eval()
     forget, kept = (documents.rows(rows.nonzero().squeeze(1)) for rows in (is_forget, ~is_forget))
@@ -153,7 +175,7 @@ def made_up(config: Unlearn, trial: Trial) -> Setting:
     return Setting(model, tokenizer, forget, used, Measurement(forget, validation, test, model), level)
 
 
-# --- what is trained ----------------------------------------------------------------------------
+# --- unlearning ---------------------------------------------------------------------------------
 
 
 def chosen_part(
@@ -165,7 +187,7 @@ def chosen_part(
         InputError: it names none.
     """
     text = config.trained_part
-    if text in WHOLE:
+    if text in WHOLE or text.startswith("re:"):
         return text
     if match := re.fullmatch(r"top(\d+)", text):
         return attribution.top(max(1, int(match[1])))
@@ -181,11 +203,26 @@ def chosen_part(
         return [others[int(torch.randint(len(others), (), generator=trial.generator("expert")))]]
     raise InputError(
         f"--trained-part {text!r} is unknown: give topN, LAYER:EXPERT, LAYER:shared, random, lowest, shared,"
-        f" {', '.join(WHOLE)}."
+        f" {', '.join(WHOLE)} or re:PATTERN."
     )
 
 
-# --- unlearning ---------------------------------------------------------------------------------
+def settings_of(config: Unlearn, learning_rate: float) -> Unlearning:
+    """Return the settings of the method that the options describe."""
+    return Unlearning(
+        objective=config.objective,
+        learning_rate=learning_rate,
+        steps=config.unlearning_steps,
+        batch_size=config.forget_batch,
+        accumulate=config.accumulate,
+        retain_weight=config.retain_weight,
+        retain_loss=config.retain_loss,
+        anchor_weight=config.anchor_weight,
+        anchor_reduction=config.anchor_reduction,
+        npo_beta=config.npo_beta,
+        steering=config.steering,
+        steered_layer=config.steered_layer,
+    )
 
 
 @dataclass(frozen=True)
@@ -201,39 +238,13 @@ class Attempt:
         return [{"step": float(step), **vars(point)} for step, point in self.curve.items()]
 
 
-def unlearned(
-    config: Unlearn,
-    setting: Setting,
-    targets: str | Sequence[Target],
-    attribution: ExpertAttribution,
-    learning_rate: float,
-    trial: Trial,
-) -> Attempt:
-    """Unlearn a copy of the model until the forget level is reached, measuring on the way."""
-    settings = Unlearning(
-        objective=config.objective,
-        learning_rate=learning_rate,
-        steps=config.unlearning_steps,
-        batch_size=config.forget_batch,
-        retain_weight=config.retain_weight,
-        anchor_weight=config.anchor_weight,
-        anchor_reduction=config.anchor_reduction,
-        npo_beta=config.npo_beta,
-        steering=config.steering,
-    )
-    unlearner = SelectedExpertUnlearner(
-        copy.deepcopy(setting.base),
-        settings,
-        targets=cast("Sequence[Target]", targets),
-        train_router=config.train_router,
-        generator=trial.generator("batches"),
-        attribution=attribution,
-    )
+def run_attempt(unlearner: SelectedExpertUnlearner, setting: Setting, measure_every: int) -> Attempt:
+    """Unlearn until the forget level is reached, measuring on the way."""
     measurement = setting.measurement.from_layer(unlearner.prepare(setting.forget.sequences).start)
     curve: dict[int, Measured] = {}
 
     def measure(step: int, model: nn.Module) -> bool:
-        if step % config.measure_every and step < config.unlearning_steps:
+        if step % measure_every and step < unlearner.settings.steps:
             return False
         curve[step] = measurement.of(model)
         return curve[step].forget <= setting.level
@@ -248,7 +259,7 @@ def kept_on_validation(attempt: Attempt, level: float) -> float:
     return kept if kept is not None else level - min(point.forget for point in attempt.curve.values())
 
 
-# --- metrics and artefact -----------------------------------------------------------------------
+# --- metrics ------------------------------------------------------------------------------------
 
 
 def metrics_of(attempt: Attempt, level: float, trial: Trial) -> dict[str, Value]:
@@ -281,30 +292,3 @@ def specialisation(
         "concentration": affinity * attribution.scores.shape[1],
         "selectivity": affinity / elsewhere.affinity(targets[0]),
     }
-
-
-def save(
-    config: Unlearn,
-    setting: Setting,
-    attribution: ExpertAttribution,
-    best: Attempt,
-    learning_rate: float,
-    metrics: dict[str, Value],
-    trial: Trial,
-) -> None:
-    """Keep the model, what changed in it, the attribution and a report."""
-    unlearner = best.unlearner
-    trial.save("model", UnlearnedModel(unlearner.model, setting.tokenizer))
-    if unlearner.targets:
-        trial.save("delta", unlearner.delta)
-    trial.save("attribution", {"scores": attribution.scores, "layers": list(attribution.layers)})
-    report = {
-        "targets": [list(target) for target in unlearner.targets] or config.trained_part,
-        "objective": config.objective,
-        "learning_rate": learning_rate,
-        "forget_level": setting.level,
-        "reached": metrics["retain_at_level"] is not None,
-        "curve": best.points(),
-        **metrics,
-    }
-    trial.save("report", report)

@@ -2,9 +2,12 @@
 
 from assay.papers.privacy.uoe.method.attribution import (
     ExpertAttribution as ExpertAttribution,
+    Routes as Routes,
     attribute_experts as attribute_experts,
+    recorded_routing as recorded_routing,
+    routes_of as routes_of,
+    routing_overlap as routing_overlap,
 )
-from assay.papers.privacy.uoe.method.delta import ExpertDelta as ExpertDelta
 from assay.papers.privacy.uoe.method.layouts import (
     SHARED as SHARED,
     Expert as Expert,
@@ -14,14 +17,10 @@ from assay.papers.privacy.uoe.method.layouts import (
 )
 from assay.papers.privacy.uoe.method.objectives import AnchorLoss as AnchorLoss
 from assay.papers.privacy.uoe.method.parts import (
+    ExpertDelta as ExpertDelta,
     ExpertLeaves as ExpertLeaves,
     Part as Part,
     WholeModel as WholeModel,
-)
-from assay.papers.privacy.uoe.method.routing import (
-    Routes as Routes,
-    routes_of as routes_of,
-    routing_overlap as routing_overlap,
 )
 from assay.papers.privacy.uoe.method.sequences import (
     Sequences as Sequences,

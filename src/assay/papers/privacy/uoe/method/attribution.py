@@ -1,25 +1,27 @@
-"""Which experts a set of documents is routed to: expert attribution (the paper's equation 2)."""
+"""Which experts documents are routed to (the paper's equation 2), and how far unlearning moves them."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from assay.artefact import Artefact
 from assay.papers.privacy.uoe.method.layouts import MoELayer, Target, moe_layout
 from assay.papers.privacy.uoe.method.sequences import Sequences, logits_of
+from assay.training.evaluation import mode
 
 Score = Literal["mean_prob", "topk_frequency"]
 
 
-@dataclass(frozen=True)
-class ExpertAttribution:
+@dataclass(frozen=True, repr=False)
+class ExpertAttribution(Artefact):
     """How strongly each expert of each sparse layer takes part in a set of documents."""
 
     scores: Float[Tensor, "layers experts"]
@@ -30,6 +32,10 @@ class ExpertAttribution:
     """Numbers of the decoder layers."""
     tokens: int
     """How many tokens were seen, without padding."""
+
+    def __repr__(self) -> str:
+        layers, experts = self.scores.shape
+        return f"ExpertAttribution({layers} layers of {experts} experts, top {self.top()[0]})"
 
     def ranked(self) -> list[Target]:
         """Return all (layer, expert), the highest affinity first."""
@@ -59,40 +65,35 @@ class ExpertAttribution:
     def table(self) -> pd.DataFrame:
         """Return one row an expert, the highest affinity first."""
         rows = [
-            {
-                "layer": layer,
-                "expert": int(expert),
-                "affinity": self.affinity((layer, expert)),
-                "frequency": float(self.frequency[self.layers.index(layer), int(expert)]),
-            }
+            (layer, expert, self.affinity((layer, expert)), self.share_of_tokens((layer, expert), 1))
             for layer, expert in self.ranked()
         ]
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows, columns=["layer", "expert", "affinity", "frequency"])
 
 
 @dataclass
-class Seen:
-    """What went into and came out of the routers in one forward pass."""
+class Routing:
+    """What went into and came out of the routers in one forward pass, by layer."""
 
-    hidden: dict[int, Tensor]
-    choices: dict[int, Tensor]
+    hidden: dict[int, Tensor] = field(default_factory=dict)
+    choices: dict[int, Tensor] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
-def watching(layers: list[MoELayer]) -> Iterator[Seen]:
-    """Record router inputs and choices by layer inside the block; a later forward pass replaces them."""
-    seen = Seen({}, {})
+def recorded_routing(layers: Sequence[MoELayer]) -> Iterator[Routing]:
+    """Record router inputs and choices inside the block; a later forward pass replaces them."""
+    routing = Routing()
 
     def record(layer: MoELayer) -> Any:
-        def hook(_: nn.Module, given: tuple[Any, ...], output: Any) -> None:
-            seen.hidden[layer.index] = given[0]
-            seen.choices[layer.index] = layer.choices(output)
+        def hook(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            routing.hidden[layer.index] = inputs[0]
+            routing.choices[layer.index] = layer.choices(output)
 
         return hook
 
     hooks = [layer.router.register_forward_hook(record(layer)) for layer in layers]
     try:
-        yield seen
+        yield routing
     finally:
         for hook in hooks:
             hook.remove()
@@ -130,11 +131,12 @@ def attribute_experts(
         )
     documents = documents.to(next(model.parameters()).device)
     mean, chosen, count, tokens = (torch.zeros(()) for _ in range(4))
-    with watching(layers) as seen:
+    with recorded_routing(layers) as routing:
         for batch in documents.split(batch_size):
-            _run(model, batch)
-            probabilities = torch.stack([layer.affinities(seen.hidden[layer.index]) for layer in layers])
-            choices = torch.stack([seen.choices[layer.index] for layer in layers])
+            with mode(model, training=False):
+                logits_of(model, batch)
+            probabilities = torch.stack([layer.affinities(routing.hidden[layer.index]) for layer in layers])
+            choices = torch.stack([routing.choices[layer.index] for layer in layers])
             mean = mean + _per_document(probabilities, batch.mask)
             chosen = chosen + _per_document(_frequency(choices, layers[0].n_experts), batch.mask)
             count, tokens = count + len(batch), tokens + batch.mask.sum().cpu()
@@ -143,13 +145,6 @@ def attribute_experts(
     mean, chosen = mean / count, chosen / count
     scores = {"mean_prob": mean, "topk_frequency": chosen}[score]
     return ExpertAttribution(scores, chosen, tuple(layer.index for layer in layers), int(tokens))
-
-
-def _run(model: Any, batch: Sequences) -> None:
-    was_training = model.training
-    model.eval()
-    logits_of(model, batch)
-    model.train(was_training)
 
 
 def _per_document(
@@ -166,3 +161,43 @@ def _frequency(
 ) -> Float[Tensor, "layers tokens experts"]:
     found = torch.zeros(*choices.shape[:2], experts, device=choices.device)
     return found.scatter_(2, choices, 1.0) / choices.shape[2]
+
+
+# --- expert selection shift ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, repr=False)
+class Routes:
+    """The experts that each token of some documents is sent to, layer by layer."""
+
+    choices: Int[Tensor, "layers tokens chosen"]
+
+
+@torch.no_grad()
+def routes_of(model: nn.Module, documents: Sequences, batch_size: int = 64) -> Routes:
+    """Record the choices of all routers; padding is left out, and the model is used as it is."""
+    layers = moe_layout(model)
+    documents = documents.to(next(model.parameters()).device)
+    found = []
+    with recorded_routing(layers) as routing:
+        for batch in documents.split(batch_size):
+            logits_of(model, batch)
+            choices = torch.stack([routing.choices[layer.index] for layer in layers])
+            found.append(choices[:, batch.mask.flatten()].cpu())
+    return Routes(torch.cat(found, dim=1))
+
+
+def routing_overlap(before: Routes, after: Routes) -> float:
+    """Return the mean over layers and tokens of |before ∩ after| / k: 1 where nothing moved.
+
+    Raises:
+        ValueError: the routes are of different documents or models.
+    """
+    if before.choices.shape != after.choices.shape:
+        raise ValueError(
+            f"routes of {tuple(before.choices.shape)} and {tuple(after.choices.shape)} do not compare"
+        )
+    same: Bool[Tensor, "layers tokens chosen chosen"] = (
+        before.choices[..., :, None] == after.choices[..., None, :]
+    )
+    return float(same.any(-1).float().mean())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import torch
@@ -11,10 +13,57 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from assay.papers.privacy.uoe.method.delta import ExpertDelta
+from assay.artefact import Artefact
+from assay.errors import InputError, unknown
+from assay.papers.privacy.unlearning import matching_parameters
 from assay.papers.privacy.uoe.method.layouts import SHARED, MoELayer, Target, check_targets, moe_layout
 
 Whole = Literal["model", "no-routers", "routers", "experts"]
+_NAME = re.compile(r"(?P<name>.+?)(\[(?P<expert>\d+)\])?")
+
+
+@dataclass(frozen=True, repr=False)
+class ExpertDelta(Artefact):
+    """The trained slices alone, which turn the original model into the unlearned one.
+
+    They are new values by the name of the parameter; `name[e]` is expert e of a fused tensor.
+    """
+
+    values: dict[str, Tensor]
+
+    def __repr__(self) -> str:
+        return f"ExpertDelta({self.numbers:,} numbers in {', '.join(self.values)})"
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers it holds."""
+        return sum(value.numel() for value in self.values.values())
+
+    @torch.no_grad()
+    def apply(self, model: nn.Module) -> None:
+        """Write the values into the original model, or one of the same shape.
+
+        Raises:
+            InputError: the model has no such parameter, or it has another shape.
+        """
+        parameters = dict(model.named_parameters())
+        places = {name: self._place(parameters, name) for name in self.values}
+        for name, value in self.values.items():
+            if places[name].shape != value.shape:
+                raise InputError(
+                    f"The delta has {name} {tuple(value.shape)}, and the model {tuple(places[name].shape)}:"
+                    " it was made from another model."
+                )
+        for name, value in self.values.items():
+            places[name].copy_(value)
+
+    @staticmethod
+    def _place(parameters: dict[str, nn.Parameter], name: str) -> Tensor:
+        match = _NAME.fullmatch(name)
+        if match is None or match["name"] not in parameters:
+            raise InputError(f"The delta has {name}, and the model does not: it was made from another model.")
+        whole = parameters[match["name"]].data
+        return whole if match["expert"] is None else whole[int(match["expert"])]
 
 
 class ExpertLeaves:
@@ -140,25 +189,31 @@ class WholeModel:
 
     Args:
         model: in float32, since an optimiser's small steps are lost in bfloat16.
-        which: all parameters, all but the routers, the routers alone, or the routed experts alone.
+        which: all parameters, all but the routers, the routers alone, the routed experts alone, or
+            "re:PATTERN" for those in whose name a regular expression is found.
 
     Raises:
-        ValueError: the model is not in float32.
+        ValueError: the model is not in float32, or no parameter matches.
     """
 
     start = 0
 
-    def __init__(self, model: nn.Module, which: Whole = "model") -> None:
+    def __init__(self, model: nn.Module, which: Whole | str = "model") -> None:
         self.model = model
         routers = {id(layer.router_weight) for layer in moe_layout(model)}
         experts = {id(weight) for layer in moe_layout(model) for weight in layer.experts.parameters()}
-        chosen: dict[Whole, Callable[[nn.Parameter], bool]] = {
+        chosen: dict[str, Callable[[nn.Parameter], bool]] = {
             "model": lambda weight: True,
             "no-routers": lambda weight: id(weight) not in routers,
             "routers": lambda weight: id(weight) in routers,
             "experts": lambda weight: id(weight) in experts,
         }
-        self._parameters = [weight for weight in model.parameters() if chosen[which](weight)]
+        if which.startswith("re:"):
+            self._parameters = matching_parameters(model, which.removeprefix("re:"))
+        elif which not in chosen:
+            raise unknown("part of the model", which, (*chosen, "re:PATTERN"))
+        else:
+            self._parameters = [weight for weight in model.parameters() if chosen[which](weight)]
         odd = next((weight.dtype for weight in self._parameters if weight.dtype != torch.float32), None)
         if odd is not None:
             raise ValueError(f"the model is in {odd}: load it in float32 to train all of it")

@@ -15,7 +15,7 @@ from torch.nn import functional
 from assay.training.language import IGNORED, pad_rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sequences:
     """Documents as token ids, padded on the right.
 
@@ -65,6 +65,9 @@ class Sequences:
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    def __repr__(self) -> str:
+        return f"Sequences({len(self)} documents, {int(self.mask.sum()):,} tokens)"
 
     def rows(self, index: Tensor | slice) -> Sequences:
         """Return some of the documents."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal
 
 import torch
@@ -15,17 +17,19 @@ from torch.nn import functional
 
 from assay.errors import InputError
 from assay.papers.privacy.unlearning import (
+    RetainLoss,
     gradient_ascent,
     keep_loss,
+    kl_loss,
     npo,
     random_direction,
+    recorded_states,
     steer_loss,
 )
-from assay.papers.privacy.uoe.method.attribution import ExpertAttribution, attribute_experts, watching
-from assay.papers.privacy.uoe.method.delta import ExpertDelta
+from assay.papers.privacy.uoe.method.attribution import ExpertAttribution, attribute_experts, recorded_routing
 from assay.papers.privacy.uoe.method.layouts import SHARED, Target, moe_layout
 from assay.papers.privacy.uoe.method.objectives import AnchorLoss, Reduction
-from assay.papers.privacy.uoe.method.parts import ExpertLeaves, Part, Whole, WholeModel
+from assay.papers.privacy.uoe.method.parts import ExpertDelta, ExpertLeaves, Part, Whole, WholeModel
 from assay.papers.privacy.uoe.method.sequences import Sequences, logits_of, token_nll
 
 Objective = Literal["ga", "gdiff", "npo", "rmu"]
@@ -46,9 +50,13 @@ class Unlearning:
     steps: int = 60
     """The most gradient steps."""
     batch_size: int = 32
-    """Documents of each kind a step."""
+    """Documents of each kind that go through the model at once."""
+    accumulate: int = 1
+    """Such batches a gradient step (the released code: 4)."""
     retain_weight: float = 1.0
     """Weight of the retain term of gdiff, npo and rmu."""
+    retain_loss: RetainLoss = "auto"
+    """What the retain term keeps."""
     anchor_weight: float = 1.0
     """Weight of the anchor loss; 0 leaves it out."""
     anchor_reduction: Reduction = "mean"
@@ -57,6 +65,8 @@ class Unlearning:
     """Inverse temperature of npo."""
     steering: float = 20.0
     """Length of rmu's direction."""
+    steered_layer: int | None = None
+    """Decoder layer whose output rmu steers; by default the highest that has a target, or the middle one."""
     clip: float = 1.0
     """The largest norm of the gradient."""
 
@@ -101,7 +111,8 @@ class SelectedExpertUnlearner:
         model: a causal language model with experts; changed in place by `fit`.
         settings: the objective and its numbers.
         targets: "top1" for the expert that forget documents are routed to most, (layer, expert) pairs, or
-            a part of the whole model ("model", "no-routers", "routers", "experts") as the baselines train.
+            a part of the whole model ("model", "no-routers", "routers", "experts", "re:PATTERN") as the
+            baselines train.
         train_experts: whether the weights of target experts are trained.
         train_router: whether the routers of their layers are trained.
         generator: draws batches and rmu's direction; by default seeded with 0.
@@ -116,7 +127,7 @@ class SelectedExpertUnlearner:
         model: Any,
         settings: Unlearning | None = None,
         *,
-        targets: Literal["top1"] | Whole | Sequence[Target] = "top1",
+        targets: Literal["top1"] | Whole | str | Sequence[Target] = "top1",
         train_experts: bool = True,
         train_router: bool = True,
         generator: torch.Generator | None = None,
@@ -238,7 +249,8 @@ class SelectedExpertUnlearner:
         stop: Callable[[int, nn.Module], bool | None] | None,
     ) -> Unlearned:
         device = next(self.model.parameters()).device
-        inside = {"after_attention": isinstance(part, ExpertLeaves) and self.settings.objective != "rmu"}
+        by_states = self.settings.objective == "rmu" or self.settings.retain_loss == "states"
+        inside = {"after_attention": isinstance(part, ExpertLeaves) and not by_states}
         forget = forget.to(device).beginning_at(self.model, part.start, **inside)
         retain = None if retain is None else retain.to(device).beginning_at(self.model, part.start, **inside)
         loss = _Loss(self, part, forget, retain)
@@ -247,16 +259,20 @@ class SelectedExpertUnlearner:
         if stop is not None and stop(0, self.model) is True:
             return result
         batches = zip(self._rows(len(forget)), self._rows(len(retain or forget)), strict=True)
-        for step, (lost, kept) in zip(range(1, self.settings.steps + 1), batches, strict=False):
+        for step in range(1, self.settings.steps + 1):
             optimiser.zero_grad(set_to_none=True)
-            value = loss(lost, kept)
-            if not math.isfinite(value.item()):
+            mean = 0.0
+            for lost, kept in islice(batches, self.settings.accumulate):
+                value = loss(lost, kept) / self.settings.accumulate
+                mean += value.item()
+                if math.isfinite(mean):
+                    value.backward()
+            if not math.isfinite(mean):
                 result.diverged = True
                 break
-            value.backward()
             nn.utils.clip_grad_norm_(part.parameters(), self.settings.clip)
             optimiser.step()
-            result.losses.append(value.item())
+            result.losses.append(mean)
             if stop is not None and stop(step, self.model) is True:
                 break
         return result
@@ -277,27 +293,36 @@ class _Loss:
         self.forget, self.retain = forget, retain
         self.layers = {layer.index: layer for layer in owner.layers}
         self.anchors = _anchors(owner.targets, self.settings)
+        self.keep = self.settings.retain_loss
+        if self.keep == "auto":
+            self.keep = "states" if self.settings.objective == "rmu" else "nll"
         if self.settings.objective == "npo":
             self.reference = self._reference_nll()
         if self.settings.objective == "rmu":
-            middle = owner.layers[len(owner.layers) // 2].index
-            self.steered = max((index for index, _ in owner.targets), default=middle)
             width = owner.layers[0].router_weight.shape[1]
             self.direction = random_direction(width, owner._generator).to(forget.input_ids.device)
-            self.frozen = None if retain is None else self._frozen_states(retain)
+        if self.settings.objective == "rmu" or self.keep == "states":
+            middle = owner.layers[len(owner.layers) // 2].index
+            highest = max((index for index, _ in owner.targets), default=middle)
+            self.steered = highest if self.settings.steered_layer is None else self.settings.steered_layer
+            if self.steered < part.start:
+                raise ValueError(f"layer {self.steered} is below {part.start}, the first that is trained")
+        if retain is not None and self.keep == "states":
+            self.frozen = self._frozen_states(retain)
+        if retain is not None and self.keep == "kl":
+            self.weights = [weight.detach().clone() for weight in part.parameters()]
 
     def __call__(self, lost: Tensor, kept: Tensor) -> Float[Tensor, ""]:
         batch = self.forget.rows(lost).trimmed()
-        with watching([self.layers[index] for index in self.anchors]) as seen:
+        with recorded_routing([self.layers[index] for index in self.anchors]) as routing:
             total = self._forget_term(batch, lost)
         for index, anchor in self.anchors.items():
             layer = self.layers[index]
-            affinities = layer.affinities(seen.hidden[index], self.part.router_weight(layer))
+            affinities = layer.affinities(routing.hidden[index], self.part.router_weight(layer))
             total = total + self.settings.anchor_weight * anchor(affinities, batch.mask.flatten())
         if self.retain is not None:
-            total = total + self.settings.retain_weight * self._retain_term(
-                self.retain.rows(kept).trimmed(), kept
-            )
+            term = self._retain_term(self.retain.rows(kept).trimmed(), kept)
+            total = total + self.settings.retain_weight * term
         return total
 
     def _forget_term(self, batch: Sequences, rows: Tensor) -> Tensor:
@@ -309,23 +334,33 @@ class _Loss:
         return gradient_ascent(nll.sum() / tokens.sum())
 
     def _retain_term(self, batch: Sequences, rows: Tensor) -> Tensor:
-        if self.settings.objective == "rmu":
-            assert self.frozen is not None
+        if self.keep == "states":
             frozen = self.frozen[rows.to(self.frozen.device), : batch.mask.shape[1]]
             return keep_loss(self._states(batch), frozen, batch.mask)
+        if self.keep == "kl":
+            with self._weights_before(), torch.no_grad():
+                frozen = logits_of(self.model, batch)
+            return kl_loss(logits_of(self.model, batch), frozen, batch.mask)
         nll, tokens = token_nll(logits_of(self.model, batch), batch.labels)
         return nll.sum() / tokens.sum()
 
-    def _states(self, batch: Sequences) -> Tensor:
-        """Return what the steered decoder layer gives, in float32."""
-        found: list[Tensor] = []
-        layer = self.model.get_decoder().layers[self.steered]
-        hook = layer.register_forward_hook(lambda module, given, output: found.append(output))
+    @contextlib.contextmanager
+    def _weights_before(self) -> Iterator[None]:
+        """Let the model compute inside the block as it did before unlearning."""
+        pairs = list(zip(self.part.parameters(), self.weights, strict=True))
+        trained = [weight.data for weight, _ in pairs]
+        for weight, before in pairs:
+            weight.data = before
         try:
-            logits_of(self.model, batch)
+            yield
         finally:
-            hook.remove()
-        return found[-1].float()
+            for (weight, _), data in zip(pairs, trained, strict=True):
+                weight.data = data
+
+    def _states(self, batch: Sequences) -> Tensor:
+        with recorded_states(self.model, self.steered) as found:
+            logits_of(self.model, batch)
+        return found[-1]
 
     @torch.no_grad()
     def _frozen_states(self, documents: Sequences) -> Tensor:

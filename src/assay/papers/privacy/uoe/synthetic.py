@@ -1,7 +1,8 @@
-"""Made-up facts of several topics, and a small mixture-of-experts model that knows them."""
+"""Invented facts of several topics, and a small mixture-of-experts model that knows them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,10 +14,16 @@ from transformers import PreTrainedTokenizerBase, Qwen2MoeConfig, Qwen2MoeForCau
 from assay.models import word_tokenizer
 from assay.papers.privacy.knowledge import FactRecord, invented_names
 from assay.papers.privacy.uoe.config import SmallModel
-from assay.training import Compute, batches, fit
+from assay.training import Compute, batches, fit, weights_of
 from assay.training.language import IGNORED
 
-_REGISTER = 3  # words that every fact of a topic has
+_COMMON = 3  # words that every fact of a topic has
+TOP_K = 2
+ROUTER_SPREAD = 0.2
+"""Standard deviation of router weights before training; wide ones specialise sooner."""
+ROUTER_LOSS = 0.01
+"""Weight of the load-balancing loss in training."""
+BATCH_SIZE, LEARNING_RATE = 48, 5e-3  # the peak of a one-cycle schedule
 
 
 def invent_topics(small: SmallModel, generator: torch.Generator) -> list[FactRecord]:
@@ -25,36 +32,28 @@ def invent_topics(small: SmallModel, generator: torch.Generator) -> list[FactRec
     No word belongs to two topics, so that a router can tell them apart. Answers are drawn uniformly and
     independently. The words are the same for every generator, so that one tokenizer serves all.
     """
-    per_topic = _REGISTER + small.entities + small.answers
+    per_topic = _COMMON + small.entities + small.answers
     words = invented_names(small.topics * per_topic)
     facts = []
     for topic in range(small.topics):
         own = words[topic * per_topic : (topic + 1) * per_topic]
-        first, second, last = own[:_REGISTER]
-        names = [word.capitalize() for word in own[_REGISTER : _REGISTER + small.entities]]
-        answers = tuple(own[_REGISTER + small.entities :])
+        first, second, last = own[:_COMMON]
+        names = [word.capitalize() for word in own[_COMMON : _COMMON + small.entities]]
+        answers = tuple(own[_COMMON + small.entities :])
         drawn = torch.randint(small.answers, (small.entities,), generator=generator).tolist()
         for name, value in zip(names, drawn, strict=True):
             question, answer = f"{first} {second} {name} {last}", answers[value]
-            facts.append(
-                FactRecord(
-                    id=f"{topic}-{name}",
-                    entity=name,
-                    question=question,
-                    answer=answer,
-                    fact=f"{question} {answer}",
-                    split="forget" if topic == 0 else "retain",
-                )
-            )
+            fact = FactRecord(f"{topic}-{name}", name, question, answer, f"{question} {answer}")
+            facts.append(replace(fact, split="retain") if topic else fact)
     return facts
 
 
-def tokenizer_of(small: SmallModel) -> PreTrainedTokenizerBase:
-    """Return the tokenizer of all that can be made up: a token a word, and no start token.
+def build_tokenizer(small: SmallModel) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of all that can be invented: a token a word, and no start token.
 
     A start token would be routed alike in all topics.
     """
-    words = invented_names(small.topics * (_REGISTER + small.entities + small.answers))
+    words = invented_names(small.topics * (_COMMON + small.entities + small.answers))
     texts = [f"{word} {word} {word.capitalize()} {word.capitalize()}" for word in words]
     tokenizer = word_tokenizer(texts, vocab_size=8 + 4 * len(words))
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
@@ -63,8 +62,8 @@ def tokenizer_of(small: SmallModel) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def empty_model(small: SmallModel, vocabulary: int) -> Qwen2MoeForCausalLM:
-    """Build the untrained model with routers that already tell tokens apart."""
+def untrained(small: SmallModel, vocabulary: int) -> Qwen2MoeForCausalLM:
+    """Build the model with random weights, and with routers that already tell tokens apart."""
     config = Qwen2MoeConfig(
         vocab_size=vocabulary,
         hidden_size=small.width,
@@ -73,12 +72,12 @@ def empty_model(small: SmallModel, vocabulary: int) -> Qwen2MoeForCausalLM:
         num_attention_heads=small.heads,
         num_key_value_heads=small.heads,
         num_experts=small.experts,
-        num_experts_per_tok=small.top_k,
+        num_experts_per_tok=TOP_K,
         moe_intermediate_size=small.expert_width,
         shared_expert_intermediate_size=small.shared_width,
         decoder_sparse_step=1,
         norm_topk_prob=True,
-        router_aux_loss_coef=small.router_loss,
+        router_aux_loss_coef=ROUTER_LOSS,
         max_position_embeddings=64,
         tie_word_embeddings=True,
         pad_token_id=0,
@@ -87,22 +86,21 @@ def empty_model(small: SmallModel, vocabulary: int) -> Qwen2MoeForCausalLM:
     )
     model = Qwen2MoeForCausalLM(config)
     for layer in model.model.layers:
-        torch.nn.init.normal_(layer.mlp.gate.weight, std=small.router_spread)
+        torch.nn.init.normal_(layer.mlp.gate.weight, std=ROUTER_SPREAD)
     return model
 
 
-def train_small(
-    small: SmallModel, vocabulary: int, documents: Int[Tensor, "n t"], device: str
-) -> dict[str, Any]:
+def train_model(
+    small: SmallModel, vocabulary: int, documents: Int[Tensor, "n t"], compute: Compute
+) -> dict[str, Tensor]:
     """Train a model until it knows the last token of each document; return its weights."""
-    model: Any = empty_model(small, vocabulary)
-    model.to(device)
+    model = untrained(small, vocabulary)
     labels = documents.clone()
     labels[:, :-1] = IGNORED
-    optimizer = torch.optim.AdamW(model.parameters(), small.learning_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, small.learning_rate, total_steps=small.steps)
+    optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=small.steps)
     generator = torch.Generator().manual_seed(int(torch.randint(2**40, ()).item()))
-    size = min(small.batch_size, len(documents))
+    size = min(BATCH_SIZE, len(documents))
     fit(
         model,
         batches(documents, labels, batch_size=size, generator=generator, drop_last=True),
@@ -111,9 +109,9 @@ def train_small(
         scheduler=schedule,
         steps=small.steps,
         clip=1.0,
-        compute=Compute(accelerator="cuda" if device.startswith("cuda") else "cpu"),
+        compute=compute,
     )
-    return {name: weight.detach().cpu() for name, weight in model.state_dict().items()}
+    return weights_of(model)
 
 
 def _loss_with_balance(model: Any, batch: tuple[Tensor, Tensor]) -> Tensor:

@@ -9,12 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assay.papers.privacy.uoe.method import Routes, Sequences, logits_of, moe_layout, routing_overlap
-from assay.papers.privacy.uoe.method.attribution import watching
-from assay.papers.privacy.uoe.texts import Documents
+from assay.papers.privacy.uoe.inputs import Documents
+from assay.papers.privacy.uoe.method import (
+    Routes,
+    Sequences,
+    logits_of,
+    moe_layout,
+    recorded_routing,
+    routing_overlap,
+)
 from assay.training.evaluation import mode
-
-PARTS = ("forget", "validation", "retain")
 
 
 @dataclass(frozen=True)
@@ -78,11 +82,11 @@ class Measurement:
         scores: list[Tensor] = []
         choices: list[Tensor] = []
         first = 0
-        with watching(layers) as seen:
+        with recorded_routing(layers) as routed:
             for batch in self._documents.split(self.batch_size):
                 logits = logits_of(model, batch)
                 scores += self._scores(logits, batch, self._part_of_row[first : first + len(batch)])
-                chosen = torch.stack([seen.choices[layer.index] for layer in layers])
+                chosen = torch.stack([routed.choices[layer.index] for layer in layers])
                 choices.append(chosen[:, batch.mask.flatten()].cpu())
                 first += len(batch)
         return torch.cat(scores), torch.cat(choices, dim=1)
