@@ -191,7 +191,7 @@ class TestCodeFingerprint:
         (part / "__init__.py").write_text(
             "from typing import TYPE_CHECKING\nfrom assay import lazy\nif TYPE_CHECKING:\n"
             "    from .one import *\n    from .other import triple as triple\n"
-            "else:\n    __getattr__, __dir__, __all__ = lazy.attach(__name__)\n"
+            "else:\n    __getattr__, __dir__ = lazy.attach(__name__)\n"
         )
         (part / "one.py").write_text("def double(x):\n    return 2 * x\n")
         (part / "other.py").write_text("def triple(x):\n    return 3 * x\n")

@@ -18,5 +18,5 @@ if TYPE_CHECKING:
     from assay.checking import check as check
     from assay.cli.running import run as run
 else:
-    __getattr__, __dir__, __all__ = lazy.attach(__name__)
+    __getattr__, __dir__ = lazy.attach(__name__)
 __version__ = "0.1.0"

@@ -5,7 +5,7 @@ A package writes its public names as imports that only a type checker runs, and 
     if TYPE_CHECKING:
         from assay.papers.distillation.lelp.method import *
     else:
-        __getattr__, __dir__, __all__ = lazy.attach(__name__)
+        __getattr__, __dir__ = lazy.attach(__name__)
 
 `attach` reads those imports from the package's source, so that nothing is listed a second time.
 """
@@ -13,6 +13,7 @@ A package writes its public names as imports that only a type checker runs, and 
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -23,30 +24,32 @@ from assay.errors import MissingExtraError
 TYPED = "TYPE_CHECKING"
 
 
-def attach(
-    package: str, extra: str = "all"
-) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """Return `__getattr__`, `__dir__` and `__all__` for a package, from its `if TYPE_CHECKING:` imports.
+def attach(package: str, extra: str = "all") -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return `__getattr__` and `__dir__` for a package, from its `if TYPE_CHECKING:` imports.
 
     Args:
         package: its `__name__`.
         extra: which extra of assay brings what its modules need.
     """
-    homes = dict(_listed(package))
-    names = sorted(homes)
+
+    @functools.cache
+    def homes() -> dict[str, str]:
+        return dict(_listed(package))  # when first asked: `assay list` asks none of its papers
 
     def load(name: str) -> Any:
-        if name not in homes:
+        if name == "__all__":
+            return sorted(homes())
+        if name.startswith("__") or name not in homes():
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         try:
-            return getattr(importlib.import_module(homes[name]), name)
+            return getattr(importlib.import_module(homes()[name]), name)
         except ModuleNotFoundError as error:
             missing = (error.name or "").split(".")[0]
             if missing in {"", package.split(".")[0]}:
                 raise
             raise MissingExtraError(missing, extra) from error
 
-    return load, lambda: names, names
+    return load, lambda: sorted(homes())
 
 
 def _listed(module: str) -> Iterator[tuple[str, str]]:

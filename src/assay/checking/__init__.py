@@ -10,4 +10,4 @@ if TYPE_CHECKING:
     from assay.checking.results import Checked as Checked
     from assay.checking.run import check as check
 else:
-    __getattr__, __dir__, __all__ = lazy.attach(__name__)
+    __getattr__, __dir__ = lazy.attach(__name__)

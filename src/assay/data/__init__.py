@@ -44,4 +44,4 @@ if TYPE_CHECKING:
     )
     from assay.data.text import read_text as read_text
 else:
-    __getattr__, __dir__, __all__ = lazy.attach(__name__)
+    __getattr__, __dir__ = lazy.attach(__name__)

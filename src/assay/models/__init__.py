@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         train_classifier as train_classifier,
     )
     from assay.models.encoders import SentenceEncoder as SentenceEncoder
+    from assay.models.flops import count_flops as count_flops
     from assay.models.local import LocalTextModel as LocalTextModel
     from assay.models.networks import (
         MLP as MLP,
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
     from assay.models.opening import open_text_model as open_text_model
     from assay.models.pretrained import load_model as load_model, load_tokenizer as load_tokenizer
     from assay.models.replies import CachedTextModel as CachedTextModel, ReplyCache as ReplyCache
+    from assay.models.sequence import (
+        TextClassifier as TextClassifier,
+        TextGenerator as TextGenerator,
+        load_text_function as load_text_function,
+    )
     from assay.models.server import ServerError as ServerError, ServerTextModel as ServerTextModel
     from assay.models.source import ModelSource as ModelSource, OwnModel as OwnModel
     from assay.models.text import Reply as Reply, Score as Score, TextModel as TextModel
@@ -46,4 +52,4 @@ if TYPE_CHECKING:
         word_tokenizer as word_tokenizer,
     )
 else:
-    __getattr__, __dir__, __all__ = lazy.attach(__name__, "language")
+    __getattr__, __dir__ = lazy.attach(__name__, "language")

@@ -20,4 +20,4 @@ if TYPE_CHECKING:
     from assay.training.loop import History as History, fit as fit
     from assay.training.schedules import warmup_cosine as warmup_cosine
 else:
-    __getattr__, __dir__, __all__ = lazy.attach(__name__)
+    __getattr__, __dir__ = lazy.attach(__name__)

@@ -7,4 +7,4 @@ from assay import lazy
 if TYPE_CHECKING:
     from assay.papers.agents.model_generalization.method import *
 else:
-    __getattr__, __dir__, __all__ = lazy.attach(__name__, "agents")
+    __getattr__, __dir__ = lazy.attach(__name__, "agents")

@@ -7,4 +7,4 @@ from assay import lazy
 if TYPE_CHECKING:
     from assay.papers.education.ednet.method import *
 else:
-    __getattr__, __dir__, __all__ = lazy.attach(__name__, "education")
+    __getattr__, __dir__ = lazy.attach(__name__, "education")

@@ -8,4 +8,4 @@ if TYPE_CHECKING:
     from assay.papers.language.eft.artefact import Emulator as Emulator
     from assay.papers.language.eft.method import *
 else:
-    __getattr__, __dir__, __all__ = lazy.attach(__name__, "language")
+    __getattr__, __dir__ = lazy.attach(__name__, "language")

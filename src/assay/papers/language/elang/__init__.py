@@ -7,4 +7,4 @@ from assay import lazy
 if TYPE_CHECKING:
     from assay.papers.language.elang.method import *
 else:
-    __getattr__, __dir__, __all__ = lazy.attach(__name__, "language")
+    __getattr__, __dir__ = lazy.attach(__name__, "language")

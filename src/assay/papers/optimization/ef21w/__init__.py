@@ -8,4 +8,4 @@ if TYPE_CHECKING:
     from assay.papers.optimization.ef21w.artefact import LinearClassifier as LinearClassifier
     from assay.papers.optimization.ef21w.method import *
 else:
-    __getattr__, __dir__, __all__ = lazy.attach(__name__, "optimization")
+    __getattr__, __dir__ = lazy.attach(__name__, "optimization")

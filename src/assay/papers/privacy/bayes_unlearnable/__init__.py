@@ -8,4 +8,4 @@ if TYPE_CHECKING:
     from assay.papers.privacy.bayes_unlearnable.method import *
     from assay.papers.privacy.bayes_unlearnable.published import PublishedPictures as PublishedPictures
 else:
-    __getattr__, __dir__, __all__ = lazy.attach(__name__, "privacy")
+    __getattr__, __dir__ = lazy.attach(__name__, "privacy")

@@ -8,4 +8,4 @@ if TYPE_CHECKING:
     from assay.papers.speech.esb.inputs import read_corpus as read_corpus
     from assay.papers.speech.esb.method import *
 else:
-    __getattr__, __dir__, __all__ = lazy.attach(__name__, "speech")
+    __getattr__, __dir__ = lazy.attach(__name__, "speech")

@@ -8,4 +8,4 @@ if TYPE_CHECKING:
     from assay.papers.vision.abmilx.artefact import TrainedMIL as TrainedMIL
     from assay.papers.vision.abmilx.method import *
 else:
-    __getattr__, __dir__, __all__ = lazy.attach(__name__, "vision")
+    __getattr__, __dir__ = lazy.attach(__name__, "vision")

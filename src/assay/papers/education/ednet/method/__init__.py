@@ -50,4 +50,4 @@ if TYPE_CHECKING:
     )
     from .windows import KTDataset as KTDataset, collate as collate
 else:
-    __getattr__, __dir__, __all__ = lazy.attach(__name__, "education")
+    __getattr__, __dir__ = lazy.attach(__name__, "education")
