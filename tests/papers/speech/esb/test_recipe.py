@@ -162,7 +162,7 @@ def run(config, function=recipe.transcribe):
 
 def test_systems_that_cannot_be_had_are_refused():
     for name in ("nowhere:system", "esb_system:none", ":none"):
-        with pytest.raises(InputError, match=f"--system {name} cannot be imported.*module:attribute"):
+        with pytest.raises(InputError, match=f"--system {name} cannot be imported: "):
             run(Transcribe(system=name))
     with pytest.raises(InputError, match=r"built-in 'pocketsphinx'"):
         run(Transcribe(system="pocketsfinx"))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import replace
 
 from assay.errors import InputError
+from assay.own import import_own
 from assay.paper import Value
 from assay.papers.speech.esb.config import Compare, Domains, Score, Transcribe
 from assay.papers.speech.esb.evaluation import metrics_of
@@ -50,11 +50,11 @@ def domains(config: Domains, trial: Trial) -> dict[str, Value]:
 
 def transcribe(config: Transcribe, trial: Trial) -> dict[str, Value]:
     """Transcribe sets with a recogniser, score it, and compare it with another run where one is given."""
-    system = open_system(config.system, "--system", trial, config.dtype, config.beams)
+    recorded, phrases = test_sets(config, trial)
     other = None if config.against is None else BenchmarkResult.load(config.against, config.normaliser)
-    benchmark = Benchmark(
-        test_sets(config, trial), trial.seed, chunk_seconds=config.chunk_seconds, sample=config.rerun
-    )
+    system = open_system(config.system, "--system", trial, config.dtype, config.beams)
+    sets = [*spoken_sets(phrases, trial)[1], *recorded] if phrases else recorded
+    benchmark = Benchmark(sets, trial.seed, chunk_seconds=config.chunk_seconds, sample=config.rerun)
     result = benchmark.run(
         system, batch_seconds=config.batch_seconds, name=config.system, progress=trial.progress
     )
@@ -112,18 +112,19 @@ def training_and_tests(config: Domains, trial: Trial) -> tuple[list[SpeechDatase
     return training, tests
 
 
-def test_sets(config: Transcribe, trial: Trial) -> list[SpeechDataset]:
-    """Return the sets to transcribe: those that are named, else what the data holds."""
+def test_sets(
+    config: Transcribe, trial: Trial
+) -> tuple[list[SpeechDataset], dict[str, dict[str, list[str]]]]:
+    """Return the sets to transcribe, those that are named or what the data holds, and phrases to speak."""
     named = [name for name in config.sets if name in DOMAINS]
     opened = open_sets([name for name in config.sets if name not in DOMAINS])
     if opened and not named:
-        return opened
+        return opened, {}
     loaded = config.data.load()
     if "audio" in loaded.rows.column_names and not named:
         rows = loaded.rows if loaded.test is None else loaded.test
-        return recorded_sets(loaded, rows, "all")
-    chosen = choose_phrases(loaded, config.spoken, trial, named or DOMAINS, training=False)
-    return [*spoken_sets(chosen, trial)[1], *opened]
+        return recorded_sets(loaded, rows, "all"), {}
+    return opened, choose_phrases(loaded, config.spoken, trial, named or DOMAINS, training=False)
 
 
 def spoken_sets(
@@ -149,16 +150,10 @@ def open_system(
     Raises:
         InputError: there is no such model, or no such attribute of a module.
     """
-    module, colon, attribute = named.partition(":")
+    module, colon, _ = named.partition(":")
     if named == "pocketsphinx" or not colon or module in ("folder", "hub", "http", "https", "bundled"):
         return load_system(named, device=trial.device, dtype=dtype, beams=beams)
-    try:
-        found: Recogniser = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"{option} {named} cannot be imported: {error}. Write module:attribute for a function"
-            " from a list of sounds to a list of texts, or folder:DIR, hub:NAME, pocketsphinx."
-        ) from None
+    found: Recogniser = import_own(named, option)
     return found
 
 
