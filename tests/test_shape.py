@@ -92,7 +92,6 @@ MAY_OPEN: dict[str, str] = {
     "education/ednet/method/process.py": "speaks with its process in JSON, and reads what memory it took",
     "education/ednet/method/shards.py": "hashes the shards that it wrote",
     "education/ednet/synthetic.py": "writes zips, and opens none",
-    "vision/instageo/method/cost.py": "reads the kernel's energy counters, which are no user's files",
 }
 """Files under `papers/` that open files themselves, each with the reason."""
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from assay.data import read_text
 from assay.training.evaluation import mode
 
 RAPL = Path("/sys/class/powercap")
@@ -31,7 +32,7 @@ def count_macs(model: nn.Module, inputs: Tensor) -> int:
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    """Return the operations of attention on a CPU, which torch's counter passes over."""
+    """Return the operations of attention on a CPU, which torch's counter leaves out."""
     return int(sdpa_flop_count(query, key, value))
 
 
@@ -67,7 +68,7 @@ class EnergyMeter:
 
     def _read(self) -> list[int] | None:
         try:
-            found = [int(path.read_text()) for path in self.counters]
+            found = [int(read_text(path)) for path in self.counters]
         except (OSError, ValueError):  # only root may read it on most machines
             return None
         return found or None
