@@ -91,19 +91,21 @@ def test_easy_questions_grow_harder_again_unless_clipped():
 def test_other_tasks():
     hops = MultiHopResistance()
     assert hops(4, 2) == pytest.approx(abs(0.4 + 0.22 - 0.4))
-    assert hops(4, 2, "direct") == pytest.approx(0.8)
+    assert hops(4, 2, "direct") == pytest.approx(0.8 + 0.22 - 0.4)
+    assert hops.difficulty(["a", "b"], len, known=5) == (5, 2)
     assert hops.difficulty(["a B c D", "E"], lambda text: sum(map(str.isupper, text))) == (2, 2)
     medical = MedicalResistance()
     assert medical(5, 3) == pytest.approx(0.4 * (0.5 + 0.32 - 0.1))
     assert medical.difficulty("One A. Two B C. Three", lambda text: sum(map(str.isupper, text))) == (3, 3)
     plan = PlanResistance()
     assert plan(4, 2) == pytest.approx(2 * abs(4 / 7 + 2.2 / 7 - 0.4))
-    assert plan.difficulty("(unstack b c)\n(put-down b)\n\n(pick-up a)") == (3, 2)
-    for resistor in (medical, plan):
-        with pytest.raises(ValueError, match="way 'direct'"):
-            resistor(1, 1, "direct")
-    with pytest.raises(ValueError, match="way 'tool'"):
-        hops(1, 1, "tool")
+    assert plan.difficulty("(unstack b c)\n(put-down b)\n(pick-up a)") == (3, 2)
+    assert plan.difficulty("(unstack b c)\n") == (2, 2)
+    assert medical(5, 3, "direct") == pytest.approx(0.4 * (1.0 + 0.32 - 0.1))
+    assert plan(4, 2, "direct") == pytest.approx(2 * (8 / 7 + 2.2 / 7 - 0.4))
+    for resistor in (hops, medical, plan):
+        with pytest.raises(ValueError, match="way 'tool'"):
+            resistor(1, 1, "tool")
     for call in (
         lambda: hops.difficulty([], len),
         lambda: plan.difficulty(" "),

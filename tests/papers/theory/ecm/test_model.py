@@ -7,6 +7,7 @@ from scipy import optimize, special, stats
 from sklearn.metrics import log_loss as sklearn_log_loss, roc_auc_score
 
 from assay.papers.theory.ecm.method import (
+    Bins,
     CircuitConstants,
     Demo,
     DifficultyEstimator,
@@ -142,7 +143,10 @@ def test_the_estimator_is_kept_and_refuses_too_little(tmp_path):
     questions = [f"{'ab'[n % 2] * n} {n} {n * n}" for n in range(1, 21)]
     estimator = DifficultyEstimator(letters).fit(questions, list(range(20)), list(range(20)))
     estimator.save(tmp_path)
-    again = DifficultyEstimator.load(tmp_path, letters)
+    again = DifficultyEstimator.load(tmp_path)
+    with pytest.raises(ValueError, match="needs the encoder"):
+        again.predict(questions)
+    again.encoder = letters
     for first, second in zip(estimator.predict(questions), again.predict(questions), strict=True):
         assert first == pytest.approx(second)
     with pytest.raises(ValueError, match="too few"):
@@ -202,7 +206,7 @@ def test_a_model_is_saved_and_loaded(drawn, tmp_path):
     readings, correct, _ = drawn
     model = ElectronicCircuitModel(letters).fit(readings, correct, restarts=2).with_pool(DEMOS)
     model.save(tmp_path)
-    again = ElectronicCircuitModel.load(tmp_path, letters)
+    again = ElectronicCircuitModel.load(tmp_path).use(letters)
     assert again.predict(readings).accuracy == pytest.approx(model.predict(readings).accuracy)
     assert again.calibration == model.calibration
     assert again.retrieve("aab", 2) == model.retrieve("aab", 2)
@@ -229,14 +233,14 @@ def test_item_metrics_agree_with_scikit_learn():
 def test_bins_are_those_of_the_paper():
     power = [0, 29.9, 30, 59, 60, 61, 2001, 2001]
     correct = [0, 0, 0, 1, 1, 1, 0, 0]
-    found = binned_accuracy(power, correct, fewest=2)
+    found = binned_accuracy(power, correct, Bins(fewest=2))
     assert found.power.tolist() == [0, 30, 60]
     assert found.accuracy.tolist() == [0, 0.5, 1]
     assert found.spearman == pytest.approx(1)
     assert found.r_squared == pytest.approx(1)
-    assert binned_accuracy(power, correct, fewest=3).spearman is None
+    assert binned_accuracy(power, correct, Bins(fewest=3)).spearman is None
     with pytest.raises(ValueError, match="width"):
-        binned_accuracy(power, correct, width=0.0)
+        Bins(width=0.0)
     with pytest.raises(ValueError, match="one length"):
         binned_accuracy(power, correct[:-1])
 

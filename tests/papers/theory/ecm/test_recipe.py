@@ -12,17 +12,33 @@ from transformers import BertConfig, BertForTokenClassification, BertModel
 
 import assay
 from assay import catalogue, options
+from assay.data import Rows
 from assay.errors import InputError
 from assay.models import ModelSource, OwnModel, Reply, TextModel, tiny_causal_lm, word_tokenizer
-from assay.papers.theory.ecm import Item, Strategy
-from assay.papers.theory.ecm.config import Calibrate, OwnFile, OwnTable
-from assay.papers.theory.ecm.encoding import QuestionEncoder
+from assay.papers.theory.ecm import Item, Strategy, stages
+from assay.papers.theory.ecm.artefact import CalibratedCircuit
+from assay.papers.theory.ecm.config import Calibrate
+from assay.papers.theory.ecm.inputs import (
+    EntityCounter,
+    Grading,
+    Problem,
+    QuestionEncoder,
+    hops_of,
+    problems_of,
+    published_replies,
+)
 from assay.papers.theory.ecm.method import annotated_expressions, evaluate, last_number
-from assay.papers.theory.ecm.problems import UNITS, World
 from assay.papers.theory.ecm.recipe import calibrate
-from assay.papers.theory.ecm.results import EntityCounter, Problem, hops_of, is_correct, problems_of
-from assay.papers.theory.ecm.saved import CalibratedCircuit
-from assay.papers.theory.ecm.solver import IGNORED, TOKENS, decode, encode, prompt_row, values_row
+from assay.papers.theory.ecm.synthetic import (
+    IGNORED,
+    TOKENS,
+    UNITS,
+    UnitValues,
+    decode,
+    encode,
+    prompt_row,
+    values_row,
+)
 from assay.trial import Trial
 
 ENTRY = catalogue.entry("ecm")
@@ -133,9 +149,10 @@ def test_the_script_of_the_card_runs(written, monkeypatch, capsys):
 
 def test_a_circuit_of_another_encoder_is_refused(written, tmp_path):
     shutil.copytree(written.folder / "circuit", tmp_path / "circuit")
-    described = json.loads((tmp_path / "circuit" / "encoder.json").read_text())
-    (tmp_path / "circuit" / "encoder.json").write_text(json.dumps(described | {"fingerprint": "other"}))
-    with pytest.raises(ValueError, match="Calibrate again"):
+    circuit = CalibratedCircuit.load(tmp_path / "circuit")
+    record = tmp_path / "circuit" / "record.json"
+    record.write_text(record.read_text().replace(circuit.source.fingerprint(), "another"))
+    with pytest.raises(InputError, match="Calibrate again"):
         CalibratedCircuit.load(tmp_path / "circuit")
 
 
@@ -160,31 +177,31 @@ GOOD = {"question": "q 1", "solution": "<<2*3=6>>", "correct": True}
 def test_bad_records_are_named_by_their_line(change, message, tmp_path):
     path = write_lines(tmp_path / "bad.jsonl", [GOOD, GOOD | change])
     with pytest.raises(InputError, match=f"line 2: .*{re.escape(message)}"):
-        run(Calibrate(records=OwnFile(str(path))))
+        run(Calibrate(records=Rows(str(path))))
 
 
 def test_files_that_hold_nothing_to_calibrate_on_are_refused(tmp_path, records):
     few = write_lines(tmp_path / "few.jsonl", [GOOD] * 5)
     with pytest.raises(InputError, match="There are 5 items"):
-        run(Calibrate(records=OwnFile(str(few))))
+        run(Calibrate(records=Rows(str(few))))
     same = write_lines(tmp_path / "same.jsonl", [GOOD | {"question": f"q {n}"} for n in range(60)])
     with pytest.raises(InputError, match="all right or all wrong"):
-        run(Calibrate(records=OwnFile(str(same))))
+        run(Calibrate(records=Rows(str(same))))
     (tmp_path / "broken.jsonl").write_text('{"question": "q"\n')
-    with pytest.raises(InputError, match="line 1: this is no JSON"):
-        run(Calibrate(records=OwnFile(str(tmp_path / "broken.jsonl"))))
+    with pytest.raises(InputError, match="line 1, column"):
+        run(Calibrate(records=Rows(str(tmp_path / "broken.jsonl"))))
     (tmp_path / "list.jsonl").write_text("[1]\n")
-    with pytest.raises(InputError, match="one JSON object a line"):
-        run(Calibrate(records=OwnFile(str(tmp_path / "list.jsonl"))))
+    with pytest.raises(InputError, match="expected an object"):
+        run(Calibrate(records=Rows(str(tmp_path / "list.jsonl"))))
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(InputError, match="is empty"):
-        run(Calibrate(records=OwnFile(str(tmp_path / "empty.jsonl"))))
-    with pytest.raises(InputError, match="There is no file"):
-        run(Calibrate(records=OwnFile(str(tmp_path / "none.jsonl"))))
+        run(Calibrate(records=Rows(str(tmp_path / "empty.jsonl"))))
+    with pytest.raises(InputError, match="none"):
+        run(Calibrate(records=Rows(str(tmp_path / "none.jsonl"))))
     with pytest.raises(InputError, match="exclude each other"):
-        run(Calibrate(records=OwnFile(str(records)), replies=OwnFile(str(records))))
+        run(Calibrate(records=Rows(str(records)), replies=Rows(str(records))))
     with pytest.raises(InputError, match="give --solver"):
-        run(Calibrate(problems=OwnTable("hub:openai/gsm8k/main")))
+        run(Calibrate(problems=Rows("hub:openai/gsm8k/main")))
     with pytest.raises(InputError, match="give --problems"):
         run(Calibrate(solver=OwnModel("hub:Qwen/Qwen2.5-7B-Instruct")))
 
@@ -209,22 +226,51 @@ def test_published_replies_are_read(tmp_path):
             reply = f"So 1 + 1 = {right}" if steps <= worst and random.random() < 0.8 else "It is = 0"
             rows.append(reply_row(number, {"question": question, "answer": solution}, reply))
         rows.append(reply_row(40, {"question": "no steps", "answer": "5"}, "5"))
-        files.append(OwnFile(str(write_lines(tmp_path / f"{name}.jsonl", rows))))
+        files.append(Rows(str(write_lines(tmp_path / f"{name}.jsonl", rows))))
     metrics, trial = run(Calibrate(replies=files[0], direct_replies=files[1]))
     assert metrics["auc"] > 0.7
     assert trial.counters["calibration_items"] < 100
     assert metrics["demo_gain"] is None
     bad = write_lines(tmp_path / "bad.jsonl", [{"index": 1, "pred": []}])
     with pytest.raises(InputError, match="line 1: a reply has"):
-        run(Calibrate(replies=OwnFile(str(bad))))
+        run(Calibrate(replies=Rows(str(bad))))
+
+
+def test_replies_whose_content_is_a_list_of_parts(tmp_path):
+    parts = [{"type": "text", "text": "3 * 4 = "}, {"type": "text", "text": "12"}]
+    origin = {"question": "q", "answer": "<<3*4=12>>12\n#### 12"}
+    rows = [
+        {"pred": [[{"role": "assistant", "content": parts}]], "origin": origin},
+        reply_row(1, origin, parts),
+    ]
+    path = write_lines(tmp_path / "parts.jsonl", rows)
+    records = published_replies(str(path), "cot", Grading("math", len))
+    assert [record.correct for record in records] == [True, True]
+
+
+def test_all_items_may_measure(records):
+    published = {"constants": "published", "measured": "all"}
+    metrics, trial = run(options.resolve(Calibrate, {"records.source": str(records)}, published))
+    assert trial.counters["calibration_items"] == 110
+    held, _ = run(options.resolve(Calibrate, {"records.source": str(records)}, {"constants": "published"}))
+    assert metrics["item_log_loss"] != held["item_log_loss"]
+
+
+def test_numbers_that_are_none_are_refused(tmp_path):
+    path = tmp_path / "nan.jsonl"
+    path.write_text(json.dumps(GOOD) + "\n" + '{"question": "q", "difficulty": [NaN, 2], "correct": true}\n')
+    with pytest.raises(InputError, match=r"line 2.*NaN is no JSON number"):
+        run(Calibrate(records=Rows(str(path))))
 
 
 def test_answers_and_difficulties_of_other_tasks():
+    planning, hopping, curing = (Grading(task, len) for task in ("plan", "multihop", "medical"))
     plan = problems_of([{"query": "Blocks.", "ground_truth_plan": "(unstack b c)\n(put-down b)\n"}], "plan")[
         0
     ]
-    assert is_correct("[PLAN]\n(unstack b c)\n( put-down  b)\n[PLAN END]", plan, "plan", True)
-    assert not is_correct("(unstack b c)", plan, "plan", True)
+    assert planning.is_correct("[PLAN]\n(unstack b c)\n( put-down  b)\n[PLAN END]", plan)
+    assert not planning.is_correct("(unstack b c)", plan)
+    assert planning.difficulty(plan) == (3, 2)  # the empty line after the last counts
     row = {
         "question": "Where?",
         "answer": "The Hague",
@@ -233,9 +279,21 @@ def test_answers_and_difficulties_of_other_tasks():
     }
     assert hops_of(row) == ["one", "two"]
     problem = problems_of([row], "multihop")[0]
-    assert is_correct("I think it is the Hague.", problem, "multihop", True)
-    assert not is_correct("Delft", problem, "multihop", True)
-    assert is_correct("= -5", Problem("q", "#### 5"), "math", signed=False)
+    assert hopping.is_correct("I think it is the Hague.", problem)
+    assert not hopping.is_correct("Delft", problem)
+    assert hopping.is_correct("A city.\n#### the hague ", problem)
+    assert not hopping.is_correct("The Hague, I think.\n#### Hague", problem)
+    assert hopping.difficulty(problem) == (3, 2)
+    known = {"question": "Where?", "answer": "x\n#### Delft", "hop": ["a b", "c"], "knowledge_num": 7}
+    assert hopping.difficulty(problems_of([known], "multihop")[0]) == (7, 2)
+    assert hopping.is_correct("#### delft", problems_of([known], "multihop")[0])
+    cured = problems_of(
+        [{"question": "What?", "exp": "One. Two. Six", "cop": 2, "knowledge_num": 4}], "medical"
+    )[0]
+    assert curing.difficulty(cured) == (3, 4)
+    assert curing.is_correct("(A) no. [[Answer]] (B)", cured)
+    assert not curing.is_correct("(B) [[Answer]] (C)", cured)
+    assert Grading("math", len, signed=False).is_correct("= -5", Problem("q", "#### 5"))
     with pytest.raises(InputError, match="has no question and answer"):
         problems_of([{"text": "q"}], "math")
 
@@ -261,11 +319,11 @@ def test_entities_are_counted_by_their_beginnings(tmp_path, words):
     model.classifier.bias.data = torch.tensor([0.0, 1.0])
     model.save_pretrained(tmp_path)
     words.save_pretrained(tmp_path)
-    counter = EntityCounter(ModelSource(f"folder:{tmp_path}"))
+    counter = EntityCounter(f"folder:{tmp_path}")
     assert counter("Alice Delft") == 3  # every token begins one here, <s> too
     path = write_lines(tmp_path / "hops.jsonl", [{"question": "q", "hops": ["Alice"], "correct": True}])
     with pytest.raises(InputError, match="--entities"):
-        run(Calibrate(records=OwnFile(str(path)), task="multihop"))
+        run(Calibrate(records=Rows(str(path)), task="multihop"))
 
 
 class Canned(TextModel):
@@ -302,8 +360,8 @@ def benchmark(tmp_path):
 
 def on_benchmark(folder, **settings):
     return Calibrate(
-        problems=OwnTable(f"json:{folder / 'problems.jsonl'}"),
-        demo_pool=OwnTable(f"json:{folder / 'pool.jsonl'}"),
+        problems=Rows(f"json:{folder / 'problems.jsonl'}"),
+        demo_pool=Rows(f"json:{folder / 'pool.jsonl'}"),
         shots=(0, 2),
         max_new_tokens=3,
         temperature=0.0,
@@ -313,7 +371,7 @@ def on_benchmark(folder, **settings):
 
 def test_a_language_model_answers_a_benchmark(tmp_path, benchmark, monkeypatch):
     solved = {row["question"]: row["answer"].rpartition(" ")[2] for row in benchmark}
-    monkeypatch.setattr(ModelSource, "text_model", lambda self, device, cache: Canned(solved))
+    monkeypatch.setattr(stages, "open_text_model", lambda source, device, cache: Canned(solved))
     config = on_benchmark(tmp_path, solver=OwnModel("http://localhost:1/v1#canned"))
     metrics, trial = run(config)
     assert 0.5 < metrics["solver_accuracy"] < 0.9
@@ -337,14 +395,14 @@ def test_replies_of_a_local_model_are_kept(tmp_path, benchmark, words):
 
 def test_problems_are_solved_and_annotated_as_they_say():
     random = np.random.default_rng(3)
-    world = World.draw(random)
-    assert len(set(world.values)) == len(UNITS)
+    units = UnitValues.draw(random)
+    assert len(set(units.values)) == len(UNITS)
     for steps in (1, 2, 5):
-        problem = world.problem(random, steps)
+        problem = units.journey(random, steps)
         equations = annotated_expressions(problem.solution)
         assert len(equations) == steps
         assert evaluate(equations[-1]).value == problem.answer == last_number(problem.solution)
-        assert equations[-1].endswith(f"*{world.values[problem.unit]}")
+        assert equations[-1].endswith(f"*{units.values[problem.unit]}")
 
 
 def test_replies_are_decoded_to_what_was_encoded():
@@ -403,9 +461,9 @@ def test_a_planning_benchmark_is_read_without_its_other_domains(tmp_path, monkey
                 plan = "(unstack b c)\n(put-down b)" if len(request.prompt) % 2 else "(pick-up a)"
                 yield place, Reply(plan, 3, "stop")
 
-    monkeypatch.setattr(ModelSource, "text_model", lambda self, device, cache: Planner({}))
+    monkeypatch.setattr(stages, "open_text_model", lambda source, device, cache: Planner({}))
     config = Calibrate(
-        problems=OwnTable(f"json:{tmp_path / 'problems.jsonl'}"),
+        problems=Rows(f"json:{tmp_path / 'problems.jsonl'}"),
         solver=OwnModel("http://localhost:1/v1#planner"),
         task="plan",
         shots=(0,),

@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from assay.papers.theory.ecm.method import Readings, log_loss
-from assay.papers.theory.ecm.sources import Results
+from assay.papers.theory.ecm.stages import Results
 
 Array = np.ndarray
 

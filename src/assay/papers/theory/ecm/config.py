@@ -2,57 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from assay import files
 from assay.bounds import NonNegativeFloat, OpenShare, PositiveFloat, PositiveInt, Share
-from assay.data import Table
-from assay.errors import InputError
+from assay.data import Rows
 from assay.models import ModelSource, OwnModel
 
 Task = Literal["math", "multihop", "medical", "plan"]
-
-
-@dataclass(frozen=True)
-class OwnFile:
-    """A file of the user's own, or none."""
-
-    source: str | None = None
-    """JSON Lines; none: not given."""
-
-    def require(self) -> Path:
-        """Return the file.
-
-        Raises:
-            InputError: there is no such file.
-        """
-        file = files.user_path(self.source or "")
-        if self.source is None or not file.is_file():
-            raise InputError(f"There is no file {self.source}; give JSON Lines, one object a line.")
-        return file
-
-    def fingerprint(self) -> str:
-        """Identify the content."""
-        return "none" if self.source is None else hashlib.sha256(self.require().read_bytes()).hexdigest()
-
-
-@dataclass(frozen=True)
-class OwnTable:
-    """A table of the user's own, or none."""
-
-    source: str | None = None
-    """json:FILE, parquet:FILE, csv:FILE or hub:NAME[/CONFIG]; none: not given."""
-
-    def __post_init__(self) -> None:
-        if self.source is not None:
-            Table(self.source)
-
-    def fingerprint(self) -> str:
-        """Identify the content."""
-        return "none" if self.source is None else Table(self.source).fingerprint()
 
 
 @dataclass(frozen=True)
@@ -84,15 +41,15 @@ class Small:
 class Calibrate:
     """Options of `calibrate`."""
 
-    records: OwnFile = OwnFile()
-    """Your own results: JSON Lines with question, solution or difficulty, demos and correct."""
-    replies: OwnFile = OwnFile()
-    """Published replies, with a chain of thought: JSON Lines with index, pred and origin."""
-    direct_replies: OwnFile = OwnFile()
+    records: Rows = Rows()
+    """Your own results: JSON lines with question, solution or difficulty, demos and correct."""
+    replies: Rows = Rows()
+    """Published replies, with a chain of thought: JSON lines with index, pred and origin."""
+    direct_replies: Rows = Rows()
     """Published replies without a chain of thought."""
-    problems: OwnTable = OwnTable()
+    problems: Rows = Rows()
     """A benchmark that the solver answers: rows with question and answer."""
-    demo_pool: OwnTable = OwnTable()
+    demo_pool: Rows = Rows()
     """Solved examples to take demonstrations from; by default the training rows of the problems."""
     solver: OwnModel = OwnModel()
     """The language model that answers the problems: folder:DIR, hub:NAME or http://HOST/v1#MODEL."""
@@ -107,13 +64,13 @@ class Calibrate:
     pooling: Literal["mean", "pooler"] = "mean"
     """How token states become an embedding: their mean at length one, or the encoder's own pooler."""
     shots: tuple[int, ...] = (0, 1, 2, 3)
-    """Numbers of demonstrations among which each prompt is dealt one."""
+    """Numbers of demonstrations, one of which each prompt gets at random."""
     choices: tuple[Literal["flux", "reverse", "random", "diverse"], ...] = ("flux", "random", "reverse")
-    """Ways to choose demonstrations among which each prompt is dealt one."""
+    """Ways to choose demonstrations, one of which each prompt gets at random."""
     direct: Share = 0.3
     """Share of prompts without a chain of thought."""
     max_queries: PositiveInt | None = None
-    """Problems dealt out to each seed from a larger table. All by default."""
+    """Problems that each seed gets of a larger table. All by default."""
     max_new_tokens: PositiveInt = 1200
     """Tokens of a reply of the solver."""
     temperature: NonNegativeFloat = 0.1
@@ -122,6 +79,9 @@ class Calibrate:
     """Count -5 as another answer than 5; the authors compare absolute values."""
     test: OpenShare = 0.5
     """Share of the items, or of their groups, that measure."""
+    measured: Literal["held-out", "all"] = "held-out"
+    """Measure items that did not calibrate, or all items, which calibrate as well: as the authors do with
+    constants that were set by hand."""
     predictor: Literal["circuit", "logistic", "scaling"] = "circuit"
     """What predicts correctness: the circuit, a logistic regression, or the scaling law."""
     constants: Literal["fitted", "published"] = "fitted"

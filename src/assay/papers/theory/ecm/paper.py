@@ -18,7 +18,7 @@ SOLVED = (AtLeast("solver_accuracy", "ecm", 0.1), AtMost("solver_accuracy", "ecm
 """The language model fails at some questions and not at others."""
 
 NO_LEAK = (AtMost("auc", "permuted-outcomes", 0.6),)
-"""A circuit that was fitted to permuted outcomes foretells nothing."""
+"""A circuit that was fitted to permuted outcomes predicts nothing."""
 
 INFORMED = (AtLeast("demo_gain", "ecm", 0.05),)
 """Demonstrations carry information that the language model uses."""
@@ -48,7 +48,7 @@ PAPER = Paper(
     year=2025,
     arxiv="2502.03325",
     code="https://github.com/LightChen233/ECM",
-    summary="tells before the call which prompt a language model will answer correctly",
+    summary="predicts, before the call, whether a language model will answer a prompt correctly",
     metrics=(
         Metric(
             "auc", "higher", "fraction", description="chance that a right item is ranked above a wrong one"
@@ -107,7 +107,7 @@ PAPER = Paper(
                     "permuted-flux",
                     role="control",
                     settings={"flux": "permuted"},
-                    removes="which demonstrations were shown: flux is dealt anew among items with as many",
+                    removes="which demonstrations were shown: flux is permuted among items with as many",
                 ),
                 Arm(
                     "no-difficulty",
@@ -217,7 +217,7 @@ PAPER = Paper(
         ),
         Claim(
             "beats-scaling-law",
-            "On held-out items, the circuit foretells correctness better than the scaling law of"
+            "On held-out items, the circuit predicts correctness better than the scaling law of"
             " demonstrations and reasoning tokens.",
             recipe="calibrate",
             reported=Reported(
@@ -233,7 +233,7 @@ PAPER = Paper(
         ),
         Claim(
             "demos-add-voltage",
-            "The flux of the demonstrations shown adds to what the circuit foretells.",
+            "The flux of the demonstrations shown adds to what the circuit predicts.",
             recipe="calibrate",
             reported=Reported(
                 "larger U_ICL, higher accuracy, on one line with chain of thought", where="body"
@@ -247,7 +247,7 @@ PAPER = Paper(
         ),
         Claim(
             "difficulty-adds-resistance",
-            "The question's steps and load add to what the circuit foretells.",
+            "The question's steps and load add to what the circuit predicts.",
             recipe="calibrate",
             reported=Reported("Spearman 0.884 on BigGSM with resistance alone", source="measured"),
             tests=(Superior("auc", "ecm", over="no-difficulty"),),
@@ -256,7 +256,7 @@ PAPER = Paper(
         ),
         Claim(
             "beats-logistic-regression",
-            "The circuit's form foretells better than a logistic regression on the same features.",
+            "The circuit's form predicts better than a logistic regression on the same features.",
             recipe="calibrate",
             tests=(
                 Superior("auc", "ecm", over="logistic"),

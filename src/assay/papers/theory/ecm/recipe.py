@@ -8,8 +8,9 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-from assay.errors import InputError
+from assay.errors import InputError, refusals
 from assay.paper import Value
+from assay.papers.theory.ecm.artefact import CalibratedCircuit
 from assay.papers.theory.ecm.baselines import (
     Setting,
     cross_validated_loss,
@@ -21,6 +22,7 @@ from assay.papers.theory.ecm.baselines import (
 )
 from assay.papers.theory.ecm.config import Calibrate
 from assay.papers.theory.ecm.method import (
+    Bins,
     Calibration,
     CircuitConstants,
     DifficultyEstimator,
@@ -35,8 +37,7 @@ from assay.papers.theory.ecm.method import (
     permutation_null,
     quantile_spearman,
 )
-from assay.papers.theory.ecm.saved import CalibratedCircuit
-from assay.papers.theory.ecm.sources import Results, results_of
+from assay.papers.theory.ecm.stages import Results, results_of
 from assay.trial import Split, Trial
 
 PERMUTATIONS = 1000
@@ -65,9 +66,8 @@ def calibrate(config: Calibrate, trial: Trial) -> dict[str, Value]:
     reading = model.predict(seen)
     assert model.calibration is not None
     assert reading.accuracy is not None
-    if trial.out is not None:
-        kept = CalibratedCircuit(model.calibration, config.encoder, config.pooling, estimator, results.pool)
-        trial.save("circuit", kept)
+    kept = CalibratedCircuit(model.calibration, config.encoder, config.pooling, estimator=estimator)
+    trial.save("circuit", kept.with_pool(results.pool))
     metrics |= item_metrics(reading.accuracy, correct[parts.test])
     return metrics | bin_metrics(reading.power, correct[parts.test], config, trial)
 
@@ -84,6 +84,9 @@ def split(results: Results, config: Calibrate, trial: Trial) -> Split[np.ndarray
     parts: Split[np.ndarray] = trial.split(
         len(results), config.test, group=results.groups, fresh=results.fresh
     )
+    if config.measured == "all":
+        every = np.arange(len(results))
+        parts = Split(every, parts.validation, every)
     for name, rows in (("calibrate", parts.train), ("measure", parts.test)):
         right = int(results.correct[rows].sum())
         if min(right, len(rows) - right) < 2:
@@ -119,17 +122,17 @@ def given_readings(
 def known_readings(results: Results, config: Calibrate, trial: Trial) -> Readings:
     """Return what the circuit is given for the calibration; a control takes something away.
 
-    A negative sum of flux counts as 0. Permuted flux is dealt anew among items with as many demonstrations.
+    A negative sum of flux counts as 0. Flux is permuted among items with as many demonstrations.
     """
     readings = dataclasses.replace(results.readings, flux=np.maximum(results.readings.flux, 0.0))
     if config.flux == "none":
         readings = dataclasses.replace(readings, flux=np.zeros(len(readings)))
     if config.flux == "permuted":
-        random, dealt = trial.numpy("flux"), readings.flux.copy()
+        random, permuted = trial.numpy("flux"), readings.flux.copy()
         for shots in np.unique(results.shots):
             rows = np.flatnonzero(results.shots == shots)
-            dealt[rows] = dealt[random.permutation(rows)]
-        readings = dataclasses.replace(readings, flux=dealt)
+            permuted[rows] = permuted[random.permutation(rows)]
+        readings = dataclasses.replace(readings, flux=permuted)
     if config.difficulty == "none":
         nothing = np.zeros(len(readings))
         readings = dataclasses.replace(readings, steps=nothing, load=nothing)
@@ -154,12 +157,10 @@ def fitted_circuit(
         return published_circuit(readings, correct[parts.train], config, trial)
     seed = int(trial.numpy("starts").integers(2**31))
     trial.count("candidates", config.candidates)
-    try:
+    with refusals():
         return ElectronicCircuitModel().fit(
             readings, correct[parts.train], restarts=config.candidates, seed=seed
         )
-    except ValueError as error:  # what the method refuses is the user's to mend
-        raise InputError(str(error)) from error
 
 
 def published_circuit(
@@ -241,7 +242,7 @@ def what_was_asked(results: Results) -> dict[str, Value]:
 
 
 def item_metrics(chance: np.ndarray, correct: np.ndarray) -> dict[str, Value]:
-    """Return how well chances foretell the outcomes of items."""
+    """Return how well chances predict the outcomes of items."""
     return {
         "auc": auc(chance, correct),
         "item_log_loss": log_loss(chance, correct),
@@ -251,11 +252,11 @@ def item_metrics(chance: np.ndarray, correct: np.ndarray) -> dict[str, Value]:
 
 def bin_metrics(power: np.ndarray, correct: np.ndarray, config: Calibrate, trial: Trial) -> dict[str, Value]:
     """Return the paper's correlation over bins of power, and how large it gets without any relation."""
-    bins = (config.bin_width, config.power_limit, config.bin_items)
-    binned = binned_accuracy(power, correct, *bins)
+    bins = Bins(config.bin_width, config.power_limit, config.bin_items)
+    binned = binned_accuracy(power, correct, bins)
     for edge, share in zip(binned.power, binned.accuracy, strict=True):
         trial.log(float(edge), accuracy=float(share))
-    null = permutation_null(power, correct, *bins, permutations=PERMUTATIONS, seed=trial.seed)
+    null = permutation_null(power, correct, bins, permutations=PERMUTATIONS, seed=trial.seed)
     over = None if binned.spearman is None or null is None else binned.spearman - null
     return {
         "bins": len(binned.power),

@@ -29,6 +29,7 @@ from .circuit import (
 from .estimator import DifficultyEstimator as DifficultyEstimator
 from .evidence import (
     Binned as Binned,
+    Bins as Bins,
     auc as auc,
     binned_accuracy as binned_accuracy,
     log_loss as log_loss,

@@ -180,14 +180,10 @@ def _largest_product(expression: str) -> float:
 
 
 def last_number(text: str) -> float | None:
-    """Return the last number after the last "=", commas removed, or of the whole text; None without one."""
-    _, equals, rest = text.rpartition("=")
-    for part in (rest, text) if equals else (text,):
-        numbers = _NUMBER.findall(part)
-        if numbers:
-            value = float(numbers[-1].replace(",", ""))
-            return value if math.isfinite(value) else None
-    return None
+    """Return the last number after the last "=" (of the whole text without one), commas removed, or None."""
+    numbers = _NUMBER.findall(text.rpartition("=")[2])
+    value = float(numbers[-1].replace(",", "")) if numbers else math.nan
+    return value if math.isfinite(value) else None
 
 
 def answers_match(reply: str, solution: str, *, signed: bool = True, within: float = 0.01) -> bool:

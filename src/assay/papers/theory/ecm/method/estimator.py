@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from sklearn.linear_model import RidgeCV
 from torch import Tensor
+
+from assay.artefact import Artefact
 
 from .circuit import Array, Numbers
 from .flux import Encode
@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"[0-9][0-9,]*(?:\.[0-9]+)?")
 PENALTIES = tuple(float(value) for value in np.logspace(-1, 5, 13))
 
 
-class DifficultyEstimator:
+class DifficultyEstimator(Artefact):
     """Ridge regressions of r1 and log(1 + r2) on a question's embedding and its numbers.
 
     The paper takes steps and load from gold solutions, which a new question does not have. The penalty is
@@ -30,7 +30,7 @@ class DifficultyEstimator:
         encoder: texts to embeddings [n, d].
     """
 
-    def __init__(self, encoder: Encode) -> None:
+    def __init__(self, encoder: Encode | None = None) -> None:
         self.encoder = encoder
         self.state: dict[str, Tensor] = {}
 
@@ -77,18 +77,20 @@ class DifficultyEstimator:
         found = np.clip(features @ state["weights"].T + state["intercepts"], 0.0, state["most"])
         return found[:, 0], np.expm1(found[:, 1])
 
-    def save(self, folder: Path) -> None:
-        """Write what was learnt; the encoder is not part of it."""
-        save_file(self.state, folder / "estimator.safetensors")
+    def record(self) -> dict[str, Tensor]:
+        """Return what was learnt; the encoder is not part of it."""
+        return self.state
 
     @classmethod
-    def load(cls, folder: Path, encoder: Encode) -> DifficultyEstimator:
-        """Read what `save` wrote."""
-        estimator = cls(encoder)
-        estimator.state = load_file(folder / "estimator.safetensors")
+    def from_record(cls, record: dict[str, Tensor]) -> DifficultyEstimator:
+        """Return an estimator that has learnt this, without its encoder."""
+        estimator = cls()
+        estimator.state = record
         return estimator
 
     def _features(self, questions: Sequence[str]) -> Array:
+        if self.encoder is None:
+            raise ValueError("The estimator needs the encoder that it was fitted with: set `encoder`.")
         embeddings: Float[Tensor, "n d"] = self.encoder(list(questions))
         surface = np.array([surface_features(question) for question in questions])
         return np.concatenate([embeddings.detach().cpu().double().numpy(), surface], axis=1)

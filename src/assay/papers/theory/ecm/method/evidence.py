@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+from sklearn import metrics
 
 from .circuit import Array, Numbers
 
@@ -32,29 +33,60 @@ class Binned:
     r_squared: float | None
 
 
-def binned_accuracy(
-    power: Numbers, correct: Numbers, width: float = 30.0, limit: float = 2000.0, fewest: int = 10
-) -> Binned:
-    """Bin items by power as the paper does (section 3.6 of the authors' code).
+@dataclass(frozen=True)
+class Bins:
+    """The paper's bins of power (section 3.6 of the authors' code): an item goes into bin int(P / width).
 
-    An item goes into bin int(P / width); items above the limit and bins with fewer than so many items are
-    left out. The width is 30, 40 for embedders, 20 without a chain of thought, 50 for hotpotqa, 1 for
-    Blocksworld; the limit 2000, 1750 between models, 3000 for the choice of demonstrations.
+    Args:
+        width: 30 watts; 40 for embedders, 20 without a chain of thought, 50 for hotpotqa, 1 for Blocksworld.
+        limit: items above it are left out; 2000, 1750 between models, 3000 for the choice of demonstrations.
+        fewest: bins with fewer items are left out.
+    """
+
+    width: float = 30.0
+    limit: float = 2000.0
+    fewest: int = 10
+
+    def __post_init__(self) -> None:
+        if self.width <= 0:
+            raise ValueError(f"The width of a bin must be above 0, not {self.width}.")
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Items in bins: which are kept, the bin of each, and the bins that have enough."""
+
+    kept: np.ndarray
+    place: np.ndarray
+    edges: Array
+    counts: np.ndarray
+    full: np.ndarray
+
+    @classmethod
+    def of(cls, powers: Array, bins: Bins) -> _Placed:
+        kept = powers <= bins.limit
+        numbers, place, counts = np.unique(
+            (powers[kept] / bins.width).astype(np.int64), return_inverse=True, return_counts=True
+        )
+        edges: Array = np.asarray(numbers * float(bins.width), dtype=np.float64)
+        return cls(kept, place, edges, counts, counts >= bins.fewest)
+
+    def means(self, answers: Array) -> Array:
+        """Return the mean of the kept items' answers in each full bin."""
+        sums = np.bincount(self.place, weights=answers, minlength=len(self.counts))
+        return np.asarray((sums / np.maximum(self.counts, 1))[self.full])
+
+
+def binned_accuracy(power: Numbers, correct: Numbers, bins: Bins | None = None) -> Binned:
+    """Bin items by power as the paper does.
 
     Raises:
-        ValueError: the arrays differ in length, or the width is not above 0.
+        ValueError: the arrays differ in length.
     """
     powers, answers = _pair(power, correct)
-    if width <= 0:
-        raise ValueError(f"The width of a bin must be above 0, not {width}.")
-    kept = powers <= limit
-    bins = (powers[kept] / width).astype(np.int64)
-    numbers, place, counts = np.unique(bins, return_inverse=True, return_counts=True)
-    means = np.bincount(place, weights=answers[kept], minlength=len(numbers)) / np.maximum(counts, 1)
-    full = counts >= fewest
-    edges = np.asarray(numbers[full] * float(width), dtype=np.float64)
-    accuracy = np.asarray(means[full], dtype=np.float64)
-    return Binned(edges, accuracy, counts[full], *_correlations(edges, accuracy))
+    placed = _Placed.of(powers, bins or Bins())
+    edges, accuracy = placed.edges[placed.full], placed.means(answers[placed.kept])
+    return Binned(edges, accuracy, placed.counts[placed.full], *_correlations(edges, accuracy))
 
 
 def quantile_spearman(power: Numbers, correct: Numbers, groups: int = 10) -> float | None:
@@ -74,33 +106,26 @@ def quantile_spearman(power: Numbers, correct: Numbers, groups: int = 10) -> flo
 def permutation_null(
     power: Numbers,
     correct: Numbers,
-    width: float = 30.0,
-    limit: float = 2000.0,
-    fewest: int = 10,
+    bins: Bins | None = None,
     *,
     permutations: int = 1000,
     quantile: float = 0.95,
     seed: int = 0,
 ) -> float | None:
-    """Return the quantile of |Spearman| over bins when answers are dealt to items at random.
+    """Return the quantile of |Spearman| over bins when answers are assigned to items at random.
 
     Bins average noise away: correlations that look large come up without any relation. None where the bins
     are too few.
     """
     powers, answers = _pair(power, correct)
-    kept = powers <= limit
-    bins = (powers[kept] / width).astype(np.int64)
-    numbers, place, counts = np.unique(bins, return_inverse=True, return_counts=True)
-    full = counts >= fewest
-    if full.sum() < FEWEST_BINS:
+    placed = _Placed.of(powers, bins or Bins())
+    if placed.full.sum() < FEWEST_BINS:
         return None
-    random = np.random.default_rng(seed)
-    ranks = stats.rankdata(numbers[full])
+    random, kept = np.random.default_rng(seed), answers[placed.kept]
+    ranks = stats.rankdata(placed.edges[placed.full])
     found = np.zeros(permutations)
     for turn in range(permutations):
-        shuffled = random.permutation(answers[kept])
-        means = np.bincount(place, weights=shuffled, minlength=len(numbers)) / counts
-        other = stats.rankdata(means[full])
+        other = stats.rankdata(placed.means(random.permutation(kept)))
         if np.ptp(other) > 0:
             found[turn] = abs(np.corrcoef(ranks, other)[0, 1])
     return float(np.quantile(found, quantile))
@@ -112,19 +137,15 @@ def auc(score: Numbers, correct: Numbers) -> float | None:
     None where all items are correct, or none is.
     """
     scores, answers = _pair(score, correct)
-    right = answers > 0
-    if right.all() or not right.any():
+    if np.ptp(answers) == 0:
         return None
-    ranks = stats.rankdata(scores)
-    wins = ranks[right].sum() - right.sum() * (right.sum() + 1) / 2
-    return float(wins / (right.sum() * (~right).sum()))
+    return float(metrics.roc_auc_score(answers, scores))
 
 
 def log_loss(probability: Numbers, correct: Numbers) -> float:
     """Return -mean log p(what happened), in nats, with probabilities cut at 1e-6."""
     chances, answers = _pair(probability, correct)
-    chances = np.clip(chances, 1e-6, 1 - 1e-6)
-    return float(-np.mean(answers * np.log(chances) + (1 - answers) * np.log1p(-chances)))
+    return float(metrics.log_loss(answers, np.clip(chances, 1e-6, 1 - 1e-6), labels=[0, 1]))
 
 
 def pearson(score: Numbers, correct: Numbers) -> float | None:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from scipy import special
 
+from assay.artefact import Artefact
+
 from .calibration import Calibration, Readings, calibrate
 from .circuit import Array, CircuitConstants, Numbers, induced_voltage, power
 from .estimator import DifficultyEstimator
 from .flux import Choice, DemoRetriever, Encode, flux
 from .prompts import Demo, render_prompt
-from .resistance import LinearResistance, MathResistance, Resistance, Way
+from .resistance import MathResistance, Resistance, Way
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Ranked:
     prompt: str
 
 
-class ElectronicCircuitModel:
+class ElectronicCircuitModel(Artefact):
     """Predicts from circuit quantities whether a language model will answer a question correctly.
 
     Args:
@@ -165,7 +165,7 @@ class ElectronicCircuitModel:
         restarts: int = 10,
         seed: int = 0,
     ) -> ElectronicCircuitModel:
-        """Calibrate on results of one's own; see `calibrate`. U and R_0 stay, all else is fitted."""
+        """Calibrate on your own results; see `calibrate`. U and R_0 stay, all else is fitted."""
         seen = items if isinstance(items, Readings) else self.readings(items)
         self.calibration = calibrate(seen, np.asarray(correct), self.constants, restarts=restarts, seed=seed)
         self.constants, self.resistance = self.calibration.constants, self.calibration.resistance
@@ -235,38 +235,29 @@ class ElectronicCircuitModel:
 
     # --- keeping ----------------------------------------------------------------------------------
 
-    def save(self, folder: Path) -> None:
-        """Write the calibration, the estimator and the pool; the encoder is not part of it.
+    def record(self) -> dict[str, Any]:
+        """Return the calibration, the estimator and the pool; the encoder is not part of it.
 
         Raises:
             ValueError: there is no calibration to keep.
         """
         if self.calibration is None:
             raise ValueError("There is no calibration to save: call fit first.")
-        described: dict[str, Any] = asdict(self.calibration)
-        described["resistance"] = {
-            way: list(at) for way, at in self.calibration.resistance.coefficients.items()
-        }
-        described["negative"] = self.negative
-        described["pool"] = [list(demo) for demo in self.pool]
-        (folder / "circuit.json").write_text(json.dumps(described, indent=1), encoding="utf-8")
-        if self.estimator is not None:
-            self.estimator.save(folder)
+        kept = {"calibration": self.calibration, "estimator": self.estimator, "negative": self.negative}
+        return kept | {"pool": self.pool}
 
     @classmethod
-    def load(cls, folder: Path, encoder: Encode | None = None) -> ElectronicCircuitModel:
-        """Read what `save` wrote. Demonstrations and the estimator need the encoder of the calibration."""
-        described = json.loads((folder / "circuit.json").read_text(encoding="utf-8"))
-        pool, negative = described.pop("pool"), described.pop("negative")
-        described["constants"] = CircuitConstants(**described["constants"])
-        described["resistance"] = LinearResistance(
-            {way: tuple(at) for way, at in described["resistance"].items()}
-        )
-        described["unidentified"] = tuple(described["unidentified"])
-        model = cls(encoder, calibration=Calibration(**described), negative=negative)
-        if encoder is not None and (folder / "estimator.safetensors").exists():
-            model.estimator = DifficultyEstimator.load(folder, encoder)
-        return model.with_pool([Demo(*demo) for demo in pool])
+    def from_record(cls, record: dict[str, Any]) -> ElectronicCircuitModel:
+        """Return the model; `use` gives it the encoder of the calibration."""
+        pool = record.pop("pool")
+        return cls(**record).with_pool(pool)
+
+    def use(self, encoder: Encode) -> ElectronicCircuitModel:
+        """Take an encoder for demonstrations and for the estimator: that of the calibration."""
+        self.encoder, self._retriever = encoder, None
+        if self.estimator is not None:
+            self.estimator.encoder = encoder
+        return self
 
     # --- parts ------------------------------------------------------------------------------------
 

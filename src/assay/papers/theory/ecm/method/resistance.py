@@ -72,7 +72,7 @@ class MathResistance:
 
 @dataclass(frozen=True)
 class MultiHopResistance:
-    """Questions over several texts: R = |r1/M + (r2 + sigma)/N - 0.4|; without a chain of thought 2 r1/M."""
+    """Several texts: R = |k r1/M + (r2 + sigma)/N - 0.4|; k is 2 without a chain of thought, else 1."""
 
     steps: float = BOUNDS["multihop"][0]
     load: float = BOUNDS["multihop"][1]
@@ -81,29 +81,31 @@ class MultiHopResistance:
 
     def __call__(self, steps: Numbers, load: Numbers, way: str = "cot") -> Array:
         """Return R."""
-        planning = np.asarray(steps, dtype=np.float64) / self.steps
-        reading = (np.asarray(load, dtype=np.float64) + self.offset) / self.load
-        if way == "cot":
-            return _fold(planning + reading - 0.4, self.clip)
-        if way == "direct":
-            return np.asarray(2 * planning + 0 * reading)
-        raise _refuse(way, ("cot", "direct"))
+        return _fold(_loaded(self, steps, load, way) - 0.4, self.clip)
 
     @staticmethod
-    def difficulty(hops: Sequence[str], count_entities: CountEntities) -> tuple[float, float]:
+    def difficulty(
+        hops: Sequence[str], count_entities: CountEntities, known: int | float | None = None
+    ) -> tuple[float, float]:
         """Return r1, the most named entities of a hop's text, and r2, the number of hops.
+
+        Args:
+            hops: the supporting texts.
+            count_entities: gives the number of named entities in a text.
+            known: r1, where it was counted before.
 
         Raises:
             DifficultyUnavailable: there is no hop.
         """
         if not hops:
             raise DifficultyUnavailable("The question names no hop; give its supporting texts.")
-        return float(max(count_entities(hop) for hop in hops)), float(len(hops))
+        most = max(count_entities(hop) for hop in hops) if known is None else known
+        return float(most), float(len(hops))
 
 
 @dataclass(frozen=True)
 class MedicalResistance:
-    """Medical questions with an explanation: R = 0.4 |r1/M + (r2 + sigma)/N - 0.1|."""
+    """Medical questions: R = 0.4 |k r1/M + (r2 + sigma)/N - 0.1|; k as for `MultiHopResistance`."""
 
     steps: float = BOUNDS["medical"][0]
     load: float = BOUNDS["medical"][1]
@@ -112,15 +114,13 @@ class MedicalResistance:
 
     def __call__(self, steps: Numbers, load: Numbers, way: str = "cot") -> Array:
         """Return R."""
-        if way != "cot":
-            raise _refuse(way, ("cot",))
-        planning = np.asarray(steps, dtype=np.float64) / self.steps
-        reading = (np.asarray(load, dtype=np.float64) + self.offset) / self.load
-        return np.asarray(0.4 * _fold(planning + reading - 0.1, self.clip))
+        return np.asarray(0.4 * _fold(_loaded(self, steps, load, way) - 0.1, self.clip))
 
     @staticmethod
-    def difficulty(explanation: str, count_entities: CountEntities) -> tuple[float, float]:
-        """Return r1, the sentences of the explanation, and r2, the most entities of one.
+    def difficulty(
+        explanation: str, count_entities: CountEntities, known: int | float | None = None
+    ) -> tuple[float, float]:
+        """Return r1, the sentences of the explanation, and r2, the most entities of one (`known` if counted).
 
         Raises:
             DifficultyUnavailable: there is no explanation.
@@ -128,12 +128,13 @@ class MedicalResistance:
         if not explanation.strip():
             raise DifficultyUnavailable("The question has no explanation, so that its steps are not known.")
         sentences = explanation.strip().split(". ")
-        return float(len(sentences)), float(max(count_entities(sentence) for sentence in sentences))
+        most = max(count_entities(sentence) for sentence in sentences) if known is None else known
+        return float(len(sentences)), float(most)
 
 
 @dataclass(frozen=True)
 class PlanResistance:
-    """Plans, one action a line: R = 2 |r1/M + (r2 + sigma)/N - 0.4|."""
+    """Plans, one action a line: R = 2 |k r1/M + (r2 + sigma)/N - 0.4|; k as for `MultiHopResistance`."""
 
     steps: float = BOUNDS["plan"][0]
     load: float = BOUNDS["plan"][1]
@@ -142,28 +143,40 @@ class PlanResistance:
 
     def __call__(self, steps: Numbers, load: Numbers, way: str = "cot") -> Array:
         """Return R."""
-        if way != "cot":
-            raise _refuse(way, ("cot",))
-        planning = np.asarray(steps, dtype=np.float64) / self.steps
-        acting = (np.asarray(load, dtype=np.float64) + self.offset) / self.load
-        return np.asarray(2 * _fold(planning + acting - 0.4, self.clip))
+        return np.asarray(2 * _fold(_loaded(self, steps, load, way) - 0.4, self.clip))
 
     @staticmethod
     def difficulty(plan: str) -> tuple[float, float]:
         """Return r1, the lines of the plan, and r2, the most arguments of a step.
 
+        An empty line counts, as the one after a last line break: the published constants were set so.
+
         Raises:
             DifficultyUnavailable: the plan is empty.
         """
-        lines = [line.split() for line in plan.splitlines() if line.strip()]
-        if not lines:
+        if not plan.strip():
             raise DifficultyUnavailable("The plan is empty, so that its steps are not known.")
-        return float(len(lines)), float(max(len(line) - 1 for line in lines))
+        lines = plan.split("\n")
+        return float(len(lines)), float(max(len(line.split()) - 1 for line in lines))
+
+
+def _loaded(
+    resistance: MultiHopResistance | MedicalResistance | PlanResistance,
+    steps: Numbers,
+    load: Numbers,
+    way: str,
+) -> Array:
+    """Return k r1/M + (r2 + sigma)/N."""
+    factors = {"cot": 1.0, "direct": 2.0}
+    if way not in factors:
+        raise _refuse(way, list(factors))
+    planning = factors[way] * np.asarray(steps, dtype=np.float64) / resistance.steps
+    return np.asarray(planning + (np.asarray(load, dtype=np.float64) + resistance.offset) / resistance.load)
 
 
 @dataclass(frozen=True)
 class CallableResistance:
-    """A resistance of one's own: `function(steps, load, way)` gives R."""
+    """Your own resistance: `function(steps, load, way)` gives R."""
 
     function: Callable[[Array, Array, str], Numbers]
 
