@@ -24,13 +24,7 @@ from assay.papers.education.ednet.config import (
     Train,
 )
 from assay.papers.education.ednet.evaluation import compare_levels, model_leak
-from assay.papers.education.ednet.inputs import (
-    Learners,
-    acting_learners,
-    learners_of,
-    own_table,
-    schema_of,
-)
+from assay.papers.education.ednet.inputs import Learners, acting_learners, learners_of, own_table, schema_of
 from assay.papers.education.ednet.method.contents import Contents
 from assay.papers.education.ednet.method.leakage import detect_leak, expand_tags, fuse
 from assay.papers.education.ednet.method.process import ReadTask, read_in_process

@@ -14,6 +14,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+Tags = Int[Tensor, "contents most"]
+PerStep = Float[Tensor, "batch steps"]
+Counts = Int[Tensor, "batch steps"]
+Vectors = Float[Tensor, "batch steps width"]
+
 
 class Batch(NamedTuple):
     """Steps of several learners, padded on the right: all [batch, steps].
@@ -68,9 +73,7 @@ class ContentEmbedding(nn.Module):
     share: Tensor
     """Of each skill in the mean, 0 for padding [contents, most tags]."""
 
-    def __init__(
-        self, tags: Int[Tensor, "contents most"], skills: int, width: int, variants: int = 1
-    ) -> None:
+    def __init__(self, tags: Tags, skills: int, width: int, variants: int = 1) -> None:
         super().__init__()
         self.contents, self.skills = len(tags), max(skills, 1)
         there = tags >= 0
@@ -81,9 +84,7 @@ class ContentEmbedding(nn.Module):
         for table in (self.own, self.skill):
             nn.init.normal_(table.weight, std=width**-0.5 if width > 1 else 0.01)
 
-    def forward(
-        self, item: Int[Tensor, "batch steps"], variant: Int[Tensor, "batch steps"] | int = 0
-    ) -> Float[Tensor, "batch steps width"]:
+    def forward(self, item: Counts, variant: Counts | int = 0) -> Vectors:
         """Return a vector for each content."""
         shift = variant if isinstance(variant, int) else variant.unsqueeze(-1)
         tags, share = self.tags[item] + self.skills * shift, self.share[item]
@@ -97,9 +98,7 @@ class ContentEmbedding(nn.Module):
 class Network(nn.Module):
     """What the networks share: embeddings of questions and of what happened to them."""
 
-    def __init__(
-        self, tags: Int[Tensor, "contents most"], skills: int, size: NetworkSize | None = None
-    ) -> None:
+    def __init__(self, tags: Tags, skills: int, size: NetworkSize | None = None) -> None:
         super().__init__()
         self.size = size or NetworkSize()
         self.question = ContentEmbedding(tags, skills, self.size.width)
@@ -107,21 +106,21 @@ class Network(nn.Module):
         self.easiness = ContentEmbedding(tags, skills, 1)
         self.drop = nn.Dropout(self.size.dropout)
 
-    def forward(self, batch: Batch) -> Float[Tensor, "batch steps"]:
+    def forward(self, batch: Batch) -> PerStep:
         """Return the chance of a right answer at each step, given the steps before it."""
         return torch.sigmoid(self.logits(batch))
 
-    def logits(self, batch: Batch) -> Float[Tensor, "batch steps"]:
+    def logits(self, batch: Batch) -> PerStep:
         """Return the logit of that chance."""
         raise NotImplementedError
 
-    def events(self, batch: Batch) -> Float[Tensor, "batch steps width"]:
+    def events(self, batch: Batch) -> Vectors:
         """Embed what happened: a wrong answer, a right one, or something read or watched."""
         right = torch.zeros_like(batch.correct) if self.size.blind else batch.correct.clamp(min=0)
         found: Tensor = self.event(batch.item, torch.where(batch.kind > 0, 2, right))
         return found
 
-    def easiness_of(self, batch: Batch) -> Float[Tensor, "batch steps"]:
+    def easiness_of(self, batch: Batch) -> PerStep:
         """Return the part of the logit that is the question's alone."""
         found: Tensor = self.easiness(batch.item).squeeze(-1)
         return found
@@ -134,15 +133,11 @@ class DKT(Network):
     computed: logit = h . (o_q + mean o_k) + b_q + mean b_k.
     """
 
-    def __init__(
-        self, tags: Int[Tensor, "contents most"], skills: int, size: NetworkSize | None = None
-    ) -> None:
+    def __init__(self, tags: Tags, skills: int, size: NetworkSize | None = None) -> None:
         super().__init__(tags, skills, size)
         self.lstm = nn.LSTM(self.size.width, self.size.width, batch_first=True)
 
-    def logits(
-        self, batch: Batch, known: Int[Tensor, "batch steps"] | None = None
-    ) -> Float[Tensor, "batch steps"]:
+    def logits(self, batch: Batch, known: Counts | None = None) -> PerStep:
         """Return the logits.
 
         Args:
@@ -166,9 +161,7 @@ class DKVMN(Network):
     event Mv <- Mv (1 - w e) + w a. The read uses the memory before the write.
     """
 
-    def __init__(
-        self, tags: Int[Tensor, "contents most"], skills: int, size: NetworkSize | None = None
-    ) -> None:
+    def __init__(self, tags: Tags, skills: int, size: NetworkSize | None = None) -> None:
         super().__init__(tags, skills, size)
         width, slots = self.size.width, self.size.slots
         self.keys, self.values = (nn.Parameter(torch.empty(slots, width)) for _ in range(2))
@@ -177,8 +170,7 @@ class DKVMN(Network):
         self.erase, self.add = nn.Linear(width, width), nn.Linear(width, width)
         self.join, self.out = nn.Linear(2 * width, width), nn.Linear(width, 1)
 
-    def logits(self, batch: Batch) -> Float[Tensor, "batch steps"]:
-        """Return the logits."""
+    def logits(self, batch: Batch) -> PerStep:
         key, event = self.question(batch.item), self.events(batch)
         weight = torch.softmax(key @ self.keys.T, dim=-1)
         reads = self.reads(weight, torch.sigmoid(self.erase(event)), torch.tanh(self.add(event)))
@@ -186,12 +178,7 @@ class DKVMN(Network):
         logits: Tensor = self.out(self.drop(joined)).squeeze(-1)
         return logits + self.easiness_of(batch)
 
-    def reads(
-        self,
-        weight: Float[Tensor, "batch steps slots"],
-        erase: Float[Tensor, "batch steps width"],
-        add: Float[Tensor, "batch steps width"],
-    ) -> Float[Tensor, "batch steps width"]:
+    def reads(self, weight: Float[Tensor, "batch steps slots"], erase: Vectors, add: Vectors) -> Vectors:
         """Return what is read at each step, before it is written."""
         memory = self.values.expand(len(weight), -1, -1)
         found = []
@@ -209,9 +196,7 @@ class SAKT(Network):
     event: so step t sees the events 0 to t - 1. In further blocks the questions ask the block before.
     """
 
-    def __init__(
-        self, tags: Int[Tensor, "contents most"], skills: int, size: NetworkSize | None = None
-    ) -> None:
+    def __init__(self, tags: Tags, skills: int, size: NetworkSize | None = None) -> None:
         super().__init__(tags, skills, size)
         width = self.size.width
         self.start = nn.Parameter(torch.zeros(1, 1, width))
@@ -227,8 +212,7 @@ class SAKT(Network):
         )
         self.out = nn.Linear(width, 1)
 
-    def logits(self, batch: Batch) -> Float[Tensor, "batch steps"]:
-        """Return the logits."""
+    def logits(self, batch: Batch) -> PerStep:
         query, found = self.question(batch.item), self.shifted(self.events(batch))
         mask = causal(query.shape[1], query.device)
         for number, attend in enumerate(self.attend):
@@ -238,7 +222,7 @@ class SAKT(Network):
         logits: Tensor = self.out(found).squeeze(-1)
         return logits + self.easiness_of(batch)
 
-    def shifted(self, events: Float[Tensor, "batch steps width"]) -> Float[Tensor, "batch steps width"]:
+    def shifted(self, events: Vectors) -> Vectors:
         """Move events one step on, and add positions."""
         moved = torch.cat([self.start.expand(len(events), -1, -1), events[:, :-1]], dim=1)
         positions: Tensor = self.position(torch.arange(events.shape[1], device=events.device))
@@ -252,9 +236,7 @@ class SAINT(Network):
     300) and the minutes since it (at most 1440).
     """
 
-    def __init__(
-        self, tags: Int[Tensor, "contents most"], skills: int, size: NetworkSize | None = None
-    ) -> None:
+    def __init__(self, tags: Tags, skills: int, size: NetworkSize | None = None) -> None:
         super().__init__(tags, skills, size)
         width = self.size.width
         self.answer = nn.Embedding(4, width)
@@ -270,8 +252,7 @@ class SAINT(Network):
         self.decoder = nn.TransformerDecoder(decoding, self.size.layers)
         self.out = nn.Linear(width, 1)
 
-    def logits(self, batch: Batch) -> Float[Tensor, "batch steps"]:
-        """Return the logits."""
+    def logits(self, batch: Batch) -> PerStep:
         steps = batch.item.shape[1]
         mask = causal(steps, batch.item.device)
         positions = self.position(torch.arange(steps, device=batch.item.device))
@@ -280,7 +261,7 @@ class SAINT(Network):
         logits: Tensor = self.out(decoded).squeeze(-1)
         return logits + self.easiness_of(batch)
 
-    def responses(self, batch: Batch) -> Float[Tensor, "batch steps width"]:
+    def responses(self, batch: Batch) -> Vectors:
         """Embed the answer before each step: wrong, right, read or watched, and a start."""
         right = torch.zeros_like(batch.correct) if self.size.blind else batch.correct.clamp(min=0)
         given = torch.where(batch.kind > 0, 2, right)

@@ -25,12 +25,12 @@ KINDS = ("q", "b", "e", "l", "p", "c")
 """Questions, bundles, explanations, lectures, payment items, coupons: an item's code is its place here."""
 ACTIONS = (
     "enter", "respond", "submit", "quit", "erase_choice", "undo_erase_choice", "play_audio", "pause_audio",
-    "play_video", "pause_video", "pay", "refund", "enroll_coupon",
+    "play_video", "pause_video", "pay", "refund", "enroll_coupon"
 )  # fmt: skip
 SOURCES = (
     "diagnosis", "sprint", "review_quiz", "tutor", "adaptive_offer", "in_review", "after_sprint",
     "after_review", "my_note", "archive", "todays_recommendation::sprint",
-    "todays_recommendation::review_quiz", "todays_recommendation::lecture",
+    "todays_recommendation::review_quiz", "todays_recommendation::lecture"
 )  # fmt: skip
 PLATFORMS = ("mobile", "web")
 ACTION_ALIASES = {

@@ -6,7 +6,7 @@ on the released files the share of rows that agree should be reported, not assum
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +17,11 @@ import pyarrow.compute as pc
 from assay.errors import InputError
 from assay.papers.education.ednet.method.contents import Contents
 from assay.papers.education.ednet.method.parsing import ACTIONS, KINDS, schema
-from assay.papers.education.ednet.method.shards import LICENCE, READER_VERSION, EdNetLog, ShardWriter
+from assay.papers.education.ednet.method.shards import LICENCE, READER_VERSION, EdNetLog, Piece, ShardWriter
 
 ENTER, RESPOND, SUBMIT, QUIT = (ACTIONS.index(name) for name in ("enter", "respond", "submit", "quit"))
 QUESTION, BUNDLE = KINDS.index("q"), KINDS.index("b")
-KEPT = {
-    3: ((ENTER, RESPOND, SUBMIT, QUIT), ("q", "b", "e", "l")),
-    2: ((ENTER, RESPOND, SUBMIT), ("q", "b")),
-}
+KEPT = {3: ((ENTER, RESPOND, SUBMIT, QUIT), ("q", "b", "e", "l")), 2: ((ENTER, RESPOND, SUBMIT), ("q", "b"))}
 """The actions and the kinds of item of a level."""
 
 
@@ -95,24 +92,16 @@ def project_log(
     task = {"of": log.manifest["shards"], "level": to_level, "shard_rows": shard_rows, "rules": vars(rules)}
     target = schema(to_level) if to_level < log.level else schema(log.level)
     writer = ShardWriter(Path(out).expanduser(), target, task, shard_rows)
-    students = sum(shard["students"] for shard in writer.shards)
-    rows = sum(shard["rows"] for shard in writer.shards)
-    try:
+
+    def pieces() -> Iterator[Piece]:
         for table, uids, _ in log.shards():
             new = np.array([writer.done.add(uid) for uid in uids.tolist()])
-            if not new.any():
-                continue
-            uids = uids[new]
-            table = table.filter(pc.is_in(table["uid"], pa.array(uids))) if not new.all() else table
-            projected = project(table, log.level, to_level, contents, rules)
-            lengths = _lengths(projected["uid"].to_numpy(), uids)
-            students, rows = students + len(uids), rows + len(projected)
-            if writer.append(projected, uids, lengths):
-                writer.close_shard({})
-    except BaseException:
-        writer.abandon()
-        raise
-    writer.close_shard({})
+            if new.any():
+                mine = table if new.all() else table.filter(pc.is_in(table["uid"], pa.array(uids[new])))
+                projected = project(mine, log.level, to_level, contents, rules)
+                yield projected, uids[new], _lengths(projected["uid"].to_numpy(), uids[new])
+
+    students, rows = writer.write(pieces())
     writer.finish(
         {
             "reader_version": READER_VERSION,
@@ -131,9 +120,7 @@ def project_log(
 
 
 def answers_of(
-    rows: Sequence[tuple[int, int, int, int, int]],
-    bundles: Mapping[int, Sequence[int]],
-    rules: Rules,
+    rows: Sequence[tuple[int, int, int, int, int]], bundles: Mapping[int, Sequence[int]], rules: Rules
 ) -> list[tuple[int, int, int, int, int]]:
     """Return the answers of one student.
 
@@ -219,14 +206,8 @@ def _answers(table: pa.Table, contents: Contents, rules: Rules) -> pa.Table:
 
 
 def _lengths(owners: np.ndarray, uids: np.ndarray) -> np.ndarray:
-    """Return how many rows each student has, in the order of `uids`."""
-    present, counts = np.unique(owners, return_counts=True)
-    place = np.searchsorted(present, uids)
-    found = (
-        (place < len(present)) & (present[np.minimum(place, len(present) - 1)] == uids)
-        if len(present)
-        else (np.zeros(len(uids), bool))
-    )
+    """Return how many rows each student has, in the order of `uids`; all owners are among them."""
+    order = np.argsort(uids)
     lengths = np.zeros(len(uids), np.int64)
-    lengths[found] = counts[place[found]]
+    np.add.at(lengths, order[np.searchsorted(uids, owners, sorter=order)], 1)
     return lengths

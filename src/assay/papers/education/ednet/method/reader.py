@@ -15,7 +15,14 @@ from assay.errors import InputError
 from assay.papers.education.ednet.method.contents import Contents
 from assay.papers.education.ednet.method.members import LARGEST_MEMBER, Skipped, ZipMembers, open_members
 from assay.papers.education.ednet.method.parsing import Parser, Student, Tally, schema, split_file
-from assay.papers.education.ednet.method.shards import LICENCE, READER_VERSION, EdNetLog, ShardWriter, UserSet
+from assay.papers.education.ednet.method.shards import (
+    LICENCE,
+    READER_VERSION,
+    EdNetLog,
+    Piece,
+    ShardWriter,
+    UserSet,
+)
 
 BATCH_FILES = 1000
 BATCH_BYTES = 4 << 20
@@ -80,23 +87,8 @@ class EdNetReader:
         task = self._task(shard_rows)
         writer = ShardWriter(Path(out).expanduser(), schema(self.level), task, shard_rows)
         _restore(parser, writer.state)
-        students = sum(shard["students"] for shard in writer.shards)
-        rows = sum(shard["rows"] for shard in writer.shards)
-        try:
-            for batch in _ahead(self._batches(parser, skipped, writer.done)):
-                table, lengths = parser.parse(batch)
-                uids = np.array([student.uid for student in batch], np.int64)
-                students, rows = students + len(batch), rows + len(table)
-                full = writer.append(table, uids, lengths)
-                del batch, table  # or the next batch would be read beside them
-                if full:
-                    writer.close_shard(_state(parser))
-                if self.on_progress is not None:
-                    self.on_progress(students, rows)
-        except BaseException:
-            writer.abandon()
-            raise
-        writer.close_shard(_state(parser))
+        pieces = self._pieces(parser, self._batches(parser, skipped, writer.done))
+        students, rows = writer.write(pieces, lambda: _state(parser), self.on_progress)
         if not students:
             raise InputError(
                 f"{self.root} holds no student's file of level {self.level} (u1.csv, u2.csv, ...)."
@@ -104,6 +96,14 @@ class EdNetReader:
             )
         writer.finish(self._manifest(parser, skipped, students, rows))
         return EdNetLog(out)
+
+    def _pieces(self, parser: Parser, batches: Iterator[list[Student]]) -> Iterator[Piece]:
+        for batch in _ahead(batches):
+            table, lengths = parser.parse(batch)
+            uids = np.array([student.uid for student in batch], np.int64)
+            del batch  # or the next would be read beside it
+            yield table, uids, lengths
+            del table
 
     def _batches(self, parser: Parser, skipped: Skipped, done: UserSet) -> Iterator[list[Student]]:
         """Yield students' files with the same header, many at a time."""

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ LICENCE = (
 )
 RISING = ("uid", "timestamp", "solving_id", "elapsed_time", "cursor_time")
 """Columns of many values, stored by their differences; the others by a dictionary."""
+Piece = tuple[pa.Table, np.ndarray, np.ndarray]
+"""Rows of whole students, the students, and how many rows each has."""
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
 INDEX = pa.schema(
@@ -60,6 +62,8 @@ class UserSet:
 
 class ShardWriter:
     """Appends students and cuts shards. What was finished before an interruption is kept and not done again.
+
+    `done`: the students of finished shards. `state`: what was given with the last of them.
 
     Args:
         folder: where the shards go; `finish` makes it whole.
@@ -101,7 +105,39 @@ class ShardWriter:
         for partial in (self.folder / "data").glob(".*.partial"):
             partial.unlink()
 
-    def append(self, table: pa.Table, uids: np.ndarray, lengths: np.ndarray) -> bool:
+    def write(
+        self,
+        pieces: Iterator[Piece],
+        state: Callable[[], Mapping[str, Any]] = dict,
+        on_progress: Callable[[int, int], object] | None = None,
+    ) -> tuple[int, int]:
+        """Write the rows of whole students, and return how many students and rows there are in all.
+
+        Args:
+            pieces: rows, students and the length of each: they are not held together.
+            state: returns what to remember with a finished shard.
+            on_progress: called with the number of students and rows so far.
+        """
+        students = sum(shard["students"] for shard in self.shards)
+        rows = sum(shard["rows"] for shard in self.shards)
+        try:
+            while (piece := next(pieces, None)) is not None:
+                students, rows = students + len(piece[1]), rows + len(piece[0])
+                full = self._append(*piece)
+                del piece  # or the next would be read beside it
+                if full:
+                    self.close_shard(state())
+                if on_progress is not None:
+                    on_progress(students, rows)
+        except BaseException:
+            if self._writer is not None:
+                self._writer.close()
+                self._partial(len(self.shards)).unlink(missing_ok=True)
+            raise
+        self.close_shard(state())
+        return students, rows
+
+    def _append(self, table: pa.Table, uids: np.ndarray, lengths: np.ndarray) -> bool:
         """Write the rows of whole students, in this order; return whether a shard was closed."""
         offsets = self._rows + np.cumsum(lengths) - lengths
         shard = np.full(len(uids), len(self.shards))
@@ -118,10 +154,7 @@ class ShardWriter:
         if not self._index:
             return
         self._flush()
-        if self._writer is None:
-            self._open()
-        assert self._writer is not None
-        self._writer.close()
+        self._opened().close()
         self._writer = None
         number = len(self.shards)
         index = np.concatenate(self._index)
@@ -152,31 +185,24 @@ class ShardWriter:
             self._index_path(number).unlink()
         (self.folder / PROGRESS).unlink(missing_ok=True)
 
-    def abandon(self) -> None:
-        """Close what is open, without keeping it."""
-        if self._writer is not None:
-            self._writer.close()
-            self._partial(len(self.shards)).unlink(missing_ok=True)
-
     def _flush(self) -> None:
         if self._buffer:
-            if self._writer is None:
-                self._open()
-            assert self._writer is not None
-            self._writer.write_table(pa.concat_tables(self._buffer), row_group_size=ROW_GROUP)
+            self._opened().write_table(pa.concat_tables(self._buffer), row_group_size=ROW_GROUP)
             self._buffer, self._buffered = [], 0
             pa.default_memory_pool().release_unused()
 
-    def _open(self) -> None:
-        plain = [field.name for field in self.schema if field.name in RISING]
-        self._writer = pq.ParquetWriter(
-            self._partial(len(self.shards)),
-            self.schema,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=[name for name in self.schema.names if name not in plain],
-            column_encoding=dict.fromkeys(plain, "DELTA_BINARY_PACKED"),
-        )
+    def _opened(self) -> pq.ParquetWriter:
+        if self._writer is None:
+            plain = [name for name in self.schema.names if name in RISING]
+            self._writer = pq.ParquetWriter(
+                self._partial(len(self.shards)),
+                self.schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=[name for name in self.schema.names if name not in plain],
+                column_encoding=dict.fromkeys(plain, "DELTA_BINARY_PACKED"),
+            )
+        return self._writer
 
     def _partial(self, number: int) -> Path:
         return self.folder / "data" / f".{number:05d}.partial"
@@ -199,15 +225,9 @@ class EdNetLog:
         self.folder = Path(folder).expanduser()
         path = self.folder / MANIFEST
         if not path.is_file():
-            unfinished = (self.folder / PROGRESS).exists()
-            raise InputError(
-                f"{self.folder} holds no {MANIFEST}: "
-                + (
-                    "the ingest was interrupted; start it again to go on."
-                    if unfinished
-                    else "ingest writes one."
-                )
-            )
+            begun = (self.folder / PROGRESS).exists()
+            reason = "the ingest was interrupted; start it again to go on" if begun else "ingest writes one"
+            raise InputError(f"{self.folder} holds no {MANIFEST}: {reason}.")
         self.manifest: dict[str, Any] = files.read_json(path)
         version = self.manifest.get("reader_version")
         if not isinstance(version, int) or version > READER_VERSION:
@@ -220,16 +240,7 @@ class EdNetLog:
 
     def save(self, folder: Path) -> None:
         """Copy the log; files are linked where the disk allows it."""
-        for path in sorted(self.folder.rglob("*")):
-            target = folder / path.relative_to(self.folder)
-            if path.is_dir():
-                target.mkdir(parents=True, exist_ok=True)
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path, target)
-            except OSError:
-                shutil.copyfile(path, target)
+        shutil.copytree(self.folder, folder, copy_function=_link, dirs_exist_ok=True)
 
     @property
     def level(self) -> int:
@@ -272,7 +283,7 @@ class EdNetLog:
         skipped = int(ends[first - 1]) if first else 0
         return file.read_row_groups(groups).slice(offset - skipped, length)
 
-    def shards(self) -> Iterator[tuple[pa.Table, np.ndarray, np.ndarray]]:
+    def shards(self) -> Iterator[Piece]:
         """Yield the rows, the students and their lengths, by pieces of a shard that hold whole students."""
         index = {name: self.index[name].to_numpy() for name in INDEX.names}
         for shard in range(len(self.manifest["shards"])):
@@ -307,6 +318,13 @@ class EdNetLog:
 
     def _path(self, shard: int) -> Path:
         return files.inside(self.folder / "data", self.manifest["shards"][shard]["file"])
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _hash(path: Path) -> str:

@@ -239,10 +239,10 @@ class BKT:
         answers = steps.keep(steps.answered)
         rows, skills = _opportunities(answers)
         order, starts, owners = _by_sequence(answers, rows, skills)
-        correct, mask = _padded(answers.correct[rows][order], starts)
+        padded = _padded(answers.correct[rows][order], starts)
         self.set(_skill_count(answers), *self.start)
         for _ in range(self.rounds):
-            self._improve(correct, mask, owners)
+            self._improve(*padded, owners)
         return self
 
     def predict(self, steps: Steps) -> np.ndarray:
