@@ -1,13 +1,9 @@
 """The recipe on tables of the user's, its artefact, and the card's examples."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-import torch.distributed as dist
 from sklearn.datasets import dump_svmlight_file, load_breast_cancer
 
 import assay.papers.optimization.ef21w
@@ -224,18 +220,3 @@ def test_the_package_hands_out_the_method():
     assert assay.papers.optimization.ef21w.EF21 is EF21
     assert assay.papers.optimization.ef21w.TopK is TopK
     assert assay.papers.optimization.ef21w.LinearClassifier is LinearClassifier
-
-
-@pytest.mark.parametrize("example", [0, 1])
-def test_the_cards_examples_run(example, tmp_path, monkeypatch, capsys):
-    card = Path(assay.papers.optimization.ef21w.__file__).with_name("README.md").read_text(encoding="utf-8")
-    code = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)[example]
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
-    try:
-        exec(compile(code, "README.md", "exec"), {})
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
-    printed = capsys.readouterr().out
-    assert ("1 / (L + L_AM ξ(α))" if example == 0 else "bits sent") in printed

@@ -1,8 +1,6 @@
 """The recipes: classes, candidates, checkpoints, language models, artefacts, and what they refuse."""
 
-import json
 import math
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -39,33 +37,17 @@ from assay.papers.theory.cot_information.method import (
 from assay.papers.theory.cot_information.recipe import across, estimate, examples_of, finetune, learn
 from assay.trial import Trial
 
+from .card_files import write_jsonl, write_pool
+
 ENTRY = catalogue.entry("cot_information")
 RECIPE = ENTRY.paper.recipes["learn"]
 SMALL = {**RECIPE.presets["tiny"].settings, "repeats": 10}
 
 
-def write_jsonl(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def rows_of(offset, inputs=range(40), wrong=()):
-    """A candidate that adds `offset` in its trace and is wrong on some inputs."""
-    return [
-        {"input": f"q {x}", "cot": [x, x + offset], "answer": x % 3 + (7 if x in wrong else 0)}
-        for x in inputs
-    ]
-
-
 @pytest.fixture
 def pool(tmp_path):
-    """Your examples and three candidates: the same, other traces, other answers."""
-    write_jsonl(tmp_path / "mine.jsonl", rows_of(1))
-    folder = tmp_path / "candidates"
-    folder.mkdir()
-    write_jsonl(folder / "same.jsonl", rows_of(1))
-    write_jsonl(folder / "traces.jsonl", list(reversed(rows_of(2))))
-    write_jsonl(folder / "answers.jsonl", rows_of(1, wrong=range(10)) + rows_of(1, [99]))
+    """Your examples and three candidates."""
+    write_pool(tmp_path)
     return tmp_path
 
 
@@ -421,24 +403,3 @@ def test_a_model_of_your_own_is_trained_on_your_traces(tmp_path):
     short = write_jsonl(tmp_path / "short.jsonl", rows[:5])
     with pytest.raises(InputError, match="has 5 rows; give 8 or more"):
         finetune(replace(config, traces=Traces(f"json:{short}")), Trial(seed=0))
-
-
-# --- the card -----------------------------------------------------------------------------------
-
-
-def test_the_cards_commands_and_script_run_as_they_stand(pool, tmp_path, monkeypatch):
-    card = ENTRY.card.read_text(encoding="utf-8")
-    command = re.search(r"^    assay run cot_information (--traces .*)$", card, re.MULTILINE)[1]
-    words = command.split()
-    given = dict(zip(words[::2], words[1::2], strict=True))
-    monkeypatch.chdir(pool)
-    assay.run(
-        "cot_information",
-        out=given.pop("--out"),
-        overrides={name[2:].replace("-", "_"): value for name, value in given.items()},
-    )
-    for script in re.findall(r"```python\n(.*?)```", card, re.DOTALL):
-        names = {}
-        exec(script, names)
-    assert names["curve"].hypotheses == 256
-    assert names["needed"] >= 1
