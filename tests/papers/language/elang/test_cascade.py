@@ -23,7 +23,7 @@ def test_two_models_are_the_router(models, labelled):
     cascade = EnergyCascade([models[0], models[2]])
     (policy,) = cascade.calibrate(labelled(), tolerance=0.01)
     router = EnergyRouter(models[0], models[2])
-    expected = router.calibrate(labelled(), tolerance=0.01, held_out=0.0)
+    expected = router.calibrate(labelled(), value=0.01, held_out=0.0)
     assert policy.threshold == expected.threshold
     inputs = labelled(seed=4)[0][0]
     output, routed = cascade.predict(inputs), router.predict(inputs)

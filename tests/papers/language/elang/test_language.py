@@ -11,6 +11,8 @@ from transformers import (
     BertForSequenceClassification,
 )
 
+from assay.models import Training
+from assay.models.sequence import reply_mask
 from assay.papers.language.elang.method import (
     EncoderEnergyHead,
     EnergyRouter,
@@ -21,7 +23,6 @@ from assay.papers.language.elang.method import (
     free_energy,
     sequence_energy,
 )
-from assay.papers.language.elang.method.language import reply_mask
 
 TEXTS = ["the film was great", "awful", "it was a dull plot a poor cast", "nice score", "bad film"]
 
@@ -95,7 +96,7 @@ def test_a_loaded_copy_has_the_same_fingerprint(tiny_bert, tmp_path):
 def test_calibration_on_texts(tiny_bert):
     router = EnergyRouter(classifier(tiny_bert(8)), classifier(tiny_bert(32, seed=1)))
     labels = torch.tensor([1, 0, 0, 1, 0])
-    policy = router.calibrate([(TEXTS, labels)] * 4, "share", share=0.4)
+    policy = router.calibrate([(TEXTS, labels)] * 4, "share", 0.4)
     assert policy.label_names == ("negative", "positive")
     assert policy.costs.super_ > 2 * policy.costs.swift
     assert policy.held_out.rows == 10
@@ -145,7 +146,7 @@ def test_routed_texts_are_supers_replies(tiny_t5):
 
 def test_generators_are_calibrated_on_texts(tiny_t5):
     router = EnergyRouter(generator(tiny_t5(8)), generator(tiny_t5(32, seed=1), keep_logits=False))
-    policy = router.calibrate([(TEXTS, TEXTS)] * 2, "share", share=0.4)
+    policy = router.calibrate([(TEXTS, TEXTS)] * 2, "share", 0.4)
     assert policy.num_classes is None
     assert policy.costs.super_ > policy.costs.swift > 0
 
@@ -158,9 +159,8 @@ def head(tiny_t5):
     swift = generator(tiny_t5(16))
     labels = torch.tensor([1, 0, 0, 1, 0])
     stream = torch.Generator().manual_seed(0)
-    fitted = EncoderEnergyHead(16, 2).fit(
-        swift.encode, [(TEXTS, labels)], epochs=200, learning_rate=0.1, batch_size=2, generator=stream
-    )
+    training = Training(epochs=200, learning_rate=0.1, batch_size=2)
+    fitted = EncoderEnergyHead(16, 2).fit(swift.encode, [(TEXTS, labels)], training, stream)
     return swift, fitted, labels
 
 
@@ -201,7 +201,7 @@ def test_a_routed_row_does_not_run_swifts_decoder(head, tiny_t5, monkeypatch):
 def test_costs_tell_encoder_and_decoder_apart(head, tiny_t5):
     swift, fitted, _ = head
     router = EnergyRouter(swift, generator(tiny_t5(32)), head=fitted)
-    policy = router.calibrate([(TEXTS, TEXTS)] * 2, "share", share=0.4)
+    policy = router.calibrate([(TEXTS, TEXTS)] * 2, "share", 0.4)
     whole = EnergyRouter(swift, generator(tiny_t5(32))).count_costs(TEXTS)
     head_flops = 2 * 16 * 2
     assert policy.costs.head + policy.costs.swift == pytest.approx(whole.swift + head_flops)
@@ -218,7 +218,7 @@ def test_a_head_survives_its_file(head, tmp_path):
     _, fitted, _ = head
     fitted.save(tmp_path)
     assert fingerprint(EncoderEnergyHead.load(tmp_path)) == fingerprint(fitted)
-    assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
 
 
 def test_a_head_needs_an_encoder(head, tiny_bert):

@@ -1,10 +1,16 @@
 """The router: who answers what, in which order, and what it refuses."""
 
+import functools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import SVC
 from torch import nn
 
 from assay.papers.language.elang.method import (
@@ -184,7 +190,7 @@ def test_rows_of_different_shapes_cannot_share_a_super_batch():
 def test_calibration_finds_a_cheaper_pair_as_good_as_super(labelled, trained, tmp_path):
     swift, super_ = trained(2, 60, seed=1), trained(64, 200, seed=2)
     pair = EnergyRouter(swift, super_)
-    policy = pair.calibrate(labelled(), tolerance=0.01)
+    policy = pair.calibrate(labelled(), value=0.01)
     assert policy.calibration.rows == policy.held_out.rows == 300
     assert policy.calibration.quality >= policy.calibration.super_quality - 0.01
     assert 0 < policy.calibration.super_share < 0.9
@@ -218,9 +224,9 @@ def test_flops_include_attention():
 
 def test_share_and_budget_hold_on_the_choosing_rows(labelled):
     pair = EnergyRouter(network(4), network(32), costs=Costs(1.0, 10.0))
-    assert pair.calibrate(labelled(), "share", share=0.2, held_out=0.0).calibration.super_share == 0.2
+    assert pair.calibrate(labelled(), "share", 0.2, held_out=0.0).calibration.super_share == 0.2
     assert pair.policy.held_out is None
-    spent = pair.calibrate(labelled(), "budget", budget=0.5).calibration
+    spent = pair.calibrate(labelled(), "budget", 0.5).calibration
     assert 1 + 10 * spent.super_share <= 5
 
 
@@ -316,7 +322,75 @@ def test_the_policys_score_and_temperature_are_used(inputs):
     torch.testing.assert_close(pair.predict(inputs).score, margins)
 
 
+# --- arrays and estimators ----------------------------------------------------------------------
+
+
+def test_a_decision_function_of_one_number_a_row_is_that_of_two_classes(inputs):
+    pair = router(swift=lambda batch: batch[:, 0], super_=lambda batch: batch[:, 1].numpy())
+    output = pair.predict(inputs)
+    torch.testing.assert_close(
+        output.logits.softmax(1)[:, 1], torch.where(output.route, *inputs.T.flip(0)).sigmoid()
+    )
+    assert torch.equal(output.prediction == 1, torch.where(output.route, inputs[:, 1], inputs[:, 0]) > 0)
+    confident = pair.predict(torch.tensor([[-9.0, 0.0], [9.0, 0.0], [0.1, 0.0]]))
+    assert confident.route.tolist() == [False, False, True]  # far from the border on either side
+
+
+def test_estimators_and_arrays_are_models_and_rows(labelled):
+    rows, labels = (torch.cat(parts).numpy() for parts in zip(*labelled(), strict=True))
+    swift = LogisticRegression(C=1e-3).fit(rows, labels)
+    super_ = SVC().fit(rows, labels)
+    pair = EnergyRouter(swift, super_, costs=Costs(1.0, 10.0))
+    policy = pair.calibrate([(rows[:300], labels[:300]), (rows[300:], labels[300:])], "share", 0.3)
+    output = pair.predict(rows[:50])
+    sent = output.route.numpy()
+    assert 0 < sent.sum() < 50
+    assert (output.prediction.numpy()[sent] == super_.predict(rows[:50][sent])).all()
+    assert (output.prediction.numpy()[~sent] == swift.predict(rows[:50][~sent])).all()
+    assert torch.equal(pair.predict(pd.DataFrame(rows[:50])).route, output.route)
+    streamed = list(pair.stream([rows[:25], rows[25:50]], super_batch_size=4))
+    assert torch.equal(torch.cat([part.prediction for part in streamed]), output.prediction)
+    assert policy.swift_fingerprint == fingerprint(swift) != fingerprint(clone(swift).fit(rows, 1 - labels))
+    assert repr(output) == f"RoutedOutput(50 rows, {sent.sum()} by Super, cost={output.cost})"
+
+
+def test_estimators_answer_with_their_own_classes(labelled):
+    rows, labels = labelled(50)[0]
+    names = np.array(["no", "yes"])[labels.numpy()]
+    pair = EnergyRouter(
+        LogisticRegression().fit(rows, names),
+        RandomForestClassifier(5, random_state=0).fit(rows, names),
+        policy=RoutingPolicy(0.3),
+    )
+    assert pair.label_names == ("no", "yes")
+    assert set(pair.predict(rows.numpy()).prediction) == {"no", "yes"}
+    assert pair.measure([(rows.numpy(), names)]).quality > 0.8
+    forest = EnergyRouter(pair.super_, pair.super_, policy=RoutingPolicy(0.3))
+    with pytest.raises(ValueError, match="normalised log-probabilities"):
+        forest.predict(rows.numpy())
+
+
+def test_modules_take_arrays(inputs):
+    pair = router(swift=network(8), super_=network(32, seed=1))
+    assert torch.equal(pair.predict(inputs.double().numpy()).logits, pair.predict(inputs).logits)
+
+
 # --- fingerprints -------------------------------------------------------------------------------
+
+
+def scaled(factor):
+    return lambda batch: batch * factor
+
+
+def test_functions_are_told_apart_by_code_and_by_what_they_enclose():
+    assert fingerprint(scaled(2.0)) == fingerprint(scaled(2.0)) != fingerprint(scaled(3.0))
+    assert len({fingerprint(each) for each in (lambda x: x + 1, lambda x: x + 2, lambda x: x * 1)}) == 3
+    assert fingerprint(scaled(network(2))) != fingerprint(scaled(network(2, seed=1)))
+    halves = [functools.partial(torch.mul, other=other) for other in (0.5, 0.5, 0.25)]
+    assert fingerprint(halves[0]) == fingerprint(halves[1]) != fingerprint(halves[2])
+    policy = RoutingPolicy(0.0, swift_fingerprint=fingerprint(scaled(2.0)))
+    with pytest.raises(ValueError, match="another Swift"):
+        EnergyRouter(scaled(3.0), super_logits, policy=policy)
 
 
 def test_fingerprints_follow_the_weights():
@@ -326,5 +400,5 @@ def test_fingerprints_follow_the_weights():
     before = fingerprint(model)
     model[0].weight.data[0, 0] += 1e-6
     assert fingerprint(model) != before
-    assert fingerprint(swift_logits).endswith("swift_logits")
+    assert "swift_logits:" in fingerprint(swift_logits)
     assert fingerprint(Counting(swift_logits)) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from assay.bounds import NonNegativeInt, OpenShare, PositiveFloat, PositiveInt
+from assay.bounds import NonNegativeInt, OpenShare, PositiveFloat, PositiveFloats, PositiveInt
 from assay.data import Table
 from assay.models import ModelSource, OwnModel
 
@@ -25,19 +25,14 @@ class Pair:
     """The pair that is trained where no models are given. Both models see the same rows."""
 
     swift_hidden: tuple[int, ...] = (10,)
-    """Hidden units of each layer of Swift on features: a perceptron."""
+    """Hidden units of each layer of Swift on features: a perceptron. On text it is a bag of hashed words."""
     super_hidden: tuple[int, ...] = (256, 256)
-    """Hidden units of each layer of Super on features: a perceptron."""
+    """Hidden units of each layer of Super on features: a perceptron. On text it is a linear classifier of
+    sentence embeddings."""
     image_size: PositiveInt = 28
     """Pictures are read as this many grey pixels squared."""
-    word_buckets: PositiveInt = 4096
-    """Word ids of Swift on text: a bag of hashed words."""
-    word_width: PositiveInt = 16
-    """Numbers a word embedding of Swift on text."""
-    head_hidden: tuple[int, ...] = ()
-    """Hidden units of Super on text: a classifier on frozen sentence embeddings, by default linear."""
     encoder: ModelSource = ModelSource("bundled:minilm")
-    """Sentence encoder of Super on text."""
+    """Frozen sentence encoder of Super on text."""
     epochs: PositiveInt = 30
     """Passes over the training rows, for Swift and for Super."""
     batch_size: PositiveInt = 32
@@ -48,14 +43,16 @@ class Pair:
 
 @dataclass(frozen=True)
 class Finetuning:
-    """Further training of given sequence classifiers on the training rows."""
+    """Fine-tuning of given encoders on the training rows."""
 
     epochs: NonNegativeInt = 0
-    """Passes over the training rows; 0 uses the models as they are."""
+    """Passes over the training rows, each model with a new head; 0 uses the models as they are."""
     learning_rate: PositiveFloat = 3e-5
     """Of AdamW."""
     batch_size: PositiveInt = 32
     """Texts a gradient step."""
+    keep: bool = True
+    """Keep the fine-tuned models with the policy."""
 
 
 @dataclass(frozen=True)
@@ -75,20 +72,20 @@ class Route:
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of given models."""
     max_texts: PositiveInt | None = None
-    """Texts dealt out to each seed from a larger table, none twice before all are dealt. All by default."""
+    """Texts that each seed draws from a larger table, none twice before all were drawn. All by default."""
     test: OpenShare = 0.3
-    """Share of rows that measure, unless the table has a test split of its own."""
+    """Share of rows for testing, unless the table has a test split of its own."""
     calibration: OpenShare = 0.2
     """Share of rows that choose the threshold; all but the test rows where nothing is trained."""
     pair: Pair = Pair()
     """The pair that is trained where no models are given."""
     finetuning: Finetuning = Finetuning()
-    """Further training of given models."""
+    """Fine-tuning of given encoders on the training rows."""
     read_from: Literal["swift", "encoder"] = "swift"
     """Where the energy is read: Swift's logits, or a head trained on an encoder-decoder's encoder."""
     score: Score = "negative_free_energy"
     """What decides which rows go to Super; higher stays in Swift."""
-    temperatures: tuple[float, ...] = (1.0,)
+    temperatures: PositiveFloats = (1.0,)
     """Candidates for T; the one with the largest area under the calibration curve is used."""
     target: Literal["match_super", "budget", "share"] = "match_super"
     """What the threshold is chosen for."""

@@ -84,7 +84,7 @@ PAPER = Paper(
                     "random",
                     role="control",
                     settings={"score": "random"},
-                    removes="the evidence of the input: rows go to Super by lot",
+                    removes="the evidence of the input: rows go to Super at random",
                 ),
                 Arm(
                     "energy-tempered",
@@ -128,6 +128,7 @@ PAPER = Paper(
                         "swift": "hub:huawei-noah/TinyBERT_General_4L_312D",
                         "super": "hub:google-bert/bert-base-uncased",
                         "finetuning.epochs": 3,
+                        "finetuning.keep": False,
                         "calibration": 0.05,
                     },
                     differs=(
@@ -177,7 +178,7 @@ PAPER = Paper(
         ),
         Claim(
             "beats-random",
-            "At equal shares of Super, routing by energy is more accurate than routing by lot.",
+            "At equal shares of Super, routing by energy is more accurate than routing at random.",
             recipe="route",
             reported=Reported("energy above random routing", source="recalled"),
             tests=(Superior("area", "energy", over="random"),),

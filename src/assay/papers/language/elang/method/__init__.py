@@ -1,25 +1,37 @@
 """E-LANG's parts: energies and scores, the routing curve, policies, the router, its cascade and its models.
 
 router = EnergyRouter(swift, super_)
-policy = router.calibrate(labelled_batches, target="match_super", tolerance=0.005)
+policy = router.calibrate(labelled_batches, "match_super", 0.005)
 answers = router.predict(inputs)          # .prediction, .route, .score, .cost
 """
 
-from .batches import Answers as Answers, Replies as Replies, answers as answers, run as run
+from assay.models import (
+    TextClassifier as TextClassifier,
+    TextGenerator as TextGenerator,
+    count_flops as count_flops,
+)
+from assay.models.live import (
+    Answers as Answers,
+    answers as answers,
+    fingerprint as fingerprint,
+    label_names as label_names,
+    run as run,
+)
+from assay.models.sequence import Replies as Replies
+
 from .cascade import (
     CascadeMeasured as CascadeMeasured,
     CascadeOutput as CascadeOutput,
     EnergyCascade as EnergyCascade,
 )
-from .cost import Costs as Costs, Stopwatch as Stopwatch, count_flops as count_flops
+from .cost import Costs as Costs, Stopwatch as Stopwatch
 from .curve import RoutingCurve as RoutingCurve
 from .energy import free_energy as free_energy, sequence_energy as sequence_energy
 from .head import EncoderEnergyHead as EncoderEnergyHead
-from .identity import fingerprint as fingerprint, label_names as label_names
-from .language import TextClassifier as TextClassifier, TextGenerator as TextGenerator
 from .observations import (
     Measured as Measured,
     Observations as Observations,
+    PairReadings as PairReadings,
     clopper_pearson as clopper_pearson,
     mean_interval as mean_interval,
 )

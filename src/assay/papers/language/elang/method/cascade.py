@@ -13,10 +13,23 @@ from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 from torch import Tensor
 
-from .batches import Answers, Inputs, Model, answers, assemble, count, run, take
-from .cost import count_flops
+from assay.models import count_flops
+from assay.models.live import (
+    Answers,
+    Inputs,
+    Model,
+    ask,
+    assemble,
+    check_ready,
+    count,
+    fingerprint,
+    label_names,
+    run,
+    same_labels,
+    take,
+)
+
 from .curve import RoutingCurve
-from .identity import check_ready, fingerprint, label_names, same_labels
 from .observations import Observations, mean_interval
 from .policy import RoutingPolicy
 from .reading import CustomScore, ScoredModel
@@ -102,40 +115,38 @@ class EnergyCascade:
             level_of[rows[kept]] = number
             rows = rows[route]
         if len(rows):
-            answered.append((rows, answers(run(self.last, take(inputs, rows)))))
+            answered.append((rows, ask(self.last, take(inputs, rows))))
         return CascadeOutput(assemble(len(level_of), answered).prediction, level_of)
 
     def calibrate(
-        self,
-        batches: Iterable[tuple[Inputs, Any]],
-        tolerance: float = 0.0,
-        quality: Quality | None = None,
+        self, batches: Iterable[tuple[Inputs, Any]], tolerance: float = 0.0, quality: Quality | None = None
     ) -> tuple[RoutingPolicy, ...]:
         """Choose the thresholds, last level first, each the cheapest that keeps the quality of the whole.
 
         To each level, all that lies above it, already calibrated, is one Super whose cost differs from row to
-        row.
-
-        Args:
-            batches: Batches of inputs and labels. Every model answers every row.
-            tolerance: Quality that may be lost against the last model, over all levels together.
-            quality: From predictions and labels to a number a row; by default 1 where they are equal, else 0.
+        row. Every model answers every row; arguments are those of `EnergyRouter.calibrate`, and `tolerance`
+        is the quality that may be lost against the last model, over all levels together.
         """
         seen = self._observe(batches, quality or exact_match)
-        floor = seen.quality[-1].mean() - tolerance
-        above_quality, above_cost = seen.quality[-1], np.full(seen.rows, seen.costs[-1])
+        *cheap, above_quality = seen.quality
+        floor, above_cost = above_quality.mean() - tolerance, np.full(len(above_quality), seen.costs[-1])
         policies: list[RoutingPolicy] = []
-        for number in reversed(range(len(self.levels))):
-            scores, mine, cost = seen.scores[number], seen.quality[number], seen.costs[number]
+        for number in reversed(range(len(cheap))):
+            level, scores, mine, cost = (
+                self.levels[number],
+                seen.scores[number],
+                cheap[number],
+                seen.costs[number],
+            )
             curve = RoutingCurve.measure(scores, mine, above_quality, cost, above_cost)
             threshold = curve.threshold(curve.match(floor))
             policies.append(
                 RoutingPolicy(
                     threshold=threshold,
-                    score=self.levels[number].score_name,
-                    temperature=self.levels[number].temperature,
+                    score=level.score_name,
+                    temperature=level.temperature,
                     target_value=tolerance,
-                    swift_fingerprint=self.levels[number].fingerprint,
+                    swift_fingerprint=level.fingerprint,
                     super_fingerprint=self._above(number),
                     calibration=Observations(scores, mine, above_quality).measure(threshold),
                     curve=curve.points(),
@@ -152,7 +163,7 @@ class EnergyCascade:
     ) -> CascadeMeasured:
         """Return what the calibrated cascade gives on rows with known answers."""
         seen = self._observe(batches, quality or exact_match)
-        level_of = np.full(seen.rows, len(self.levels))
+        level_of = np.full(len(seen.quality[-1]), len(self.levels))
         for number in reversed(range(len(self.levels))):
             scores = seen.scores[number]
             level_of[np.isfinite(scores) & (scores >= self.policies[number].threshold)] = number
@@ -161,7 +172,7 @@ class EnergyCascade:
         return CascadeMeasured(
             quality=float(joint.mean()),
             interval=mean_interval(joint),
-            shares=tuple((np.bincount(level_of, minlength=len(seen.costs)) / seen.rows).tolist()),
+            shares=tuple((np.bincount(level_of, minlength=len(seen.costs)) / len(joint)).tolist()),
             speedup=float(seen.costs[-1] / spent) if all(seen.costs) else None,
         )
 
@@ -178,39 +189,28 @@ class EnergyCascade:
             raise FileNotFoundError(f"{folder} holds no policies of a cascade.")
         return tuple(RoutingPolicy.load(path) for path in paths)
 
-    def _observe(self, batches: Iterable[tuple[Inputs, Any]], quality: Quality) -> _Seen:
+    def _observe(self, batches: Iterable[tuple[Inputs, Any]], quality: Quality) -> _CascadeReadings:
         self._check_ready()
-        scores: list[list[ndarray]] = [[] for _ in self.levels]
-        qualities: list[list[ndarray]] = [[] for _ in range(len(self.levels) + 1)]
+        columns: list[list[ndarray]] = []
         costs: list[float] = []
         for inputs, labels in batches:
             rows = count(inputs)
-            costs = costs or self._count_costs(inputs)
-            for number, level in enumerate(self.levels):
-                reading = level.read(inputs)
-                scores[number].append(level.scores(reading).double().cpu().numpy())
-                qualities[number].append(
-                    np.asarray(quality(reading.keep(torch.arange(rows)).prediction, labels))
-                )
-            qualities[-1].append(np.asarray(quality(answers(run(self.last, inputs)).prediction, labels)))
-        if not costs:
+            costs = costs or [count_flops(level.read, inputs) / rows for level in self.levels]
+            costs += [count_flops(run, self.last, inputs) / rows] if len(costs) == len(self.levels) else []
+            readings = [level.read(inputs) for level in self.levels]
+            given = [reading.keep(torch.arange(rows)) for reading in readings] + [ask(self.last, inputs)]
+            scores = [level.scores(each) for level, each in zip(self.levels, readings, strict=True)]
+            qualities = [np.asarray(quality(each.prediction, labels)) for each in given]
+            columns.append([*(score.double().cpu().numpy() for score in scores), *qualities])
+        if not columns:
             raise ValueError("There is no batch to calibrate on.")
-        return _Seen(
-            [np.concatenate(parts) for parts in scores], [np.concatenate(parts) for parts in qualities], costs
-        )
-
-    def _count_costs(self, inputs: Inputs) -> list[float]:
-        """Return the FLOPs a row of each model; 0 where torch counts none."""
-        rows = count(inputs)
-        swift = [count_flops(level.read, inputs) / rows for level in self.levels]
-        return [*swift, count_flops(run, self.last, inputs) / rows]
+        joined = [np.concatenate(parts) for parts in zip(*columns, strict=True)]
+        return _CascadeReadings(joined[: len(self.levels)], joined[len(self.levels) :], costs)
 
     def _above(self, level: int) -> str:
         """Identify the models above a level."""
-        return (
-            " + ".join(str(each.fingerprint) for each in self.levels[level + 1 :])
-            + f" + {fingerprint(self.last)}"
-        )
+        above = [each.fingerprint for each in self.levels[level + 1 :]] + [fingerprint(self.last)]
+        return " + ".join(map(str, above))
 
     def _check_ready(self) -> None:
         for number, level in enumerate(self.levels):
@@ -219,13 +219,9 @@ class EnergyCascade:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What all models did on the same rows."""
+class _CascadeReadings:
+    """What all models gave on the same rows; costs are 0 where torch counts none."""
 
     scores: list[Float[ndarray, " rows"]]
     quality: list[Shaped[ndarray, " rows"]]
     costs: list[float]
-
-    @property
-    def rows(self) -> int:
-        return len(self.quality[-1])

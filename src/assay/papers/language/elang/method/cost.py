@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 
 @dataclass(frozen=True)
@@ -46,22 +43,6 @@ class Costs:
     def speedup(self, super_share: float) -> float:
         """Return how many times cheaper than Super alone that is."""
         return self.super_ / self.per_row(super_share)
-
-
-def count_flops(function: Callable[..., Any], *arguments: Any) -> int:
-    """Return the floating-point operations of one call, by torch's counter.
-
-    It counts matrix products, convolutions and attention; look-ups, additions and what does not run in torch
-    count nothing. Attention runs as plain products meanwhile, because the counter passes over fused kernels.
-    """
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            function(*arguments)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-    return int(counter.get_total_flops())
 
 
 class Stopwatch:

@@ -78,6 +78,12 @@ class RoutingCurve:
             routed_cost=routed_cost,
         )
 
+    def __repr__(self) -> str:
+        """Return one line, not the arrays."""
+        return (
+            f"RoutingCurve({self.rows} rows, Swift {self.swift_quality:.4g}, Super {self.super_quality:.4g})"
+        )
+
     @property
     def rows(self) -> int:
         """Return n."""

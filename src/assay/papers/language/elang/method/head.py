@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
-import safetensors.torch
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from .language import Encoded, Texts
+from assay.artefact import Artefact
+from assay.models import Training, train_classifier
+from assay.models.sequence import Encoded, Texts
+from assay.training import Compute
 
-FILE = "head.safetensors"
+TRAINING = Training(epochs=3, learning_rate=1e-3, weight_decay=1e-2)
 
 
-class EncoderEnergyHead(nn.Module):
+class EncoderEnergyHead(nn.Module, Artefact):
     """Linear classifier on the mean-pooled states of a frozen encoder: logits f = W h̄ + b, energy F(f).
 
     Args:
@@ -39,10 +39,7 @@ class EncoderEnergyHead(nn.Module):
         self,
         encode: Callable[[Texts], Encoded],
         batches: Iterable[tuple[Texts, Int[Tensor, " batch"]]],
-        epochs: int = 3,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 1e-2,
-        batch_size: int = 32,
+        training: Training = TRAINING,
         generator: torch.Generator | None = None,
     ) -> EncoderEnergyHead:
         """Train the classifier with cross entropy; the encoder stays frozen and sees each text once.
@@ -50,47 +47,29 @@ class EncoderEnergyHead(nn.Module):
         Args:
             encode: Swift's encoder, such as `TextGenerator.encode`.
             batches: Texts and class numbers of training rows.
-            epochs: Passes over the cached features.
-            learning_rate: Of AdamW.
-            weight_decay: Of AdamW.
-            batch_size: Rows a step.
-            generator: Draws the order of rows.
+            training: How it is trained on the pooled states.
+            generator: Draws the order of rows; by default torch's own.
         """
         with torch.no_grad():
             seen = [(encode(texts), labels) for texts, labels in batches]
-            features = torch.cat([pool(each.hidden, each.mask) for each, _ in seen])
-        labels = torch.cat([labels for _, labels in seen]).to(features.device)
-        optimizer = torch.optim.AdamW(self.parameters(), lr=learning_rate, weight_decay=weight_decay)
-        for _ in range(epochs):
-            for rows in torch.randperm(len(labels), generator=generator).split(batch_size):
-                optimizer.zero_grad()
-                cross_entropy(self.classifier(features[rows]), labels[rows]).backward()
-                optimizer.step()
-        return self.eval()
+            features = torch.cat([pool(each.hidden, each.mask) for each, _ in seen]).cpu()
+        labels = torch.cat([labels for _, labels in seen]).cpu()
+        device = self.classifier.weight.device
+        order, cpu = generator or torch.default_generator, Compute(accelerator="cpu")
+        train_classifier(self.classifier, (features, labels), training, order, compute=cpu)
+        return self.to(device).eval()
 
-    def save(self, folder: str | Path) -> None:
-        """Write the weights as safetensors."""
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file(self.state_dict(), path / FILE)
+    def record(self) -> dict[str, Tensor]:
+        """Return the weights."""
+        return dict(self.state_dict())
 
     @classmethod
-    def load(cls, folder: str | Path) -> EncoderEnergyHead:
-        """Read what `save` wrote."""
-        return cls.of(safetensors.torch.load_file(Path(folder) / FILE))
-
-    @classmethod
-    def of(cls, weights: dict[str, Tensor]) -> EncoderEnergyHead:
-        """Build a head from its `state_dict()`."""
-        classes, width = weights["classifier.weight"].shape
+    def from_record(cls, record: dict[str, Tensor]) -> EncoderEnergyHead:
+        """Build the head with these weights."""
+        classes, width = record["classifier.weight"].shape
         head = cls(width, classes)
-        head.load_state_dict(weights)
+        head.load_state_dict(record)
         return head.eval()
-
-
-def has_head(folder: str | Path) -> bool:
-    """Return whether a head was saved in a folder."""
-    return (Path(folder) / FILE).exists()
 
 
 def pool(

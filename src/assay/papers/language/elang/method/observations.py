@@ -27,6 +27,10 @@ class Observations:
     costs: Costs | None = None
     """Cost a row of each part, for instance FLOPs."""
 
+    def __repr__(self) -> str:
+        """Return one line, not the arrays."""
+        return f"Observations({len(self.scores)} rows, costs={self.costs})"
+
     def take(self, rows: Int[ndarray, " taken"]) -> Observations:
         """Return the observations of some rows."""
         return replace(
@@ -61,6 +65,26 @@ class Observations:
 
 
 @dataclass(frozen=True)
+class PairReadings:
+    """What both models gave on the same rows, with every score that was asked for."""
+
+    scores: dict[tuple[str, float], Num[ndarray, " rows"]]
+    """By the score's name and temperature."""
+    swift_quality: Shaped[ndarray, " rows"]
+    super_quality: Shaped[ndarray, " rows"]
+    costs: Costs | None
+    """FLOPs a row; None where torch sees none."""
+    seconds: Costs
+    """Seconds a row."""
+    num_classes: int | None
+    """Logits a row of what is scored; None for sequences."""
+
+    def observations(self, scores: Num[ndarray, " rows"]) -> Observations:
+        """Return the observations with some scores."""
+        return Observations(scores, self.swift_quality, self.super_quality, self.costs)
+
+
+@dataclass(frozen=True)
 class Measured:
     """What a threshold gave on some rows."""
 
@@ -83,11 +107,9 @@ class Measured:
 
 
 def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the exact interval of a share k/n: [B(α/2; k, n−k+1), B(1−α/2; k+1, n−k)], B beta's quantile."""
-    tail = (1 - confidence) / 2
-    low = stats.beta.ppf(tail, successes, trials - successes + 1) if successes > 0 else 0.0
-    high = stats.beta.ppf(1 - tail, successes + 1, trials - successes) if successes < trials else 1.0
-    return float(low), float(high)
+    """Return the exact interval of a share k/n."""
+    exact = stats.binomtest(successes, trials).proportion_ci(confidence, method="exact")
+    return float(exact.low), float(exact.high)
 
 
 def mean_interval(values: Shaped[ndarray, " rows"], confidence: float = 0.95) -> tuple[float, float]:

@@ -1,11 +1,10 @@
-"""The routing policy: what calibration found, as a JSON file that says which models it is for."""
+"""The routing policy: what calibration found, as an object that is kept and says which models it is for."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any, Literal, get_args
+import math
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -14,18 +13,15 @@ from numpy import ndarray
 from scipy import stats
 from torch import Tensor
 
-from assay import files
+from assay.artefact import Artefact
 
 from .cost import Costs
 from .curve import RoutingCurve
-from .head import EncoderEnergyHead, has_head
+from .head import EncoderEnergyHead
 from .observations import Measured, Observations, clopper_pearson
 from .scores import score_logits
 
 Target = Literal["match_super", "budget", "share"]
-
-FILE = "policy.json"
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -51,14 +47,14 @@ class DriftReport:
 
 
 @dataclass(frozen=True)
-class RoutingPolicy:
+class RoutingPolicy(Artefact):
     """A calibrated rule: Swift keeps a row if its score is finite and ≥ `threshold`; else Super answers.
 
-    The file is JSON. A policy belongs to the pair of models that it was calibrated on: `check_models`
-    compares fingerprints, and `EnergyRouter` calls it.
+    A policy belongs to the pair of models that it was calibrated on: `check_models` compares fingerprints,
+    and `EnergyRouter` calls it.
     """
 
-    threshold: float
+    threshold: float = math.inf
     """t, on the scale of the score; −∞ is Swift only, +∞ Super only."""
     score: str = "negative_free_energy"
     """Name of the score; the higher it is, the more readily Swift keeps the row."""
@@ -67,7 +63,7 @@ class RoutingPolicy:
     read_from: Literal["swift", "encoder"] = "swift"
     """Whose logits are scored: Swift's, or those of the head on Swift's encoder."""
     num_classes: int | None = None
-    """Logits a row; None for a vocabulary or a score of the user's own."""
+    """Logits a row; None for a vocabulary or a custom score."""
     label_names: tuple[str, ...] | None = None
     """Class names in the order of the logits, where the models name them."""
     target: Target = "match_super"
@@ -86,10 +82,10 @@ class RoutingPolicy:
     """What the threshold gives on the rows that chose it (optimistic)."""
     held_out: Measured | None = None
     """What it gives on rows that had no say in it: the number to quote."""
-    curve: dict[str, list[float]] = field(default_factory=dict)
+    curve: dict[str, list[float]] = field(default_factory=dict, repr=False)
     """The curve on the calibration rows, thinned: threshold, super_share, quality and, if known, cost."""
     head: EncoderEnergyHead | None = field(default=None, compare=False, repr=False)
-    """The head whose logits are scored, where they are read from the encoder; kept as safetensors."""
+    """The head whose logits are scored, where they are read from the encoder."""
 
     def route(
         self,
@@ -114,9 +110,8 @@ class RoutingPolicy:
 
     def route_scores(self, scores: Float[Tensor, " batch"]) -> Bool[Tensor, " batch"]:
         """Return True where the score is below the threshold or not finite."""
-        return ~(
-            torch.isfinite(scores) & (scores.double() >= self.threshold)
-        )  # float32 would round the threshold
+        # Compared as doubles: float32 would round the threshold.
+        return ~(torch.isfinite(scores) & (scores.double() >= self.threshold))
 
     def check_models(self, swift_fingerprint: str | None, super_fingerprint: str | None) -> None:
         """Refuse other models than the calibrated pair. What has no fingerprint cannot be checked.
@@ -147,18 +142,18 @@ class RoutingPolicy:
         """
         if self.calibration is None or len(scores) == 0:
             raise ValueError("A drift report needs live scores and a policy that was calibrated.")
-        kept = np.isfinite(scores) & (scores >= self.threshold)
-        routed, rows = int(np.count_nonzero(~kept)), len(scores)
+        finite = np.isfinite(scores)
+        routed, rows = int(np.count_nonzero(~(finite & (scores >= self.threshold)))), len(scores)
         before, total = round(self.calibration.super_share * self.calibration.rows), self.calibration.rows
         p_value = float(stats.fisher_exact([[routed, rows - routed], [before, total - before]]).pvalue)
         return DriftReport(
             rows=rows,
-            invalid=int(np.count_nonzero(~np.isfinite(scores))),
+            invalid=rows - int(np.count_nonzero(finite)),
             super_share=routed / rows,
             interval=clopper_pearson(routed, rows),
             calibrated_share=self.calibration.super_share,
             p_value=p_value,
-            largest_gap=self._largest_gap(scores),
+            largest_gap=self._largest_gap(np.where(finite, scores, -np.inf)),
             drifted=p_value < level,
         )
 
@@ -166,128 +161,64 @@ class RoutingPolicy:
         """Return the Kolmogorov distance, read at the finite thresholds of the thinned curve."""
         thresholds, share = np.array(self.curve["threshold"]), np.array(self.curve["super_share"])
         finite = np.isfinite(thresholds)
-        live = np.sort(np.where(np.isfinite(scores), scores, -np.inf))
-        below = np.searchsorted(live, thresholds[finite], side="left") / len(live)
+        below = np.searchsorted(np.sort(scores), thresholds[finite], side="left") / len(scores)
         return float(np.abs(below - share[finite]).max(initial=0.0))
-
-    def save(self, folder: str | Path) -> None:
-        """Write `policy.json` into a folder, and the weights of the head beside it if there is one."""
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
-        plain = asdict(replace(self, head=None))
-        del plain["head"]
-        content = json.dumps(files.spell_infinities({"format": FORMAT} | plain), indent=1, allow_nan=False)
-        if self.head is not None:
-            self.head.save(path)
-        temporary = path / f".{FILE}.new"
-        temporary.write_text(content + "\n", encoding="utf-8")
-        temporary.replace(path / FILE)
-
-    @classmethod
-    def load(cls, folder: str | Path) -> RoutingPolicy:
-        """Read a policy from its folder.
-
-        Raises:
-            FileNotFoundError: There is no `policy.json`.
-            ValueError: It is not one, or one of a later version.
-        """
-        path = Path(folder) / FILE
-        try:
-            content = files.read_infinities(json.loads(path.read_text(encoding="utf-8")))
-            if content.pop("format") != FORMAT:
-                raise ValueError(f"it is not of format {FORMAT}")
-            policy = cls(**_typed(content))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a routing policy: {error}.") from error
-        return replace(policy, head=EncoderEnergyHead.load(folder)) if has_head(folder) else policy
 
 
 def calibrate(
     observed: Observations,
     target: Target = "match_super",
+    value: float | None = None,
     *,
-    tolerance: float = 0.0,
-    budget: float | None = None,
-    share: float | None = None,
     held_out: Observations | None = None,
-    **identity: Any,
+    policy: RoutingPolicy | None = None,
 ) -> RoutingPolicy:
     """Choose the threshold on some rows and measure it on others.
 
     Args:
         observed: The rows that choose.
-        target: `match_super`: the cheapest threshold whose quality is at least Super's minus `tolerance`.
-            `budget`: the best quality at a mean cost of at most `budget`. `share`: the largest share of Super
-            that is at most `share`.
-        tolerance: In units of the quality (0.005 is half a point of accuracy).
-        budget: Mean cost a row as a share of Super's, Swift included.
-        share: Between 0 and 1.
+        target: `match_super`: the cheapest threshold whose quality is at least Super's minus `value`.
+            `budget`: the best quality at a mean cost of at most `value`, a share of Super's, Swift included.
+            `share`: the largest share of Super that is at most `value`.
+        value: The number of the target. For match_super in units of the quality (0.005 is half a point of
+            accuracy), by default 0.
         held_out: Rows that had no say, for the metric to quote and its interval.
-        identity: Other fields of `RoutingPolicy`: the score, the temperature, the models.
+        policy: Says what the new policy is for: the score, the temperature, the models.
 
     Raises:
         ValueError: A target without its number, or one that cannot be met.
     """
-    curve = observed.curve()
-    routed, value = _choose(curve, observed.costs, target, tolerance, budget, share)
-    threshold = curve.threshold(routed)
-    return RoutingPolicy(
+    if target not in get_args(Target):
+        raise ValueError(f"There is no target {target!r}. Known: {', '.join(get_args(Target))}.")
+    if value is None and target != "match_super":
+        raise ValueError(f"target={target!r} needs a value: a share of Super's cost, or of the rows.")
+    curve, number = observed.curve(), value or 0.0
+    threshold = curve.threshold(_choose(curve, observed.costs, target, number))
+    return replace(
+        policy or RoutingPolicy(),
         threshold=threshold,
         target=target,
-        target_value=value,
+        target_value=number,
         costs=observed.costs,
         calibration=observed.measure(threshold),
         held_out=held_out.measure(threshold) if held_out else None,
         curve=curve.points(),
-        **identity,
     )
 
 
-def _choose(
-    curve: RoutingCurve,
-    costs: Costs | None,
-    target: Target,
-    tolerance: float,
-    budget: float | None,
-    share: float | None,
-) -> tuple[int, float]:
-    """Return how many rows to route, and the number that the target was given."""
-    if target == "match_super":
-        if tolerance < 0:
-            raise ValueError(f"The tolerance must be at least 0, got {tolerance}.")
-        return curve.match(curve.super_quality - tolerance), tolerance
-    if target == "budget":
-        if budget is None or costs is None:
-            raise ValueError(
-                "target='budget' needs budget=, a share of Super's cost, and the costs of both models."
-            )
-        if budget * costs.super_ < costs.always:
-            least = costs.always / costs.super_
-            raise ValueError(
-                f"budget={budget:g} of Super's cost is less than Swift alone costs, {least:.3g}."
-            )
-        return curve.afford(budget * costs.super_), budget
+def _choose(curve: RoutingCurve, costs: Costs | None, target: Target, value: float) -> int:
+    """Return how many rows to route."""
     if target == "share":
-        if share is None:
-            raise ValueError("target='share' needs share=, the share of rows that Super may answer.")
-        return curve.at_most(share), share
-    raise ValueError(f"There is no target {target!r}. Known: {', '.join(get_args(Target))}.")
-
-
-def _typed(content: dict[str, Any]) -> dict[str, Any]:
-    """Rebuild the nested dataclasses and refuse what a policy does not have."""
-    unknown = set(content) - {each.name for each in fields(RoutingPolicy)}
-    if unknown:
-        raise ValueError(f"it has the unknown fields {', '.join(sorted(unknown))}")
-    if not isinstance(content["threshold"], float | int):
-        raise ValueError(f"its threshold is {content['threshold']!r}, not a number")
-    for name in ("costs", "wall_time"):
-        if content.get(name) is not None:
-            content[name] = Costs(**content[name])
-    if content.get("label_names") is not None:
-        content["label_names"] = tuple(content["label_names"])
-    for name in ("calibration", "held_out"):
-        if content.get(name) is not None:
-            measured: dict[str, Any] = content[name]
-            content[name] = Measured(**measured | {"interval": tuple(measured["interval"])})
-    return content
+        return curve.at_most(value)
+    if target == "match_super":
+        if value < 0:
+            raise ValueError(f"The tolerance must be at least 0, got {value}.")
+        return curve.match(curve.super_quality - value)
+    if costs is None:
+        raise ValueError("target='budget' needs the costs of both models.")
+    if value * costs.super_ < costs.always:
+        least = costs.always / costs.super_
+        raise ValueError(
+            f"A budget of {value:g} of Super's cost is less than Swift alone costs, {least:.3g}."
+        )
+    return curve.afford(value * costs.super_)

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .batches import Answers, Inputs, Model, Replies, answers, logits_of, run
+from assay.models.live import Answers, Inputs, Model, answers, check_ready, fingerprint, logits_of, run
+from assay.models.sequence import Encoded, Replies
+
 from .head import EncoderEnergyHead
-from .identity import check_ready, fingerprint
-from .language import Encoded
 from .scores import score_logits
 
 CustomScore = Callable[[Any], Tensor]
@@ -70,10 +70,8 @@ class ScoredModel:
 
     @property
     def score_name(self) -> str:
-        """Return the name that a policy file holds."""
-        if isinstance(self.score, str):
-            return self.score
-        return f"custom:{getattr(self.score, '__qualname__', 'score')}"
+        """Return the name that a policy holds."""
+        return score_name(self.score)
 
     @property
     def fingerprint(self) -> str | None:
@@ -92,7 +90,7 @@ class ScoredModel:
         if self.head is not None:
             return self._read_encoder(inputs, self.head)
         output = run(self.model, inputs)
-        return Reading(output, answers(output).take)
+        return Reading(output, answers(output, getattr(self.model, "classes_", None)).take)
 
     def scores(self, reading: Reading) -> Float[Tensor, " batch"]:
         """Return the routing score of each row."""
@@ -100,11 +98,16 @@ class ScoredModel:
 
     def _read_encoder(self, inputs: Inputs, head: EncoderEnergyHead) -> Reading:
         with torch.no_grad():
-            encoded: Encoded = self.model.encode(inputs)  # type: ignore[attr-defined]
+            encoded: Encoded = self.model.encode(inputs)
             logits = head(encoded.hidden, encoded.mask)
 
         def decode(rows: Int[Tensor, " kept"]) -> Answers:
             with torch.no_grad():
-                return answers(self.model.decode(encoded.take(rows)))  # type: ignore[attr-defined]
+                return answers(self.model.decode(encoded.take(rows)))
 
         return Reading(logits, decode)
+
+
+def score_name(score: str | CustomScore) -> str:
+    """Return the name of a score."""
+    return score if isinstance(score, str) else f"custom:{getattr(score, '__qualname__', 'score')}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,28 @@ from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
 from torch import Tensor
 
-from .batches import Answers, Inputs, Model, answers, assemble, count, join, run, take
-from .cost import Costs, Stopwatch, count_flops
+from assay.models import count_flops
+from assay.models.live import (
+    Answers,
+    Inputs,
+    Model,
+    ask,
+    assemble,
+    check_ready,
+    count,
+    fingerprint,
+    join,
+    label_names,
+    run,
+    same_labels,
+    take,
+)
+
+from .cost import Costs, Stopwatch
 from .head import EncoderEnergyHead
-from .identity import check_ready, fingerprint, label_names, same_labels
-from .observations import Measured, Observations
+from .observations import Measured, PairReadings
 from .policy import RoutingPolicy, Target, calibrate
-from .reading import CustomScore, ScoredModel
+from .reading import CustomScore, ScoredModel, score_name
 
 Quality = Callable[[Any, Any], Any]
 """From the predictions and labels of a batch to one number a row, more is better."""
@@ -42,6 +57,10 @@ class RoutedOutput:
     invalid: int
     """Rows that went to Super because their score was not finite."""
 
+    def __repr__(self) -> str:
+        """Return one line, not the tensors."""
+        return f"RoutedOutput({len(self.route)} rows, {int(self.route.sum())} by Super, cost={self.cost})"
+
 
 class EnergyRouter:
     """Runs Swift on every row, and Super on those whose score g(x) is below the threshold t:
@@ -49,7 +68,8 @@ class EnergyRouter:
         answer(x) = Swift(x) if g(x) ≥ t else Super(x),   g(x) = −F(x) = T log Σ_c exp(f_c(x) / T).
 
     A model is anything callable on a batch of raw inputs that returns logits (batch, classes) or (batch,
-    steps, vocabulary), class numbers or texts: functions, modules, `TextClassifier`, `TextGenerator`. With a
+    steps, vocabulary), a decision function of two classes (batch,), class numbers or texts, as tensors or
+    arrays: functions, modules, `TextClassifier`, `TextGenerator`; or an estimator of scikit-learn. With a
     `head`, the score is the energy of the head on Swift's encoder, and a routed row does not pay for Swift's
     decoder.
 
@@ -152,7 +172,7 @@ class EnergyRouter:
         for batch, row in queue:
             rows_of.setdefault(id(batch), (batch, []))[1].append(row)
         parts = [(batch, torch.tensor(rows)) for batch, rows in rows_of.values()]
-        given = answers(run(self.super_, join([take(batch.inputs, rows) for batch, rows in parts])))
+        given = ask(self.super_, join([take(batch.inputs, rows) for batch, rows in parts]))
         start = 0
         for batch, rows in parts:
             batch.answered.append((rows, given.take(torch.arange(start, start + len(rows)))))
@@ -175,10 +195,8 @@ class EnergyRouter:
         self,
         batches: Iterable[tuple[Inputs, Any]],
         target: Target = "match_super",
+        value: float | None = None,
         *,
-        tolerance: float = 0.0,
-        budget: float | None = None,
-        share: float | None = None,
         held_out: float = 0.5,
         quality: Quality | None = None,
         seed: int = 0,
@@ -192,9 +210,7 @@ class EnergyRouter:
             batches: Batches of inputs and labels, such as a `DataLoader` yields. The first is run once more
                 to count FLOPs, unless the router was given costs.
             target: `match_super`, `budget` or `share`; see the function `calibrate`.
-            tolerance: Quality that may be lost against Super.
-            budget: Mean cost as a share of Super's.
-            share: Share of Super.
+            value: Quality that may be lost against Super, mean cost as a share of Super's, or share of Super.
             held_out: Part of the rows that measures instead of choosing; 0 for none.
             quality: From predictions and labels to a number a row; by default 1 where they are equal, else 0.
             seed: Draws the parts.
@@ -202,7 +218,8 @@ class EnergyRouter:
         Raises:
             ValueError: No row to choose on, a target that cannot be met, or logits that carry no energy.
         """
-        observed, wall_time, num_classes = self._observe(batches, quality or exact_match)
+        seen = self.observe(batches, quality)
+        observed = seen.observations(*seen.scores.values())
         order = np.random.default_rng(seed).permutation(len(observed.scores))
         aside = round(held_out * len(order))
         if not 0 <= aside < len(order):
@@ -212,13 +229,9 @@ class EnergyRouter:
         policy = calibrate(
             observed.take(order[aside:]),
             target,
-            tolerance=tolerance,
-            budget=budget,
-            share=share,
+            value,
             held_out=observed.take(order[:aside]) if aside else None,
-            wall_time=wall_time,
-            num_classes=num_classes,
-            **self.identity(),
+            policy=replace(self.blank_policy(), wall_time=seen.seconds, num_classes=seen.num_classes),
         )
         self.adopt(policy)
         return policy
@@ -227,20 +240,20 @@ class EnergyRouter:
         """Return what the policy gives on other rows with known answers; both models answer every row."""
         if self.policy is None:
             raise ValueError("This router has no threshold to measure. Call .calibrate(batches) first.")
-        observed, _, _ = self._observe(batches, quality or exact_match)
-        return observed.measure(self.policy.threshold)
+        seen = self.observe(batches, quality)
+        return seen.observations(*seen.scores.values()).measure(self.policy.threshold)
 
-    def identity(self) -> dict[str, Any]:
-        """Return the fields of a policy that say what it is for."""
-        return {
-            "score": self.swift.score_name,
-            "temperature": self.swift.temperature,
-            "read_from": "swift" if self.swift.head is None else "encoder",
-            "label_names": self.label_names,
-            "swift_fingerprint": self.swift.fingerprint,
-            "super_fingerprint": fingerprint(self.super_),
-            "head": self.swift.head,
-        }
+    def blank_policy(self) -> RoutingPolicy:
+        """Return the policy that sends all to Super, and says what it is for."""
+        return RoutingPolicy(
+            score=self.swift.score_name,
+            temperature=self.swift.temperature,
+            read_from="swift" if self.swift.head is None else "encoder",
+            label_names=self.label_names,
+            swift_fingerprint=self.swift.fingerprint,
+            super_fingerprint=fingerprint(self.super_),
+            head=self.swift.head,
+        )
 
     def adopt(self, policy: RoutingPolicy) -> None:
         """Use a policy from now on.
@@ -250,13 +263,12 @@ class EnergyRouter:
         """
         if isinstance(self.swift.score, str) and not policy.score.startswith("custom:"):
             self.swift.score, self.swift.temperature = policy.score, policy.temperature
-        mine = self.identity()
+        mine = self.blank_policy()
         for name in ("score", "read_from"):
-            if getattr(policy, name) != mine[name]:
-                raise ValueError(
-                    f"This policy has {name}={getattr(policy, name)!r}, the router {mine[name]!r}."
-                )
-        policy.check_models(mine["swift_fingerprint"], mine["super_fingerprint"])
+            given, own = getattr(policy, name), getattr(mine, name)
+            if given != own:
+                raise ValueError(f"This policy has {name}={given!r}, the router {own!r}.")
+        policy.check_models(mine.swift_fingerprint, mine.super_fingerprint)
         self.policy = policy
         self.costs = policy.costs or self.costs
 
@@ -272,12 +284,25 @@ class EnergyRouter:
         decoder = count_flops(self.swift.read(inputs).keep, torch.arange(rows))
         return Costs(decoder / rows, super_ / rows, first / rows)
 
-    def _observe(
-        self, batches: Iterable[tuple[Inputs, Any]], quality: Quality
-    ) -> tuple[Observations, Costs, int | None]:
-        """Run both models on all rows; return what they did, the seconds a row and the number of classes."""
+    def observe(
+        self,
+        batches: Iterable[tuple[Inputs, Any]],
+        quality: Quality | None = None,
+        scores: Sequence[tuple[str | CustomScore, float]] = (),
+    ) -> PairReadings:
+        """Run both models on all rows.
+
+        Args:
+            batches: Batches of inputs and labels; FLOPs are counted on the first, unless they are known.
+            quality: From predictions and labels to a number a row; by default 1 where they are equal, else 0.
+            scores: Scores with their temperatures; by default the router's own.
+
+        Raises:
+            ValueError: There is no batch, a model in training mode, or logits that carry no energy.
+        """
         self._check_ready()
-        stopwatch, num_classes = Stopwatch(), None
+        quality, stopwatch, num_classes = quality or exact_match, Stopwatch(), None
+        scores = scores or [(self.swift.score, self.swift.temperature)]
         columns: list[list[ndarray]] = []
         for inputs, labels in batches:
             if self.costs is None and not columns:
@@ -287,15 +312,19 @@ class EnergyRouter:
             with stopwatch.timing("swift"):
                 mine = reading.keep(torch.arange(count(inputs)))
             with stopwatch.timing("super"):
-                other = answers(run(self.super_, inputs))
-            qualities = (_column(quality(each.prediction, labels)) for each in (mine, other))
-            columns.append([_column(self.swift.scores(reading)), *qualities])
+                other = ask(self.super_, inputs)
+            values = [reading.score(score, temperature) for score, temperature in scores]
+            values += [quality(each.prediction, labels) for each in (mine, other)]
+            columns.append([_column(each) for each in values])
             num_classes = reading.num_classes
         if not columns:
             raise ValueError("There is no batch to calibrate on.")
-        scores, swift_quality, super_quality = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-        observed = Observations(scores, swift_quality, super_quality, self.costs)
-        return observed, stopwatch.costs(len(scores)), num_classes
+        *read, swift, super_ = (np.concatenate(parts) for parts in zip(*columns, strict=True))
+        names = [(score_name(score), temperature) for score, temperature in scores]
+        seconds = stopwatch.costs(len(swift))
+        return PairReadings(
+            dict(zip(names, read, strict=True)), swift, super_, self.costs, seconds, num_classes
+        )
 
     def _check_ready(self) -> None:
         self.swift.check_ready("Swift")

@@ -1,4 +1,4 @@
-"""Transformers models that take raw texts, so that Swift and Super may have different tokenizers."""
+"""Transformers models as functions of raw texts, so that two models may have different tokenizers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,37 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from .batches import Replies, take
-from .identity import label_names
+from assay.models.bodies import load_config, longest_input
+from assay.models.pretrained import load_model, load_tokenizer
+from assay.models.source import ModelSource
 
 Texts = Sequence[str] | Sequence[tuple[str, str]]
 """Texts, or pairs of texts such as a premise and a hypothesis."""
+
+
+@dataclass(frozen=True)
+class Replies:
+    """What a generating model replied to a batch."""
+
+    texts: list[str]
+    """The reply to each row."""
+    step_logits: tuple[Float[Tensor, "batch vocabulary"], ...] = ()
+    """Raw logits of each generated step; empty if they were not kept."""
+    mask: Bool[Tensor, "batch steps"] | None = None
+    """True where a step belongs to the reply."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What an encoder made of a batch of texts."""
+
+    hidden: Float[Tensor, "batch tokens width"]
+    mask: Bool[Tensor, "batch tokens"]
+
+    def take(self, rows: Int[Tensor, " taken"]) -> Encoded:
+        """Return some rows."""
+        rows = rows.to(self.hidden.device)
+        return Encoded(self.hidden[rows], self.mask[rows])
 
 
 class TextClassifier(nn.Module):
@@ -34,8 +60,8 @@ class TextClassifier(nn.Module):
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
-        self.max_length = max_length or longest_input(model, tokenizer)
-        self.label_names = label_names(model)
+        self.max_length = max_length or longest_input(getattr(model, "config", None), tokenizer)
+        self.label_names = config_labels(getattr(model, "config", None))
 
     @property
     def num_classes(self) -> int:
@@ -44,33 +70,20 @@ class TextClassifier(nn.Module):
 
     def forward(self, texts: Texts) -> Float[Tensor, "batch classes"]:
         """Return the logits of each text."""
-        logits: Tensor = self.model(**tokenize(self, texts)).logits
+        logits: Tensor = self.model(**_tokenize(self, texts)).logits
         return logits
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """What an encoder made of a batch of texts."""
-
-    hidden: Float[Tensor, "batch tokens width"]
-    mask: Bool[Tensor, "batch tokens"]
-
-    def take(self, rows: Int[Tensor, " taken"]) -> Encoded:
-        """Return some rows."""
-        return Encoded(take(self.hidden, rows), take(self.mask, rows))
 
 
 class TextGenerator(nn.Module):
     """A transformers encoder-decoder (T5 and its like) as a function from texts to replies, decoded greedily.
 
-    Encoding and decoding are separate, so that a row can be routed by its encoder energy before the decoder
-    runs.
+    Encoding and decoding are separate, so that a row can be judged by its encoder before the decoder runs.
 
     Args:
         model: Such as `AutoModelForSeq2SeqLM.from_pretrained(...)` returns.
         tokenizer: Its tokenizer.
         max_new_tokens: The longest reply.
-        keep_logits: Keep each step's raw logits, which Swift's energy needs and Super's replies do not.
+        keep_logits: Keep each step's raw logits.
         max_length: Tokens kept of an input; by default what the model can take.
     """
 
@@ -87,7 +100,7 @@ class TextGenerator(nn.Module):
         self.tokenizer = tokenizer
         self.max_new_tokens = max_new_tokens
         self.keep_logits = keep_logits
-        self.max_length = max_length or longest_input(model, tokenizer)
+        self.max_length = max_length or longest_input(getattr(model, "config", None), tokenizer)
 
     def forward(self, texts: Texts) -> Replies:
         """Return the replies to the texts."""
@@ -95,7 +108,7 @@ class TextGenerator(nn.Module):
 
     def encode(self, texts: Texts) -> Encoded:
         """Run the encoder alone."""
-        tokens = tokenize(self, texts)
+        tokens = _tokenize(self, texts)
         ids, mask = tokens["input_ids"], tokens["attention_mask"]
         encoder = self.model.get_encoder()  # type: ignore[operator]
         return Encoded(encoder(input_ids=ids, attention_mask=mask).last_hidden_state, mask.bool())
@@ -118,6 +131,31 @@ class TextGenerator(nn.Module):
         return Replies(texts, tuple(generated.logits or ()), reply_mask(tokens, _end_tokens(self.model)))
 
 
+def load_text_function(
+    source: ModelSource,
+    device: str = "cpu",
+    dtype: str = "float32",
+    max_new_tokens: int = 16,
+    keep_logits: bool = True,
+) -> TextClassifier | TextGenerator:
+    """Load a sequence classifier or an encoder-decoder, whichever it is; errors as in `load_model`."""
+    from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+
+    generates = load_config(source).is_encoder_decoder
+    auto = AutoModelForSeq2SeqLM if generates else AutoModelForSequenceClassification
+    model, tokenizer = load_model(source, auto, device=device, dtype=dtype), load_tokenizer(source)
+    if generates:
+        return TextGenerator(model, tokenizer, max_new_tokens, keep_logits).eval()
+    return TextClassifier(model, tokenizer).eval()
+
+
+def config_labels(config: Any) -> tuple[str, ...] | None:
+    """Return the class names of a transformers config; LABEL_0, LABEL_1, ... count as none."""
+    names = getattr(config, "id2label", None) or {}
+    ordered = tuple(str(names[number]) for number in sorted(names))
+    return None if all(name == f"LABEL_{number}" for number, name in enumerate(ordered)) else ordered
+
+
 def reply_mask(tokens: Int[Tensor, "batch steps"], end_tokens: Sequence[int]) -> Bool[Tensor, "batch steps"]:
     """Return True for the steps before the first end token; an empty reply is judged by its end token."""
     ended = torch.isin(tokens, torch.tensor(list(end_tokens), device=tokens.device)).cumsum(dim=1) > 0
@@ -126,22 +164,13 @@ def reply_mask(tokens: Int[Tensor, "batch steps"], end_tokens: Sequence[int]) ->
     return mask
 
 
-def tokenize(model: TextClassifier | TextGenerator, texts: Texts) -> dict[str, Tensor]:
+def _tokenize(model: TextClassifier | TextGenerator, texts: Texts) -> dict[str, Tensor]:
     """Turn texts into padded token ids on the model's device."""
     tokens = model.tokenizer(
         list(texts), padding=True, truncation=True, max_length=model.max_length, return_tensors="pt"
     )
     device = next(model.model.parameters()).device
     return {name: column.to(device) for name, column in tokens.items()}
-
-
-def longest_input(model: nn.Module, tokenizer: Any) -> int:
-    """Return how many tokens the tokenizer and the position embeddings allow; 512 where neither says."""
-    config = getattr(model, "config", None)
-    positions = (
-        getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 512
-    )
-    return int(min(tokenizer.model_max_length, positions))
 
 
 def _end_tokens(model: nn.Module) -> list[int]:
