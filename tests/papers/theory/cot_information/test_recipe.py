@@ -37,7 +37,7 @@ from assay.papers.theory.cot_information.method import (
 from assay.papers.theory.cot_information.recipe import across, estimate, examples_of, finetune, learn
 from assay.trial import Trial
 
-from .card_files import write_jsonl, write_pool
+from .card_files import rows_of, write_jsonl, write_pool
 
 ENTRY = catalogue.entry("cot_information")
 RECIPE = ENTRY.paper.recipes["learn"]
