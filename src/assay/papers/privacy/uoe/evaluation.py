@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,23 +78,20 @@ class Measurement:
     def _pass(self, model: Any) -> tuple[Tensor, Tensor]:
         """Return the score of each document, and the choices of each layer and token."""
         layers = [layer for layer in moe_layout(model) if layer.index >= self._documents.start]
-        scores: list[Tensor] = []
-        choices: list[Tensor] = []
+        scores, choices = torch.zeros(len(self._part_of_row)), []
         first = 0
         with recorded_routing(layers) as routed:
             for batch in self._documents.split(self.batch_size):
                 logits = logits_of(model, batch)
-                scores += self._scores(logits, batch, self._part_of_row[first : first + len(batch)])
+                part_of_row = self._part_of_row[first : first + len(batch)]
+                for part, documents in enumerate(self.parts):
+                    rows = (part_of_row == part).nonzero().squeeze(1)
+                    if len(rows):
+                        scores[first + rows] = documents.scores(logits[rows], batch.rows(rows)).cpu()
                 chosen = torch.stack([routed.choices[layer.index] for layer in layers])
                 choices.append(chosen[:, batch.mask.flatten()].cpu())
                 first += len(batch)
-        return torch.cat(scores), torch.cat(choices, dim=1)
-
-    def _scores(self, logits: Tensor, batch: Sequences, part_of_row: Tensor) -> Iterator[Tensor]:
-        for part, documents in enumerate(self.parts):
-            rows = (part_of_row == part).nonzero().squeeze(1)
-            if len(rows):
-                yield documents.scores(logits[rows], batch.rows(rows)).cpu()
+        return scores, torch.cat(choices, dim=1)
 
     def _overlap(self, choices: Tensor, part: int) -> float:
         """Return the routing overlap over all sparse layers; below the first that differs it is 1."""

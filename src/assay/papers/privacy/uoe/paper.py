@@ -4,12 +4,14 @@ from assay.paper import (
     Arm,
     AtLeast,
     AtMost,
+    Better,
     Claim,
     Metric,
     Paper,
     Preset,
     Recipe,
     Reported,
+    Role,
     Superior,
     Test,
 )
@@ -19,6 +21,22 @@ GRID = (3e-4, 1e-3, 1e-2, 3e-2)
 
 LEVEL = 1 / 12 + 0.05
 """Chance and 5 points: where arms are compared."""
+
+LARGE = {
+    "max_tokens": 1024,
+    "max_documents": 2000,
+    "dtype": "bfloat16",
+    "learning_rates": (5e-5, 1e-4, 2e-4, 5e-4),
+    "unlearning_steps": 200,
+    "accumulate": 4,
+    "measure_every": 10,
+}
+"""Of the presets with the paper's models: documents, batches of 32 and steps as in the released code."""
+
+LARGE_DIFFERS = (
+    "arms that train the whole model need it in float32: give --dtype float32, 60 GB and more",
+    "no retrained reference: that needs the model's own training data",
+)
 
 KNOWN = (
     AtLeast("forget_accuracy", "base", 0.9),
@@ -38,28 +56,19 @@ REPORTED = Reported(
 )
 
 
-def beats(objective: str, name: str) -> Claim:
-    """Return the claim that one expert keeps more than the whole model, with one objective."""
-    return Claim(
-        f"beats-whole-model-{objective}",
-        f"Where both have forgotten, {name} on one expert keeps more than {name} on the whole model.",
-        recipe="unlearn",
-        reported=REPORTED,
-        tests=(Superior("retain_at_level", f"uoe-{objective}", over=objective),),
-        requires=(
-            *KNOWN,
-            *SPECIALISED,
-            AtMost("forget_accuracy", objective, LEVEL),
-            AtMost("retain_at_level", objective, ROOM),
-        ),
-        equal=("candidates", "step_budget"),
-    )
+OBJECTIVES = ("gdiff", "ga", "npo")
 
 
-def better_than(
-    name: str, statement: str, reported: Reported, *tests: Test, room: tuple[Test, ...] = ()
-) -> Claim:
-    """Return a claim about the method with gdiff, and what must leave room for it."""
+def _arm(name: str, role: Role, objective: str, part: str) -> Arm:
+    return Arm(name, role=role, settings={"objective": objective, "trained_part": part})
+
+
+def _fraction(name: str, description: str, better: Better = "higher") -> Metric:
+    return Metric(name, better, "fraction", description=description)
+
+
+def _claim(name: str, statement: str, reported: Reported, *tests: Test, room: tuple[Test, ...] = ()) -> Claim:
+    """Return a claim about one expert, and what must leave room for it."""
     return Claim(
         name,
         statement,
@@ -68,6 +77,17 @@ def better_than(
         tests=tests,
         requires=(*KNOWN, *SPECIALISED, *room),
         equal=("candidates", "step_budget"),
+    )
+
+
+def _beats(objective: str, name: str) -> Claim:
+    """Return the claim that one expert keeps more than the whole model, with one objective."""
+    return _claim(
+        f"beats-whole-model-{objective}",
+        f"Where both have forgotten, {name} on one expert keeps more than {name} on the whole model.",
+        REPORTED,
+        Superior("retain_at_level", f"uoe-{objective}", over=objective),
+        room=(AtMost("forget_accuracy", objective, LEVEL), AtMost("retain_at_level", objective, ROOM)),
     )
 
 
@@ -81,38 +101,14 @@ PAPER = Paper(
     code="https://github.com/zhmzm/SEUF",
     summary="makes a mixture-of-experts language model forget a topic by changing one expert",
     metrics=(
-        Metric(
-            "retain_at_level",
-            "higher",
-            "fraction",
-            description="retain accuracy where forget accuracy first falls to the level",
-        ),
-        Metric(
-            "forget_accuracy", "lower", "fraction", description="lowest accuracy reached on the forget set"
-        ),
-        Metric(
-            "retain_accuracy", "higher", "fraction", description="on the retain set, where unlearning ended"
-        ),
-        Metric(
-            "retained_area",
-            "higher",
-            "fraction",
-            description="mean retain accuracy on the way to the level; 0 for what is not reached",
-        ),
+        _fraction("retain_at_level", "retain accuracy where forget accuracy first falls to the level"),
+        _fraction("forget_accuracy", "lowest accuracy reached on the forget set", better="lower"),
+        _fraction("retain_accuracy", "on the retain set, where unlearning ended"),
+        _fraction("retained_area", "mean retain accuracy on the way to the level; 0 for what is not reached"),
         Metric("steps_to_level", "lower", "steps", description="gradient steps until the level"),
-        Metric(
-            "retain_overlap",
-            "higher",
-            "fraction",
-            description="chosen experts of retain tokens that are still chosen at the level",
-        ),
-        Metric(
-            "forget_overlap",
-            "higher",
-            "fraction",
-            description="chosen experts of forget tokens that are still chosen at the level",
-        ),
-        Metric("trained_share", "lower", "fraction", description="parameters that are trained"),
+        _fraction("retain_overlap", "chosen experts of retain tokens that are still chosen at the level"),
+        _fraction("forget_overlap", "chosen experts of forget tokens that are still chosen at the level"),
+        _fraction("trained_share", "parameters that are trained", better="lower"),
         Metric(
             "concentration",
             "higher",
@@ -132,17 +128,9 @@ PAPER = Paper(
             inputs=("model", "forget", "retain"),
             summary="unlearn one expert of a model and measure what it keeps",
             arms=(
-                Arm("uoe-gdiff", role="method", settings={"objective": "gdiff", "trained_part": "top1"}),
-                Arm("uoe-ga", role="method", settings={"objective": "ga", "trained_part": "top1"}),
-                Arm("uoe-npo", role="method", settings={"objective": "npo", "trained_part": "top1"}),
-                Arm("gdiff", role="baseline", settings={"objective": "gdiff", "trained_part": "model"}),
-                Arm("ga", role="baseline", settings={"objective": "ga", "trained_part": "model"}),
-                Arm("npo", role="baseline", settings={"objective": "npo", "trained_part": "model"}),
-                Arm(
-                    "frozen-routers",
-                    role="baseline",
-                    settings={"objective": "gdiff", "trained_part": "no-routers"},
-                ),
+                *(_arm(f"uoe-{name}", "method", name, "top1") for name in OBJECTIVES),
+                *(_arm(name, "baseline", name, "model") for name in OBJECTIVES),
+                _arm("frozen-routers", "baseline", "gdiff", "no-routers"),
                 Arm(
                     "no-anchor",
                     role="control",
@@ -153,13 +141,9 @@ PAPER = Paper(
                     "random-expert",
                     role="control",
                     settings={"objective": "gdiff", "trained_part": "random"},
-                    removes="the attribution: the expert is drawn by lot",
+                    removes="the attribution: the expert is drawn at random",
                 ),
-                Arm(
-                    "shared-expert",
-                    role="reference",
-                    settings={"objective": "gdiff", "trained_part": "shared"},
-                ),
+                _arm("shared-expert", "reference", "gdiff", "shared"),
                 Arm("base", role="reference", settings={"measured": "base"}),
                 Arm("retrained", role="reference", settings={"measured": "retrained"}),
             ),
@@ -185,8 +169,8 @@ PAPER = Paper(
                     settings={"learning_rates": GRID},
                     data_differs=(
                         "a Qwen2-MoE with 0.5 M parameters, 4 layers of 8 experts, top-2, trained on 96"
-                        " made-up facts of 4 topics, instead of Qwen1.5-MoE-A2.7B and DeepSeek-V2-Lite",
-                        "one topic of made-up facts is forgotten, instead of WMDP-cyber and RWKU; utility is"
+                        " invented facts of 4 topics, instead of Qwen1.5-MoE-A2.7B and DeepSeek-V2-Lite",
+                        "one topic of invented facts is forgotten, instead of WMDP-cyber and RWKU; utility is"
                         " the accuracy on facts of other topics that unlearning has not trained on, not MMLU",
                         "one expert and its router are 2.5 % of so small a model, instead of 0.06 %",
                     ),
@@ -199,46 +183,31 @@ PAPER = Paper(
                 ),
                 "paper": Preset(
                     settings={
+                        **LARGE,
                         "model": "hub:Qwen/Qwen1.5-MoE-A2.7B",
                         "forget": "hub:cais/wmdp-corpora/cyber-forget-corpus",
                         "retain": "hub:cais/wmdp-corpora/cyber-retain-corpus",
                         "forget_test": "hub:cais/wmdp/wmdp-cyber#test",
                         "retain_test": "hub:cais/mmlu/all#test",
-                        "max_tokens": 1024,
-                        "max_documents": 2000,
-                        "dtype": "bfloat16",
-                        "learning_rates": (5e-5, 1e-4, 2e-4, 5e-4),
-                        "unlearning_steps": 200,
-                        "measure_every": 10,
                         "forget_level": 0.3,
                     },
-                    differs=(
-                        "a batch of 32 documents instead of 32 times 4 a device, and 2,000 of each set",
-                        "arms that train the whole model need it in float32: give --dtype float32, 60 GB",
-                        "no retrained reference: that needs the model's own training data",
-                    ),
-                    cost="2 GPU hours a seed and arm",
+                    differs=("one device, and 2,000 documents of each set", *LARGE_DIFFERS),
+                    cost="up to 8 GPU hours a seed and arm",
                     seeds=3,
                 ),
                 "paper-deepseek": Preset(
                     settings={
+                        **LARGE,
                         "model": "hub:deepseek-ai/DeepSeek-V2-Lite",
                         "forget": "hub:jinzhuoran/RWKU/forget_level2#test",
                         "retain": "hub:jinzhuoran/RWKU/neighbor_level2#test",
                         "retain_test": "hub:cais/mmlu/all#test",
-                        "max_tokens": 1024,
-                        "max_documents": 2000,
-                        "dtype": "bfloat16",
-                        "learning_rates": (5e-5, 1e-4, 2e-4, 5e-4),
-                        "unlearning_steps": 200,
-                        "measure_every": 10,
                     },
                     differs=(
-                        "all people of RWKU at once, unlearned from its questions",
-                        "arms that train the whole model need it in float32: give --dtype float32, 65 GB",
-                        "no retrained reference: that needs the model's own training data",
+                        "one device, and all people of RWKU at once, unlearned from its questions",
+                        *LARGE_DIFFERS,
                     ),
-                    cost="3 GPU hours a seed and arm",
+                    cost="up to 12 GPU hours a seed and arm",
                     seeds=3,
                 ),
             },
@@ -246,35 +215,35 @@ PAPER = Paper(
     },
     apply="unlearn",
     claims=(
-        beats("gdiff", "gradient difference"),
-        beats("ga", "gradient ascent"),
-        beats("npo", "preference optimisation"),
-        better_than(
+        _beats("gdiff", "gradient difference"),
+        _beats("ga", "gradient ascent"),
+        _beats("npo", "preference optimisation"),
+        _claim(
             "beats-frozen-routers",
             "One expert with its router keeps more than the whole model with its routers frozen.",
             Reported("a frozen router alone does not prevent the loss", source="recalled"),
             Superior("retain_at_level", "uoe-gdiff", over="frozen-routers"),
             room=(AtMost("retain_at_level", "frozen-routers", ROOM),),
         ),
-        better_than(
+        _claim(
             "keeps-routing",
             "One expert leaves the routing of retain tokens more as it was than the whole model does.",
             Reported("plain methods lose utility through expert selection shift", source="recalled"),
             Superior("retain_overlap", "uoe-gdiff", over="gdiff"),
         ),
-        better_than(
+        _claim(
             "needs-the-anchor",
             "With the anchor more is kept at the forget level than without it.",
             Reported("the anchor holds tokens at the target expert", source="recalled"),
             Superior("retain_at_level", "uoe-gdiff", over="no-anchor"),
         ),
-        better_than(
+        _claim(
             "needs-the-attribution",
-            "The attributed expert keeps more at the forget level than an expert drawn by lot.",
+            "The attributed expert keeps more at the forget level than an expert drawn at random.",
             Reported("the first rank is better than lower ranks", source="recalled"),
             Superior("retain_at_level", "uoe-gdiff", over="random-expert"),
         ),
-        better_than(
+        _claim(
             "beats-the-shared-expert",
             "The attributed expert keeps more at the forget level than the shared expert of its layer.",
             Reported("unlearning the shared expert is worst", source="recalled"),

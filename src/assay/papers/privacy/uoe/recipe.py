@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 import torch
@@ -63,10 +63,9 @@ def unlearn(config: Unlearn, trial: Trial) -> dict[str, Value]:
 
     def attempt(learning_rate: float) -> Attempt:
         trial.progress(f"{config.objective} on {config.trained_part}, learning rate {learning_rate:g}")
-        settings = settings_of(config, learning_rate)
         unlearner = SelectedExpertUnlearner(
             copy.deepcopy(setting.base),
-            settings,
+            settings_of(config, learning_rate),
             targets=cast("Sequence[Target]", targets),
             train_router=config.train_router,
             generator=trial.generator("batches"),
@@ -86,14 +85,13 @@ def unlearn(config: Unlearn, trial: Trial) -> dict[str, Value]:
     if best.unlearner.targets:
         trial.save("delta", lambda: best.unlearner.delta)
     trial.save("attribution", attribution)
-    reached = metrics["retain_at_level"] is not None
     report = UnlearningReport(
         targets=best.unlearner.targets,
         trained_part=config.trained_part,
         objective=config.objective,
         learning_rate=tuned.candidate,
         forget_level=setting.level,
-        reached=reached,
+        reached=metrics["retain_at_level"] is not None,
         curve=best.points(),
         metrics=metrics,
     )
@@ -129,9 +127,7 @@ def users_setting(config: Unlearn, trial: Trial) -> Setting:
     model = load_model(source, AutoModelForCausalLM, device=trial.device, dtype=config.dtype)
     moe_layout(model)
     parts = trial.split(len(retain), test=0.4, validation=0.2, group=[fact.id for fact in retain.facts])
-    used, validation, test = (
-        retain.rows(torch.from_numpy(rows)) for rows in (parts.train, parts.validation, parts.test)
-    )
+    used, validation, test = (retain.rows(torch.from_numpy(rows)) for rows in vars(parts).values())
     measurement = Measurement(
         read(config.forget_test) if config.forget_test.source else forget,
         validation,
@@ -168,9 +164,7 @@ def synthetic_setting(config: Unlearn, trial: Trial) -> Setting:
     parts = trial.split(
         len(kept), test=0.4, validation=0.25, stratify=[fact.id[0] for fact in kept.facts], fresh=True
     )
-    used, validation, test = (
-        kept.rows(torch.from_numpy(rows)) for rows in (parts.train, parts.validation, parts.test)
-    )
+    used, validation, test = (kept.rows(torch.from_numpy(rows)) for rows in vars(parts).values())
     level = 1 / small.answers + 0.05 if config.forget_level is None else config.forget_level
     return Setting(model, tokenizer, forget, used, Measurement(forget, validation, test, model), level)
 
@@ -209,19 +203,10 @@ def chosen_part(
 
 def settings_of(config: Unlearn, learning_rate: float) -> Unlearning:
     """Return the settings of the method that the options describe."""
+    names = [field.name for field in fields(Unlearning) if hasattr(config, field.name)]
+    same: dict[str, Any] = {name: getattr(config, name) for name in names}
     return Unlearning(
-        objective=config.objective,
-        learning_rate=learning_rate,
-        steps=config.unlearning_steps,
-        batch_size=config.forget_batch,
-        accumulate=config.accumulate,
-        retain_weight=config.retain_weight,
-        retain_loss=config.retain_loss,
-        anchor_weight=config.anchor_weight,
-        anchor_reduction=config.anchor_reduction,
-        npo_beta=config.npo_beta,
-        steering=config.steering,
-        steered_layer=config.steered_layer,
+        **same, learning_rate=learning_rate, steps=config.unlearning_steps, batch_size=config.forget_batch
     )
 
 

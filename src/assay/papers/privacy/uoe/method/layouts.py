@@ -73,19 +73,15 @@ class MoELayer:
         if isinstance(expert, str):
             if self.shared_name is None:
                 raise InputError(f"{self.name} has no shared expert.")
-            inside = f"{self.name}.{self.shared_name}"
-            shared = cast(nn.Module, getattr(self.block, self.shared_name))
-            return {f"{inside}.{name}": weight.data for name, weight in shared.named_parameters()}
-        if not 0 <= expert < self.n_experts:
+            inside, module = self.shared_name, getattr(self.block, self.shared_name)
+        elif not 0 <= expert < self.n_experts:
             raise InputError(f"{self.name} has the experts 0 to {self.n_experts - 1}, not {expert}.")
-        if self.fused:
-            return {
-                f"{self.name}.experts.{name}": weight.data[expert]
-                for name, weight in self.experts.named_parameters()
-            }
-        module = cast(nn.ModuleList, self.experts)[expert]
-        inside = f"{self.name}.experts.{expert}"
-        return {f"{inside}.{name}": weight.data for name, weight in module.named_parameters()}
+        elif self.fused:
+            fused = self.experts.named_parameters()
+            return {f"{self.name}.experts.{name}": weight.data[expert] for name, weight in fused}
+        else:
+            inside, module = f"experts.{expert}", cast(nn.ModuleList, self.experts)[expert]
+        return {f"{self.name}.{inside}.{name}": weight.data for name, weight in module.named_parameters()}
 
     def affinities(
         self, hidden: Float[Tensor, "... d"], weight: Float[Tensor, "experts d"] | None = None
@@ -137,7 +133,8 @@ def _layer(model: nn.Module, name: str, block: nn.Module, softmax_routers: Seque
     weight = getattr(router, "weight", None)
     kind = type(router).__name__
     if router_name is None or not isinstance(weight, Tensor) or weight.ndim != 2:
-        raise InputError(f"{name} has no router with a weight [experts, width]; found {_children(block)}.")
+        found = ", ".join(f"{key} ({type(child).__name__})" for key, child in block.named_children())
+        raise InputError(f"{name} has no router with a weight [experts, width]; found {found}.")
     if kind not in softmax_routers:
         raise InputError(
             f"{name} has a router of the class {kind}, and only {', '.join(softmax_routers)} are known to"
@@ -183,10 +180,6 @@ def _is_fused(name: str, experts: nn.Module, n_experts: int, width: int) -> bool
     )
 
 
-def _children(block: nn.Module) -> str:
-    return ", ".join(f"{name} ({type(child).__name__})" for name, child in block.named_children())
-
-
 def _refuse_quantised(model: nn.Module) -> None:
     config = getattr(model, "config", None)
     described = getattr(config, "quantization_config", None)
@@ -196,18 +189,3 @@ def _refuse_quantised(model: nn.Module) -> None:
             f"This model is quantised ({odd or 'its config has a quantization_config'}): its experts cannot"
             " be trained. Load the weights in float32 or bfloat16."
         )
-
-
-def check_targets(layers: Sequence[MoELayer], targets: Sequence[Target]) -> None:
-    """Refuse targets that the model does not have, or none at all.
-
-    Raises:
-        InputError: names the layers and experts that there are.
-    """
-    known = {layer.index: layer for layer in layers}
-    if not targets:
-        raise InputError("There is no target: name at least one (layer, expert).")
-    for index, expert in targets:
-        if index not in known:
-            raise InputError(f"Layer {index} has no experts; the layers {', '.join(map(str, known))} have.")
-        known[index].tensors(expert)

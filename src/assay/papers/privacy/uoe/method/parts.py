@@ -16,7 +16,7 @@ from torch.nn import functional
 from assay.artefact import Artefact
 from assay.errors import InputError, unknown
 from assay.papers.privacy.unlearning import matching_parameters
-from assay.papers.privacy.uoe.method.layouts import SHARED, MoELayer, Target, check_targets, moe_layout
+from assay.papers.privacy.uoe.method.layouts import SHARED, MoELayer, Target, moe_layout
 
 Whole = Literal["model", "no-routers", "routers", "experts"]
 _NAME = re.compile(r"(?P<name>.+?)(\[(?P<expert>\d+)\])?")
@@ -94,32 +94,30 @@ class ExpertLeaves:
         if not (train_experts or train_router):
             raise ValueError("there is nothing to train: keep the experts, the router or both")
         self.model = model
-        layers = moe_layout(model)
-        check_targets(layers, targets)
+        layers = {layer.index: layer for layer in moe_layout(model)}
         self.targets = tuple(dict.fromkeys(targets))
+        if not targets:
+            raise InputError("There is no target: name at least one (layer, expert).")
+        for index, expert in self.targets:
+            if index not in layers:
+                known = ", ".join(map(str, layers))
+                raise InputError(f"Layer {index} has no experts; the layers {known} have.")
+            layers[index].tensors(expert)  # refuses an expert that is not there
         wanted = {index for index, _ in self.targets}
-        self.layers = [layer for layer in layers if layer.index in wanted]
+        self.layers = [layer for index, layer in layers.items() if index in wanted]
         self.start = min(wanted)
         """The lowest layer that changes: what is below needs to be computed only once."""
         self._trains_experts = train_experts
-        self._leaves: dict[str, nn.Parameter] = {}
         self._stored: dict[str, Tensor] = {}
         for layer in self.layers:
             if train_router:
-                self._add({f"{layer.name}.{layer.router_name}.weight": layer.router_weight.data})
+                self._stored[f"{layer.name}.{layer.router_name}.weight"] = layer.router_weight.data
             for index, expert in self.targets if train_experts else ():
                 if index == layer.index:
-                    self._add(
-                        {
-                            _slice_name(layer, expert, key): value
-                            for key, value in layer.tensors(expert).items()
-                        }
-                    )
-
-    def _add(self, tensors: dict[str, Tensor]) -> None:
-        for name, stored in tensors.items():
-            self._stored[name] = stored
-            self._leaves[name] = nn.Parameter(stored.float().clone())
+                    for name, value in layer.tensors(expert).items():
+                        sliced = layer.fused and expert != SHARED
+                        self._stored[f"{name}[{expert}]" if sliced else name] = value
+        self._leaves = {name: nn.Parameter(value.float().clone()) for name, value in self._stored.items()}
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the leaves."""
@@ -177,10 +175,7 @@ class ExpertLeaves:
     def delta(self) -> ExpertDelta:
         """Return the trained slices as the model holds them after `write_back`."""
         return ExpertDelta(
-            {
-                name: leaf.detach().to(self._stored[name].dtype).cpu().clone()
-                for name, leaf in self._leaves.items()
-            }
+            {name: leaf.detach().to(self._stored[name]).cpu().clone() for name, leaf in self._leaves.items()}
         )
 
 
@@ -238,10 +233,6 @@ class WholeModel:
 
 Part = ExpertLeaves | WholeModel
 """What unlearning may change: both give parameters, are active inside a block and are written back."""
-
-
-def _slice_name(layer: MoELayer, expert: Any, name: str) -> str:
-    return f"{name}[{expert}]" if layer.fused and expert != SHARED else name
 
 
 def _with_weights(module: nn.Module, leaves: dict[str, nn.Parameter]) -> Callable[..., Any]:
@@ -319,12 +310,10 @@ def _only_these_train(model: nn.Module, parameters: Sequence[nn.Parameter]) -> I
 def _patched(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
     """Give one module another forward pass inside the block."""
     own = vars(module)
-    before = own.get("forward")
+    before = {name: own[name] for name in ("forward",) if name in own}
     own["forward"] = forward
     try:
         yield
     finally:
-        if before is None:
-            del own["forward"]
-        else:
-            own["forward"] = before
+        del own["forward"]
+        own.update(before)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,14 +71,7 @@ class Sequences:
 
     def rows(self, index: Tensor | slice) -> Sequences:
         """Return some of the documents."""
-        hidden = None if self.hidden is None else self.hidden[index]
-        return replace(
-            self,
-            input_ids=self.input_ids[index],
-            labels=self.labels[index],
-            mask=self.mask[index],
-            hidden=hidden,
-        )
+        return self._each(lambda tensor: tensor[index])
 
     def split(self, size: int) -> Iterator[Sequences]:
         """Yield the documents in batches, each without the padding that only others need."""
@@ -88,20 +81,16 @@ class Sequences:
     def trimmed(self) -> Sequences:
         """Return the same without columns of nothing but padding."""
         width = int(self.mask.sum(1).max())
-        hidden = None if self.hidden is None else self.hidden[:, :width]
-        return replace(
-            self,
-            input_ids=self.input_ids[:, :width],
-            labels=self.labels[:, :width],
-            mask=self.mask[:, :width],
-            hidden=hidden,
-        )
+        return self._each(lambda tensor: tensor[:, :width])
 
     def to(self, device: torch.device | str) -> Sequences:
         """Return the same on another device."""
-        hidden = None if self.hidden is None else self.hidden.to(device)
-        ids, labels, mask = (tensor.to(device) for tensor in (self.input_ids, self.labels, self.mask))
-        return Sequences(ids, labels, mask, self.start, hidden, self.after_attention)
+        return self._each(lambda tensor: tensor.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Sequences:
+        names = ("input_ids", "labels", "mask", *(() if self.hidden is None else ("hidden",)))
+        changed: dict[str, Any] = {name: change(getattr(self, name)) for name in names}
+        return replace(self, **changed)
 
     def beginning_at(
         self, model: Any, layer: int, batch_size: int = 32, after_attention: bool = False
@@ -226,12 +215,11 @@ def skipping(model: Any, batch: Sequences) -> Iterator[None]:
 @contextlib.contextmanager
 def _without_router_loss(model: Any) -> Iterator[None]:
     """Switch the load-balancing loss off, which works against the anchor."""
-    config = model.config
-    before = getattr(config, "output_router_logits", None)
+    before = getattr(model.config, "output_router_logits", None)
     if before:
-        config.output_router_logits = False
+        model.config.output_router_logits = False
     try:
         yield
     finally:
         if before:
-            config.output_router_logits = before
+            model.config.output_router_logits = before

@@ -172,34 +172,30 @@ class SelectedExpertUnlearner:
         Warns:
             UserWarning: fewer than 1 % of the forget tokens run through a target.
         """
-        if isinstance(self._targets, str) and self._targets != "top1":
-            self.part = WholeModel(self.model, self._targets)
+        targets = self._targets
+        if isinstance(targets, str) and targets != "top1":
+            self.part = WholeModel(self.model, targets)
             return self.part
-        if self.attribution is None and self._comparable:
+        comparable = len({layer.n_experts for layer in self.layers}) == 1
+        if self.attribution is None and comparable:
             self.attribution = attribute_experts(self.model, forget)
-        if isinstance(self._targets, str):
+        if isinstance(targets, str):
             if self.attribution is None:
                 raise InputError("The layers have different numbers of experts: name the target.")
-            part = ExpertLeaves(self.model, self.attribution.top(), **self._train)
-        else:
-            part = ExpertLeaves(self.model, self._targets, **self._train)
-        if self.attribution is not None:
-            self._warn_of_seldom_targets(part.targets, self.attribution)
-        self.part = part
-        return part
-
-    def _warn_of_seldom_targets(self, targets: Sequence[Target], attribution: ExpertAttribution) -> None:
-        top_k = {layer.index: layer.top_k for layer in self.layers}
-        for target in targets:
-            if target[1] == SHARED:
+            targets = self.attribution.top()
+        self.part = ExpertLeaves(self.model, targets, **self._train)
+        for index, expert in self.part.targets:
+            if self.attribution is None or expert == SHARED:
                 continue
-            share = attribution.share_of_tokens(target, top_k[target[0]])
+            top_k = next(layer.top_k for layer in self.layers if layer.index == index)
+            share = self.attribution.share_of_tokens((index, expert), top_k)
             if share < SELDOM:
                 warnings.warn(
-                    f"expert {target[1]} of layer {target[0]} gets {share:.2%} of the forget tokens: what is"
-                    " to be forgotten is hardly there. Take the target that attribution finds.",
-                    stacklevel=4,
+                    f"expert {expert} of layer {index} gets {share:.2%} of the forget tokens: what is to be"
+                    " forgotten is hardly there. Take the target that attribution finds.",
+                    stacklevel=3,
                 )
+        return self.part
 
     def fit(
         self,
@@ -232,10 +228,6 @@ class SelectedExpertUnlearner:
         finally:
             self.model.train(was_training)
         return result
-
-    @property
-    def _comparable(self) -> bool:
-        return len({layer.n_experts for layer in self.layers}) == 1
 
     @property
     def _keeps(self) -> bool:
