@@ -15,7 +15,6 @@ from assay.catalogue import Entry
 
 OWN = [entry for entry in catalogue.entries() if entry.package.startswith(catalogue.PAPERS)]
 PENDING = {
-    "abmilx",
     "bayes_unlearnable",
     "ecm",
     "eft",
@@ -23,7 +22,6 @@ PENDING = {
     "lelp",
     "model_generalization",
     "t2ue",
-    "uoe",
 }
 """Entries that have not got this shape yet."""
 
@@ -45,6 +43,7 @@ FILES = {
 FOLDERS = {"inputs", "method", "recipes", "synthetic"}
 MOST_LINES = 2500
 LONGER: dict[str, tuple[int, str]] = {
+    "abmilx": (4650, "five kinds of bags, the authors' labels and checkpoints, ten aggregators, survival"),
     "instageo": (3500, "cuts chips out of scenes, distils segmentation models, and predicts for new chips"),
     "ednet": (4600, "a reader of four levels of logs with its shards, and eight models that trace knowledge"),
     "cot_information": (3450, "five classes of programs, exact chains and learners beside the estimator"),
@@ -92,6 +91,8 @@ MAY_OPEN: dict[str, str] = {
     "education/ednet/method/process.py": "speaks with its process in JSON, and reads what memory it took",
     "education/ednet/method/shards.py": "hashes the shards that it wrote",
     "education/ednet/synthetic.py": "writes zips, and opens none",
+    "vision/abmilx/inputs/lmdb_files.py": "opens LMDB files, which hold the authors' tiles",
+    "vision/abmilx/method/torch_files.py": "follows the bytes of a .pt file without an unpickler",
 }
 """Files under `papers/` that open files themselves, each with the reason."""
 
