@@ -53,8 +53,8 @@ def token_nll(
             base = reader.base.key
             logits = {key: value if key == base else value[places] for key, value in logits.items()}
         for name, law in laws.items():
-            told = law.combine(logits).log_softmax(-1).gather(-1, targets[:, None])
-            totals[name] -= float(told.double().sum())
+            logprobs = law.combine(logits).log_softmax(-1).gather(-1, targets[:, None])
+            totals[name] -= float(logprobs.double().sum())
     return {name: total / count for name, total in totals.items()}
 
 

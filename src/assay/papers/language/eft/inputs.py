@@ -184,8 +184,8 @@ def load_emulated(
     )
     if whole:
         raise InputError(
-            f"{whole[0]} is the reference of an adapter and of a whole model: merge the adapter into a model"
-            " of its own first."
+            f"{whole[0]} is the reference of an adapter and of a whole model: merge the adapter into a"
+            " separate model first."
         )
     model = EmulatedFineTuning(
         base,

@@ -76,10 +76,10 @@ class TrainedFamily:
         table = data.load(needs=("text", "label"))
         require_classes(table, least_rows=LEAST, least_classes=3)
         known = load_facts(facts)
-        dealt, _ = trial.deal(len(known), min(facts.number or len(known), len(known)))
-        known = [known[row] for row in dealt]
-        told = documents(known, derive_seed(trial.seed, "documents"))
-        read = trial.once("words", tokenise, general_texts(table), told, family)
+        chosen, _ = trial.deal(len(known), min(facts.number or len(known), len(known)))
+        known = [known[row] for row in chosen]
+        facts_told = documents(known, derive_seed(trial.seed, "documents"))
+        read = trial.once("words", tokenise, general_texts(table), facts_told, family)
         return cls(family, trial, read, tuple(known), table)
 
     @functools.cached_property
@@ -99,7 +99,7 @@ class TrainedFamily:
     def base(self, size: Size, number: int = 0) -> Weights:
         """Return the weights of a base model; those of one size differ by their `number`."""
         self.trial.progress(f"pre-training the {size} model")
-        corpus = Corpus(self.read.texts, self.read.told, derive_seed(self.trial.seed, "rows"))
+        corpus = Corpus(self.read.texts, self.read.facts, derive_seed(self.trial.seed, "rows"))
         name = f"{size} {number}"
         weights = self.trial.once(f"base {name}", pretrain, self.family, size, corpus, self.trial.compute)
         self._count("pretraining_steps", name, self.family.steps)
@@ -138,8 +138,8 @@ class TrainedFamily:
         """
         labels = self.table.labels()
         rows = np.flatnonzero(labels == np.unique(labels)[-1 - from_last])
-        dealt, fresh = self.trial.deal(len(rows), min(max_texts or len(rows), len(rows)))
-        chosen = self.table.rows.select(rows[dealt])
+        drawn, fresh = self.trial.deal(len(rows), min(max_texts or len(rows), len(rows)))
+        chosen = self.table.rows.select(rows[drawn])
         texts = chosen["text"][:]
         groups = chosen["group"][:] if "group" in chosen.column_names else None
         parts = self.trial.split(len(texts), test=test, validation=0.1, group=groups, fresh=fresh)

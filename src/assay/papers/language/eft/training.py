@@ -46,7 +46,7 @@ class Tokenised:
     tokenizer: str
     """As JSON."""
     texts: Int[Tensor, "n t"]
-    told: Int[Tensor, "m t"]
+    facts: Int[Tensor, "m t"]
     """The documents that tell facts."""
 
 
@@ -55,22 +55,22 @@ class Corpus:
     """Rows of texts and of facts, and the seed of their order, which is alike for both sizes."""
 
     texts: Int[Tensor, "n t"]
-    told: Int[Tensor, "m t"]
+    facts: Int[Tensor, "m t"]
     order: int
 
     def mixed(self, steps: int) -> Int[Tensor, "k t"]:
-        """Return rows for all steps: texts and facts at random, each in passes of its own."""
+        """Return rows for all steps: texts and facts at random, each in separate passes."""
         generator = torch.Generator().manual_seed(self.order)
         total = steps * BATCH_SIZE
-        is_told = torch.rand(total, generator=generator) < FACT_SHARE
+        is_fact = torch.rand(total, generator=generator) < FACT_SHARE
 
         def passes(rows: Tensor, needed: int) -> Tensor:
             orders = [torch.randperm(len(rows), generator=generator) for _ in range(-(-needed // len(rows)))]
             return rows[torch.cat(orders)[:needed]] if needed else rows[:0]
 
         mixed = torch.empty(total, self.texts.shape[1], dtype=torch.long)
-        mixed[is_told] = passes(self.told, int(is_told.sum()))
-        mixed[~is_told] = passes(self.texts, int((~is_told).sum()))
+        mixed[is_fact] = passes(self.facts, int(is_fact.sum()))
+        mixed[~is_fact] = passes(self.texts, int((~is_fact).sum()))
         return mixed
 
 
@@ -91,13 +91,13 @@ def shape(family: Family, size: str) -> SmallLlama:
     return SmallLlama(family.vocabulary, width, family.layers, family.heads, CONTEXT)
 
 
-def tokenise(texts: list[str], told: list[str], family: Family) -> Tokenised:
+def tokenise(texts: list[str], facts: list[str], family: Family) -> Tokenised:
     """Return a tokenizer of texts and facts, and both as rows of tokens.
 
     Raises:
         InputError: there are too few to fill a row.
     """
-    tokenizer = byte_pair_tokenizer([*texts, *told], family.vocabulary)
+    tokenizer = byte_pair_tokenizer([*texts, *facts], family.vocabulary)
 
     def rows(documents: list[str]) -> Tensor:
         ids = tokenizer(documents, add_special_tokens=False)["input_ids"]
@@ -106,7 +106,7 @@ def tokenise(texts: list[str], told: list[str], family: Family) -> Tokenised:
         except ValueError as error:
             raise InputError(f"{error} Give more texts to train a base model on.") from None
 
-    return Tokenised(tokenizer_to_json(tokenizer), rows(texts), rows(told))
+    return Tokenised(tokenizer_to_json(tokenizer), rows(texts), rows(facts))
 
 
 def pretrain(family: Family, size: Size, corpus: Corpus, compute: Compute) -> Weights:

@@ -53,7 +53,7 @@ def logistic_features(readings: Readings, setting: Setting) -> Array:
 def scaling_features(results: Results) -> Array:
     """Return log(1 + demonstrations) and log(1 + tokens of reasoning).
 
-    The reasoning is counted after the reply, which is more than the circuit is told.
+    The reasoning is counted after the reply, which is more than the circuit is given.
     """
     return np.stack([np.log1p(results.shots), np.log1p(results.reasoning)], axis=1)
 

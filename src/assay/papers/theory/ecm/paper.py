@@ -35,7 +35,7 @@ SMALL_MODEL = (
 
 RIVAL = (
     "the scaling law is accuracy against the logarithms of demonstrations and reasoning tokens, fitted on the"
-    " same items and told the length of the reply; the paper's own could not be read",
+    " same items and given the length of the reply; the paper's own could not be read",
 )
 
 PAPER = Paper(

@@ -62,7 +62,7 @@ def calibrate(config: Calibrate, trial: Trial) -> dict[str, Value]:
         return metrics | item_metrics(chance[parts.test], correct[parts.test])
 
     model = fitted_circuit(results, correct, parts, config, trial)
-    seen = given_readings(results, estimator, parts, config, trial).take(parts.test)
+    seen = readings_of(results, estimator, parts, config, trial).take(parts.test)
     reading = model.predict(seen)
     assert model.calibration is not None
     assert reading.accuracy is not None
@@ -104,7 +104,7 @@ def outcomes(results: Results, config: Calibrate, trial: Trial) -> np.ndarray:
     return results.correct
 
 
-def given_readings(
+def readings_of(
     results: Results,
     estimator: DifficultyEstimator,
     parts: Split[np.ndarray],
@@ -112,14 +112,14 @@ def given_readings(
     trial: Trial,
 ) -> Readings:
     """Return what the circuit is given at the time of prediction."""
-    readings = known_readings(results, config, trial)
+    readings = calibration_readings(results, config, trial)
     if config.difficulty == "estimated":
         steps, load = estimator.predict(results.questions)
         readings = dataclasses.replace(readings, steps=steps, load=load)
     return readings
 
 
-def known_readings(results: Results, config: Calibrate, trial: Trial) -> Readings:
+def calibration_readings(results: Results, config: Calibrate, trial: Trial) -> Readings:
     """Return what the circuit is given for the calibration; a control takes something away.
 
     A negative sum of flux counts as 0. Flux is permuted among items with as many demonstrations.
@@ -152,7 +152,7 @@ def fitted_circuit(
     results: Results, correct: np.ndarray, parts: Split[np.ndarray], config: Calibrate, trial: Trial
 ) -> ElectronicCircuitModel:
     """Return the circuit, calibrated on the training rows."""
-    readings = known_readings(results, config, trial).take(parts.train)
+    readings = calibration_readings(results, config, trial).take(parts.train)
     if config.constants == "published":
         return published_circuit(readings, correct[parts.train], config, trial)
     seed = int(trial.numpy("starts").integers(2**31))
@@ -193,7 +193,7 @@ def regression_chances(
     results: Results, correct: np.ndarray, parts: Split[np.ndarray], config: Calibrate, trial: Trial
 ) -> np.ndarray:
     """Return the chances of a regression whose setting is chosen by cross-validation on training rows."""
-    readings = known_readings(results, config, trial)
+    readings = calibration_readings(results, config, trial)
 
     def features(setting: Setting) -> np.ndarray:
         if config.predictor == "scaling":
@@ -233,9 +233,9 @@ def regression_chances(
 def what_was_asked(results: Results) -> dict[str, Value]:
     """Return how good the language model is, and what the demonstrations do for it."""
     metrics: dict[str, Value] = {"solver_accuracy": float(results.correct.mean()), "demo_gain": None}
-    told = results.shots > 0 if results.told is None else results.told
+    informed = results.shots > 0 if results.informed is None else results.informed
     reasoned = np.array([way != "direct" for way in results.readings.ways])
-    with_, without = told & reasoned, ~told & reasoned
+    with_, without = informed & reasoned, ~informed & reasoned
     if with_.any() and without.any():
         metrics["demo_gain"] = float(results.correct[with_].mean() - results.correct[without].mean())
     return metrics

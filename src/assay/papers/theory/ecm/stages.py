@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -32,6 +32,7 @@ from assay.papers.theory.ecm.method import (
     DifficultyUnavailable,
     MathResistance,
     Readings,
+    Way,
     answers_match,
     flux,
     render_prompt,
@@ -57,7 +58,7 @@ class Results:
     groups: list[str]
     embeddings: Tensor
     pool: list[Demo]
-    told: np.ndarray | None = None
+    informed: np.ndarray | None = None
     """Whether the prompt held what was needed to answer, where that is known."""
     fresh: bool = False
     """Whether the items were drawn for this seed."""
@@ -170,18 +171,47 @@ class Prompting:
         ]
 
 
-def choose_demos(
-    questions: Sequence[str], prompts: Sequence[Prompt], retriever: DemoRetriever | None
-) -> list[tuple[int, ...]]:
-    """Return the places of each question's demonstrations in the pool."""
-    chosen: list[tuple[int, ...]] = [()] * len(questions)
-    for shots, choice in sorted({(prompt.shots, prompt.choice) for prompt in prompts if prompt.shots}):
-        places = [place for place, prompt in enumerate(prompts) if prompt[:2] == (shots, choice)]
-        assert retriever is not None
-        found = retriever.topk([questions[place] for place in places], shots, choice)
-        for place, retrieved in zip(places, found, strict=True):
-            chosen[place] = retrieved.rows
-    return chosen
+@dataclass(frozen=True)
+class Asked:
+    """Questions as they are put: how, with which demonstrations, and the whole prompts."""
+
+    how: list[Prompt]
+    rows: list[tuple[int, ...]]
+    """Places of the demonstrations in the pool."""
+    demos: list[tuple[Demo, ...]]
+    prompts: list[str]
+
+    @classmethod
+    def of(
+        cls,
+        questions: Sequence[str],
+        how: list[Prompt],
+        pool: Sequence[Demo],
+        encoder: QuestionEncoder,
+        seed: int,
+    ) -> Asked:
+        """Choose the demonstrations of each question from a pool."""
+        rows: list[tuple[int, ...]] = [()] * len(questions)
+        if pool:
+            retriever = DemoRetriever(encoder, [demo.question for demo in pool], seed)
+            for shots, choice in sorted({(prompt.shots, prompt.choice) for prompt in how if prompt.shots}):
+                places = [place for place, prompt in enumerate(how) if prompt[:2] == (shots, choice)]
+                found = retriever.topk([questions[place] for place in places], shots, choice)
+                for place, retrieved in zip(places, found, strict=True):
+                    rows[place] = retrieved.rows
+        demos = [tuple(pool[row] for row in each) for each in rows]
+        prompts = [
+            render_prompt(question, shown, reason=not prompt.direct)
+            for question, shown, prompt in zip(questions, demos, how, strict=True)
+        ]
+        return cls(how, rows, demos, prompts)
+
+    def record(self, place: int, length: int, **known: Any) -> Record:
+        """Return what came of a question whose reply has so many tokens."""
+        direct = self.how[place].direct
+        reasoning = 0.0 if direct else float(length)
+        way: Way = "direct" if direct else "cot"
+        return Record(demos=self.demos[place], way=way, reasoning=reasoning, **known)
 
 
 @dataclass(frozen=True)
@@ -214,33 +244,29 @@ def small_results(
     random, encoder = np.random.default_rng(seed), encoding.encoder()
     units = UnitValues.draw(random, small.largest)
     pool = [units.journey(random, draw_steps(random, DEMO_STEPS)) for _ in range(small.demos)]
-    asked = [units.journey(random, draw_steps(random, STEPS)) for _ in range(small.queries)]
-    put = prompting.draw(len(asked), random)
-    retriever = DemoRetriever(encoder, [each.question for each in pool], seed)
-    chosen = choose_demos([each.question for each in asked], put, retriever)
+    journeys = [units.journey(random, draw_steps(random, STEPS)) for _ in range(small.queries)]
+    how = prompting.draw(len(journeys), random)
     solved = [Demo(each.question, each.solution) for each in pool]
-    demos = [tuple(solved[row] for row in rows) for rows in chosen]
-    prompts = [
-        render_prompt(each.question, shown, reason=not way.direct)
-        for each, shown, way in zip(asked, demos, put, strict=True)
-    ]
-    replies = solve(small, weights, prompts, [way.direct for way in put], encoding.compute)
+    asked = Asked.of([each.question for each in journeys], how, solved, encoder, seed)
+    replies = solve(small, weights, asked.prompts, [prompt.direct for prompt in how], encoding.compute)
     records = [
-        Record(
+        asked.record(
+            place,
+            len(reply),
             question=each.question,
             difficulty=MathResistance().difficulty(each.solution),
             correct=answers_match(decode(reply), each.solution),
-            demos=shown,
-            way="direct" if way.direct else "cot",
-            reasoning=0.0 if way.direct else float(len(reply)),
             group=str(each.wording),
             solution=each.solution,
         )
-        for each, shown, reply, way in zip(asked, demos, replies, put, strict=True)
+        for place, (each, reply) in enumerate(zip(journeys, replies, strict=True))
     ]
-    units_shown = [{pool[row].unit for row in rows} for rows in chosen]
-    told = np.array([each.unit in shown for each, shown in zip(asked, units_shown, strict=True)])
-    return dataclasses.replace(Results.of(records, solved, encoder), told=told, fresh=True)
+    informed = [
+        any(pool[row].unit == each.unit for row in rows)
+        for each, rows in zip(journeys, asked.rows, strict=True)
+    ]
+    found = Results.of(records, solved, encoder)
+    return dataclasses.replace(found, informed=np.array(informed), fresh=True)
 
 
 # --- files --------------------------------------------------------------------------------------
@@ -344,43 +370,35 @@ def solver_results(benchmark: Benchmark, prompting: Prompting, encoding: Encodin
     encoder = encoding.encoder()
     grading = Grading(benchmark.task, EntityCounter(benchmark.entities, encoding.device), benchmark.signed)
     problems, difficulties = _with_difficulty(benchmark.problems, grading)
-    put = prompting.draw(len(problems), np.random.default_rng(seed))
+    how = prompting.draw(len(problems), np.random.default_rng(seed))
     pool = [Demo(each.question, each.solution) for each in benchmark.pool]
-    wanted = max((prompt.shots for prompt in put), default=0)
+    wanted = max((prompt.shots for prompt in how), default=0)
     if wanted > len(pool):
         raise InputError(f"{wanted} demonstrations are asked for, and the pool has {len(pool)}: --demo-pool.")
-    retriever = DemoRetriever(encoder, [demo.question for demo in pool], seed) if pool else None
-    chosen = choose_demos([each.question for each in problems], put, retriever)
-    demos = [tuple(pool[row] for row in rows) for rows in chosen]
+    asked = Asked.of([each.question for each in problems], how, pool, encoder, seed)
     model = open_text_model(
         ModelSource(benchmark.solver),
         encoding.device,
         cache=None if benchmark.cache is None else Path(benchmark.cache),
     )
     replies = model.generate(
-        [
-            render_prompt(each.question, shown, reason=not prompt.direct)
-            for each, shown, prompt in zip(problems, demos, put, strict=True)
-        ],
+        asked.prompts,
         max_new_tokens=benchmark.max_new_tokens,
         temperature=benchmark.temperature,
         stop="\n[QUESTION]",
         seed=seed,
     )
     records = [
-        Record(
+        asked.record(
+            place,
+            reply.tokens or len(reply.text.split()),
             question=each.question,
-            difficulty=difficulty,
+            difficulty=difficulties[place],
             correct=grading.is_correct(reply.text, each),
-            demos=shown,
-            way="direct" if prompt.direct else "cot",
-            reasoning=0.0 if prompt.direct else float(reply.tokens or len(reply.text.split())),
             group=each.question,
             solution=each.solution,
         )
-        for each, difficulty, shown, prompt, reply in zip(
-            problems, difficulties, demos, put, replies, strict=True
-        )
+        for place, (each, reply) in enumerate(zip(problems, replies, strict=True))
     ]
     return Results.of(records, pool, encoder)
 

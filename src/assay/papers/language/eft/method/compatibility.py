@@ -92,7 +92,7 @@ def check_ancestor(tuned: Member, reference: Member) -> float | None:
     """Refuse a reference that `tuned` cannot have been fine-tuned from.
 
     Compared are the shapes and the direction of the weight matrices: the cosine similarity of tuned and
-    reference over all matrices, each taken without its mean. Two models that were trained apart from
+    reference over all matrices, each taken without its mean. Two models that were trained from
     separate starts are as far from one another as random ones.
 
     Returns:

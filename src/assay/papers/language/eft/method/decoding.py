@@ -309,5 +309,5 @@ def _measured(
     combined: Float[Tensor, "n v"], tuned: Float[Tensor, "n v"], tokens: Int[Tensor, " n"]
 ) -> Float[Tensor, "n 3"]:
     """Return log p(token), the distance to the small fine-tuned model, and the entropy."""
-    told = combined.log_softmax(-1).gather(-1, tokens[:, None]).squeeze(-1).float()
-    return torch.stack([told, total_variation(combined, tuned), entropy(combined)], dim=-1)
+    logprobs = combined.log_softmax(-1).gather(-1, tokens[:, None]).squeeze(-1).float()
+    return torch.stack([logprobs, total_variation(combined, tuned), entropy(combined)], dim=-1)

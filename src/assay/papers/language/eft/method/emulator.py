@@ -233,9 +233,9 @@ class EmulatedFineTuning:
             ids, scored = input_ids[rows], labels_mask[rows].cpu()
             if scored.any():
                 targets, logits = self.read(ids, scored)
-                told = self.combine(logits).log_softmax(-1).gather(-1, targets[:, None]).squeeze(-1)
+                logprobs = self.combine(logits).log_softmax(-1).gather(-1, targets[:, None]).squeeze(-1)
                 part = found[rows]
-                part[scored] = told.float().cpu()
+                part[scored] = logprobs.float().cpu()
                 found[rows] = part
         return found
 
@@ -290,8 +290,8 @@ class EmulatedFineTuning:
             tokens, counts = batch.prompts[self.members[key].name]
             whole, whole_valid = torch.cat([tokens, padded], -1), torch.cat([counts, valid], -1)
             logits[key] = stream.feed(whole, whole_valid, last=width + 1)[:, :-1]
-        told = self.combine(logits).log_softmax(-1).gather(-1, padded[..., None]).squeeze(-1)
-        return [row[: len(tokens)] for row, tokens in zip(told, continuations, strict=True)]
+        logprobs = self.combine(logits).log_softmax(-1).gather(-1, padded[..., None]).squeeze(-1)
+        return [row[: len(tokens)] for row, tokens in zip(logprobs, continuations, strict=True)]
 
     # --- generating ---------------------------------------------------------------------------------
 

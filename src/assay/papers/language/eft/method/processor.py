@@ -27,8 +27,8 @@ class EFTLogitsProcessor(LogitsProcessor):
 
     Sampling, beams and streaming work on the emulated model. Penalties do not when they are given to
     `generate`, which applies them to the large model's logits before it calls this: give them as
-    `penalties`, which act on the combined logits. The two small models keep caches of their own, which
-    follow the rows as they grow and start anew where a row changes (between two calls of `generate`, or
+    `penalties`, which act on the combined logits. The two small models keep their own caches, which
+    follow the rows as they grow and start again where a row changes (between two calls of `generate`, or
     when beams change places).
 
     Args:

@@ -46,7 +46,7 @@ class Member:
         if adapter is not None:
             known = list(getattr(model, "peft_config", {}))
             if not hasattr(model, "disable_adapter"):
-                raise InputError(f"{name} has no adapters: give its reference as a model of its own.")
+                raise InputError(f"{name} has no adapters: give its reference as a separate model.")
             if adapter != OFF and adapter not in known:
                 raise InputError(f"{name} has no adapter {adapter!r}; it has {', '.join(known) or 'none'}.")
         self._takes = set(inspect.signature(self.core.forward).parameters)
@@ -97,7 +97,7 @@ class Member:
 
     @property
     def rereads(self) -> bool:
-        """Whether it reads each text anew: it keeps a running state (Mamba, RWKV) and not all places."""
+        """Whether it has to read each text from its start: it keeps a running state (Mamba, RWKV)."""
         return self.cache_argument is None or not DynamicCache(config=self.config).is_croppable
 
     @torch.no_grad()
@@ -150,7 +150,7 @@ class Stream:
     """What one model has read of a batch of rows.
 
     Rows may differ in length: places that do not count are masked, and positions count only what does. A
-    model that keeps a running state reads each row anew at each step, alone and without padding.
+    model that keeps a running state reads each row from its start at each step, alone and without padding.
     """
 
     def __init__(self, member: Member, rows: int, vocabulary: int) -> None:
@@ -190,8 +190,8 @@ class Stream:
         found = torch.zeros(*self.counts[:, -last:].shape, self.member.rows, device=self.device)
         for row, (tokens, counts) in enumerate(zip(self.tokens, self.counts, strict=True)):
             if counts.any():
-                told = self.member.logits(input_ids=tokens[counts][None], use_cache=False)[0]
-                found[row] = told[(counts.cumsum(-1)[-last:] - 1).clamp(min=0)].to(found.dtype)
+                logits = self.member.logits(input_ids=tokens[counts][None], use_cache=False)[0]
+                found[row] = logits[(counts.cumsum(-1)[-last:] - 1).clamp(min=0)].to(found.dtype)
         return found
 
     def keep(self, fed: int, kept: Int[Tensor, " b"]) -> None:

@@ -93,8 +93,8 @@ def own_models(config: Adapt, setup: Setup, trial: Trial) -> Measured:
     elif config.system == "upper":
         trial.progress("no --upper is given, so that what is left to recover is not known")
     texts = config.data.load(needs=("text",)).rows["text"][:]
-    dealt, _ = trial.deal(len(texts), min(config.max_texts or len(texts), len(texts)))
-    encoded = tokenizers["base"]([texts[row] for row in dealt])["input_ids"]
+    chosen, _ = trial.deal(len(texts), min(config.max_texts or len(texts), len(texts)))
+    encoded = tokenizers["base"]([texts[row] for row in chosen])["input_ids"]
     limit = min([config.max_tokens, *(m.limit for m in model.members.values() if m.limit)])
     cut = [ids[:limit] for ids in encoded if len(ids) > 1]
     if not cut:

@@ -48,14 +48,14 @@ def emulate(config: Emulate, trial: Trial) -> dict[str, Value]:
         raise InputError("--prompts FILE is missing: what should the emulated model reply to?")
     else:
         emulator = Emulator.of(setup, trial.device)
-    told = score_answers(emulator, rows, config)
+    answer_logprobs = score_answers(emulator, rows, config)
     trial.progress(f"replying to {len(rows)} prompts")
     written, stats = reply(emulator, config, rows, trial)
     lines: list[Line] = [
         {**vars(row), **dataclasses.asdict(each), **({} if known is None else {"answer_logprobs": known})}
-        for row, each, known in zip(rows, written, told, strict=True)
+        for row, each, known in zip(rows, written, answer_logprobs, strict=True)
     ]
-    summary = measure(written, stats, told)
+    summary = measure(written, stats, answer_logprobs)
     summary |= run_programs(config, rows, lines)
     summary |= judged(config, emulator, lines, trial)
     trial.save("emulator", emulator)
@@ -113,7 +113,7 @@ def reply(
 
 
 def measure(
-    written: Sequence[Written], stats: Sequence[SpeculativeStats], told: Sequence[list[float] | None]
+    written: Sequence[Written], stats: Sequence[SpeculativeStats], answers: Sequence[list[float] | None]
 ) -> dict[str, Any]:
     """Return means over all tokens of all replies and answers, and what the replies cost."""
 
@@ -131,20 +131,20 @@ def measure(
         **means,
         "acceptance": cost.acceptance,
         "large_forwards_per_token": cost.forwards_per_token,
-        "answer_mean_logprob": mean([value for logprobs in told for value in logprobs or ()]),
+        "answer_mean_logprob": mean([value for logprobs in answers for value in logprobs or ()]),
     }
 
 
 def score_answers(emulator: Emulator, rows: Sequence[PromptRow], config: Emulate) -> list[list[float] | None]:
     """Return the log-probabilities of the tokens of each answer that came with a prompt, None without one."""
     known = {place: row.answer for place, row in enumerate(rows) if row.answer}
-    told: list[list[float] | None] = [None] * len(rows)
+    scored: list[list[float] | None] = [None] * len(rows)
     if known:
         prompts = [rows[place].prompt for place in known]
         found = emulator.score(prompts, list(known.values()), config.batch_size)
         for place, logprobs in zip(known, found, strict=True):
-            told[place] = logprobs
-    return told
+            scored[place] = logprobs
+    return scored
 
 
 def run_programs(config: Emulate, rows: Sequence[PromptRow], lines: list[Line]) -> dict[str, Any]:

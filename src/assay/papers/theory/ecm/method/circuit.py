@@ -87,7 +87,7 @@ class CircuitConstants:
         task: Task = "math",
         distance: Literal["projection", "manhattan"] = "projection",
     ) -> CircuitConstants:
-        """Return the constants of the authors' code; Blocksworld has a U_W of its own.
+        """Return the constants of the authors' code; Blocksworld has another U_W.
 
         Raises:
             ValueError: the model, the embedder or the task has none.
