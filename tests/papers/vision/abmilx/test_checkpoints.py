@@ -61,6 +61,9 @@ def test_damaged_files_are_refused(tmp_path):
     (tmp_path / "f.pt").write_bytes(whole.replace(b"K\x08\x85", b"K\x09\x85"))  # nine numbers of eight
     with pytest.raises(ValueError, match=r"damaged|cannot be read"):
         read_torch_file(tmp_path / "f.pt")
+    torch.save(torch.ones(1).expand(1 << 40), tmp_path / "f.pt")  # a few bytes that would fill the memory
+    with pytest.raises(ValueError, match="reaches beyond its end"):
+        read_torch_file(tmp_path / "f.pt")
     with pytest.raises(FileNotFoundError, match="no file"):
         read_torch_file(tmp_path / "none.pt")
 

@@ -183,7 +183,7 @@ def feature_table(tmp_path_factory):
     "aggregator", ["abmil", "gated", "mean", "max", "mhla", "transmil", "clam-sb", "clam-mb", "dsmil"]
 )
 def test_every_aggregator_learns_bags_of_features(feature_table, tmp_path, aggregator):
-    out = run(tmp_path, data=feature_table, aggregator=aggregator, training__epochs=30, **ONE_RATE)
+    out = run(tmp_path, data=feature_table, aggregator=aggregator, training__epochs=20, **ONE_RATE)
     assert metrics_of(out)["metrics"]["train_accuracy"] > 0.8
     assert len(list((out / "model" / "heat_maps").glob("*.png"))) == len(rows_of(out))
 

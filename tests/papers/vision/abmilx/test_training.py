@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn import metrics
-from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from assay.data import Table
 from assay.errors import InputError
@@ -17,7 +17,6 @@ from assay.papers.vision.abmilx.synthetic import GRADE, draw_bags
 from assay.papers.vision.abmilx.training import (
     EncoderSpec,
     ModelSpec,
-    MovingAverage,
     PatchEncoder,
     TrainingSetup,
     build_model,
@@ -82,16 +81,24 @@ def test_large_bags_are_encoded_piece_by_piece(pools, monkeypatch):
     assert [weights.shape for weights in pieces.attention] == [(4, 20), (4, 21)]
 
 
-def test_the_moving_average_follows_the_weights():
-    model = nn.Linear(1, 1, bias=False)
-    average = MovingAverage(model, 0.9)
-    expected = None
-    for step in range(4):
-        nn.init.constant_(model.weight, float(step))
-        average(step, torch.zeros(()))
-        expected = float(step) if expected is None else 0.9 * expected + 0.1 * step
-    average.apply()
-    assert model.weight.item() == pytest.approx(expected)
+def test_the_moving_average_of_the_weights_is_kept(pools, monkeypatch):
+    bags = draw_bags(pools.others, GRADE, 8, np.random.default_rng(0), "train")
+    setup = TrainingSetup(spec_of(4), Learning(epochs=2, batch_size=4, ema=0.9))
+    seen = []
+    update = AveragedModel.update_parameters
+
+    def recorded(average, model):
+        seen.append(model.aggregator.proj.weight.detach().clone())
+        update(average, model)
+
+    monkeypatch.setattr(AveragedModel, "update_parameters", recorded)
+    start, targets = fresh_encoder(DIGIT, pools.others.values), torch.from_numpy(bags.labels)
+    trained = train_model(setup, start, bags, targets, 1e-2, torch.Generator().manual_seed(0))
+    expected = seen[0]
+    for weight in seen[1:]:
+        expected = 0.9 * expected + 0.1 * weight
+    assert len(seen) == 4
+    torch.testing.assert_close(trained.model.aggregator.proj.weight.detach(), expected)
 
 
 # --- measures -----------------------------------------------------------------------------------

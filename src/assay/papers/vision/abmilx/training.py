@@ -339,7 +339,10 @@ def train_model(
         fused=True,
     )
     steps, warmup = (epochs * len(loader) for epochs in (learning.epochs, learning.warmup))
-    average = None if learning.ema is None else MovingAverage(trained, learning.ema)
+    average = None
+    if learning.ema is not None:  # of the weights and the buffers
+        update = get_ema_multi_avg_fn(learning.ema)
+        average = AveragedModel(trained, _device(setup.compute), multi_avg_fn=update, use_buffers=True)
     history = fit(
         trained,
         loader,
@@ -349,10 +352,10 @@ def train_model(
         scheduler=LambdaLR(optimizer, warmup_cosine(steps, warmup)),
         clip=5.0,
         compute=setup.compute,
-        on_step=average,
+        on_step=None if average is None else lambda step, loss: average.update_parameters(trained),
     )
     if average is not None:
-        average.apply()
+        trained.load_state_dict(average.module.state_dict())
     model.to(next(trained.parameters()).device).eval()
     return Trained(model, rate, history)
 
@@ -366,33 +369,9 @@ def joint_loss(model: nn.Module, batch: tuple[Tensor, Tensor | None, Tensor]) ->
     return loss
 
 
-class MovingAverage:
-    """An exponential moving average of a model's weights and buffers, updated after each step.
-
-    Args:
-        model: what is trained.
-        decay: share of the average that stays at each step.
-    """
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model, self.decay = model, decay
-        self.average: AveragedModel | None = None
-
-    def __call__(self, step: int, loss: Tensor) -> None:
-        if self.average is None:  # only now is the model on its device
-            update = get_ema_multi_avg_fn(self.decay)
-            self.average = AveragedModel(self.model, multi_avg_fn=update, use_buffers=True)
-        self.average.update_parameters(self.model)
-
-    def apply(self) -> None:
-        """Put the average in place of the model's weights."""
-        assert self.average is not None
-        self.model.load_state_dict(self.average.module.state_dict())
-
-
 def encoded(model: EndToEndMIL, bags: BagSet, compute: Compute) -> BagSet:
     """Return the bags with the vectors of their instances in place of these, at each magnification."""
-    model.to("cpu" if compute.accelerator == "cpu" else compute.fabric().device).eval()
+    model.to(_device(compute)).eval()
     with torch.no_grad():
         found = [[encode_bag(model, bag, number).cpu() for number in range(len(bag.sizes))] for bag in bags]
     model.cpu()
@@ -401,3 +380,7 @@ def encoded(model: EndToEndMIL, bags: BagSet, compute: Compute) -> BagSet:
         bags,
         bags=tuple(dataclasses.replace(bag, readers=new) for bag, new in zip(bags, readers, strict=True)),
     )
+
+
+def _device(compute: Compute) -> torch.device:
+    return torch.device("cpu") if compute.accelerator == "cpu" else compute.fabric().device

@@ -27,7 +27,8 @@ class FeatureFolder:
     def __init__(self, folder: Path) -> None:
         inner = folder / "pt_files"
         self.place, folder = str(folder), inner if inner.is_dir() else existing_folder(folder)
-        self.paths = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES}
+        files = sorted(path for path in folder.iterdir() if path.name[0] != ".")
+        self.paths = {path.stem: path for path in files if path.suffix in SUFFIXES}
         self.names = list(self.paths)
 
     def bags(self, names: Sequence[str]) -> list[Bag]:

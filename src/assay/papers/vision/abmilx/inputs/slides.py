@@ -36,7 +36,7 @@ class SlideFolder:
 
     def __init__(self, folder: Path, options: Slides) -> None:
         self.place, self.options = str(folder), options
-        files = sorted(path for path in existing_folder(folder).iterdir() if path.is_file())
+        files = sorted(path for path in existing_folder(folder).iterdir() if path.name[0] != ".")
         self.paths = {path.stem: path for path in files if path.suffix.lower() in SUFFIXES}
         self.names = list(self.paths)
 
@@ -133,14 +133,13 @@ class Slide:
         """Return the corners of all patches with enough tissue, in pixels of the finest level, row by row."""
         mask = tissue(np.asarray(self.thumbnail()))
         step = patch * factor
-        scale = np.array([mask.shape[1] / self.size[0], mask.shape[0] / self.size[1]])
-        corners = [
-            (round(x), round(y))
-            for y in np.arange(0, max(1, self.size[1] - step + 1), step)
-            for x in np.arange(0, max(1, self.size[0] - step + 1), step)
-            if share(mask, np.array([x, y]) * scale, step * scale) >= least_tissue
-        ]
-        return np.array(corners, dtype=np.int64).reshape(-1, 2)
+        columns, rows = (max(1, int(side // step)) for side in self.size)
+        width, height = mask.shape[1] / self.size[0] * step, mask.shape[0] / self.size[1] * step
+        covered = (0, 0, min(columns * width, mask.shape[1]), min(rows * height, mask.shape[0]))
+        picture = Image.fromarray(mask.astype(np.float32))
+        shares = np.asarray(picture.resize((columns, rows), Image.Resampling.BOX, covered))
+        places = np.argwhere(shares >= least_tissue - 1e-6)[:, ::-1] * step
+        return np.asarray(places.round(), dtype=np.int64)
 
     def read(self, corner: Int[np.ndarray, " 2"], patch: int, factor: float) -> UInt8[np.ndarray, "p p 3"]:
         """Return a patch, from the level nearest to its magnification, resized where it lies between."""
@@ -190,16 +189,7 @@ def tissue(thumbnail: UInt8[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
     return found
 
 
-def share(mask: Bool[np.ndarray, "h w"], corner: np.ndarray, side: np.ndarray) -> float:
-    """Return the share of a rectangle of the mask that is True; at least a pixel is looked at."""
-    left, top = (int(value) for value in corner)
-    right, bottom = (
-        max(int(low) + 1, int(np.ceil(high))) for low, high in zip(corner, corner + side, strict=True)
-    )
-    return float(mask[top:bottom, left:right].mean()) if mask[top:bottom, left:right].size else 0.0
-
-
 def _thin(grid: Int[np.ndarray, "n 2"], most: int) -> Int[np.ndarray, "m 2"]:
-    return (
-        grid[np.unique(np.linspace(0, len(grid) - 1, most).round().astype(int))] if len(grid) > most else grid
-    )
+    rows = np.linspace(0, len(grid) - 1, min(most, len(grid))).round().astype(int)
+    thin: np.ndarray = grid[np.unique(rows)]
+    return thin

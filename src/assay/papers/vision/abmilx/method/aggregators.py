@@ -23,8 +23,9 @@ from assay.papers.vision.abmilx.method.losses import bag_cross_entropy
 
 Activation = Literal["gelu", "relu", "tanh"]
 Norm = Literal["layer", "batch"]
-Bags = Tensor | Sequence[Tensor]
-"""One padded tensor [B, N, D], or a list of bags [n, D]; what does not fit is refused with an explanation."""
+Features = Float[Tensor, "bags instances in_dim"]
+Mask = Bool[Tensor, "bags instances"]
+"""True where there is an instance."""
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "tanh": nn.Tanh}
 GATE_DROPOUT = 0.25
@@ -92,14 +93,12 @@ class Aggregator(nn.Module):
         self.classifier = nn.Linear(self.embed_dim, num_classes, bias=self.bias)
         initialise(self)
 
-    def embed(
-        self, x: Float[Tensor, "bags instances in_dim"], mask: Bool[Tensor, "bags instances"] | None
-    ) -> Float[Tensor, "bags instances dim"]:
+    def embed(self, x: Features, mask: Mask | None) -> Float[Tensor, "bags instances dim"]:
         """Return the embeddings of the instances."""
         embedded: Tensor = self.feature(self.norm(x, mask))
         return embedded
 
-    def forward(self, x: Bags, mask: Bool[Tensor, "_ _"] | None = None) -> Tensor:
+    def forward(self, x: Tensor | Sequence[Tensor], mask: Bool[Tensor, "_ _"] | None = None) -> Tensor:
         """Return the logits [B, C].
 
         Raises:
@@ -108,7 +107,7 @@ class Aggregator(nn.Module):
         """
         return self.explain(x, mask).logits
 
-    def explain(self, x: Bags, mask: Bool[Tensor, "_ _"] | None = None) -> Aggregated:
+    def explain(self, x: Tensor | Sequence[Tensor], mask: Bool[Tensor, "_ _"] | None = None) -> Aggregated:
         """Return logits, attention [B, H, N] and the bag's embedding; raises what `forward` raises."""
         if not isinstance(x, Tensor):
             if mask is not None:
@@ -124,18 +123,11 @@ class Aggregator(nn.Module):
             _explain_infinite(x)
         return found
 
-    def aggregate(
-        self, x: Float[Tensor, "bags instances in_dim"], mask: Bool[Tensor, "bags instances"] | None
-    ) -> Aggregated:
+    def aggregate(self, x: Features, mask: Mask | None) -> Aggregated:
         """Return what `explain` returns, for input that was checked."""
         raise NotImplementedError
 
-    def loss(
-        self,
-        found: Aggregated,
-        labels: Int[Tensor, " bags"],
-        mask: Bool[Tensor, "bags instances"] | None = None,
-    ) -> Float[Tensor, ""]:
+    def loss(self, found: Aggregated, labels: Int[Tensor, " bags"], mask: Mask | None = None) -> Tensor:
         """Return what the aggregator is trained with: the cross-entropy of the bags' classes."""
         return bag_cross_entropy(found.logits, labels)
 
@@ -227,7 +219,7 @@ class GlobalAttentionRefinement(nn.Module):
         self,
         x: Float[Tensor, "bags heads instances head_dim"],
         scores: Float[Tensor, "bags heads instances"],
-        mask: Bool[Tensor, "bags instances"] | None = None,
+        mask: Mask | None = None,
     ) -> Float[Tensor, "bags heads instances"]:
         """Return the refined scores."""
         queries, keys = self.qk(self.norm_x(x)).chunk(2, dim=-1)
@@ -291,10 +283,7 @@ class ABMILX(Aggregator):
         self.ffn = FeedForward(self.embed_dim, normalised=self.output_norm is None) if ffn else None
         self.classify_with(num_classes)
 
-    def aggregate(
-        self, x: Float[Tensor, "bags instances in_dim"], mask: Bool[Tensor, "bags instances"] | None
-    ) -> Aggregated:
-        """Return logits, attention and the bag's embedding, for input that was checked."""
+    def aggregate(self, x: Features, mask: Mask | None) -> Aggregated:
         heads = self.embed(x, mask).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # [B, H, N, h]
         scores = self.attention(heads)
         if self.attn_plus_fn is not None:
@@ -334,10 +323,7 @@ class ABMIL(Aggregator):
         self.attention = MultiHeadLocalAttention(self.embed_dim, attn_hidden, self.bias, gated, "tanh")
         self.classify_with(num_classes)
 
-    def aggregate(
-        self, x: Float[Tensor, "bags instances in_dim"], mask: Bool[Tensor, "bags instances"] | None
-    ) -> Aggregated:
-        """Return logits, attention and the bag's embedding, for input that was checked."""
+    def aggregate(self, x: Features, mask: Mask | None) -> Aggregated:
         embedded = self.embed(x, mask)
         attention = masked_softmax(self.attention(embedded)[:, None], mask)
         z = self.norm1((attention @ embedded).squeeze(1))
@@ -368,16 +354,13 @@ class MeanMIL(Aggregator):
         initialise(self)
 
     def instance_logits(
-        self, x: Float[Tensor, "bags instances in_dim"], mask: Bool[Tensor, "bags instances"] | None = None
+        self, x: Features, mask: Mask | None = None
     ) -> Float[Tensor, "bags instances classes"]:
         """Return the logits of each instance."""
         logits: Tensor = self.classifier(self.embed(x, mask))
         return logits
 
-    def aggregate(
-        self, x: Float[Tensor, "bags instances in_dim"], mask: Bool[Tensor, "bags instances"] | None
-    ) -> Aggregated:
-        """Return logits and attention, for input that was checked."""
+    def aggregate(self, x: Features, mask: Mask | None) -> Aggregated:
         logits = self.instance_logits(x, mask)
         attention = masked_softmax(logits.new_zeros(logits.shape[0], 1, logits.shape[1]), mask)
         return Aggregated((attention @ logits).squeeze(1), attention)
@@ -389,10 +372,7 @@ class MaxMIL(MeanMIL):
     The attention has one head for each class: 1 on the instance whose logit was taken.
     """
 
-    def aggregate(
-        self, x: Float[Tensor, "bags instances in_dim"], mask: Bool[Tensor, "bags instances"] | None
-    ) -> Aggregated:
-        """Return logits and attention, for input that was checked."""
+    def aggregate(self, x: Features, mask: Mask | None) -> Aggregated:
         logits = self.instance_logits(x, mask)
         if mask is not None:
             logits = logits.masked_fill(~mask[..., None], -math.inf)
@@ -455,7 +435,7 @@ class BagBatchNorm(nn.BatchNorm1d):
 
 
 def masked_softmax(
-    scores: Float[Tensor, "bags heads instances"], mask: Bool[Tensor, "bags instances"] | None
+    scores: Float[Tensor, "bags heads instances"], mask: Mask | None
 ) -> Float[Tensor, "bags heads instances"]:
     """Return the softmax over the instances that are there; 0 elsewhere."""
     if mask is not None:

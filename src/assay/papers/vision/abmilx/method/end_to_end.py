@@ -6,13 +6,13 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from assay.errors import DivergedError
-from assay.papers.vision.abmilx.method.aggregators import Aggregated, Aggregator
+from assay.papers.vision.abmilx.method.aggregators import Aggregated, Aggregator, Mask
 from assay.papers.vision.abmilx.method.bags import check_mask, pad_bags
 
 
@@ -46,7 +46,7 @@ class EndToEndMIL(nn.Module):
     def forward(
         self,
         instances: Tensor | Sequence[Tensor],
-        mask: Bool[Tensor, "bags instances"] | None = None,
+        mask: Mask | None = None,
         labels: Int[Tensor, " bags"] | None = None,
     ) -> Tensor:
         """Return the logits [B, C] of bags [B, N, ...] with a mask, or of a list of bags [n_b, ...].
@@ -62,9 +62,7 @@ class EndToEndMIL(nn.Module):
         found = self.explain(instances, mask)
         return found.logits if labels is None else self.aggregator.loss(found, labels, mask)
 
-    def explain(
-        self, instances: Tensor | Sequence[Tensor], mask: Bool[Tensor, "bags instances"] | None = None
-    ) -> Aggregated:
+    def explain(self, instances: Tensor | Sequence[Tensor], mask: Mask | None = None) -> Aggregated:
         """Return logits, attention [B, H, N] and embedding; see `forward`."""
         if not isinstance(instances, Tensor):
             instances, mask = pad_bags(instances)

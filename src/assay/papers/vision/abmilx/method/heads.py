@@ -6,13 +6,15 @@ import math
 from typing import Unpack
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from assay.papers.vision.abmilx.method.aggregators import (
     Aggregated,
     Aggregator,
+    Features,
+    Mask,
     MultiHeadLocalAttention,
     Shared,
     initialise,
@@ -58,10 +60,7 @@ class CLAM(Aggregator):
         self.instance_classifiers = nn.ModuleList(nn.Linear(self.embed_dim, 2) for _ in range(num_classes))
         self.classify_with(num_classes)
 
-    def aggregate(
-        self, x: Float[Tensor, "bags instances in_dim"], mask: Bool[Tensor, "bags instances"] | None
-    ) -> Aggregated:
-        """Return logits and attention, and the embeddings of the instances."""
+    def aggregate(self, x: Features, mask: Mask | None) -> Aggregated:
         embedded = self.embed(x, mask)
         scores = torch.stack([branch(embedded) for branch in self.attention], dim=1)
         attention = masked_softmax(scores, mask)
@@ -70,12 +69,7 @@ class CLAM(Aggregator):
         logits = logits.diagonal(dim1=1, dim2=2) if self.multi_branch else logits.squeeze(1)
         return Aggregated(logits, attention, None if self.multi_branch else z.squeeze(1), embedded)
 
-    def loss(
-        self,
-        found: Aggregated,
-        labels: Int[Tensor, " bags"],
-        mask: Bool[Tensor, "bags instances"] | None = None,
-    ) -> Float[Tensor, ""]:
+    def loss(self, found: Aggregated, labels: Int[Tensor, " bags"], mask: Mask | None = None) -> Tensor:
         """Return the weighted sum of the bags' and the instances' cross-entropies."""
         assert found.instances is not None
         there = torch.ones_like(found.instances[..., 0], dtype=torch.bool) if mask is None else mask
@@ -127,10 +121,7 @@ class DSMIL(Aggregator):
         self.bag_classifier = nn.Conv1d(num_classes, num_classes, kernel_size=self.embed_dim)
         initialise(self)
 
-    def aggregate(
-        self, x: Float[Tensor, "bags instances in_dim"], mask: Bool[Tensor, "bags instances"] | None
-    ) -> Aggregated:
-        """Return logits and attention with a head for each class, and the logits of the instances."""
+    def aggregate(self, x: Features, mask: Mask | None) -> Aggregated:
         embedded = self.embed(x, mask)
         logits = self.classifier(embedded)
         if mask is not None:
@@ -142,12 +133,7 @@ class DSMIL(Aggregator):
         bag_logits = self.bag_classifier(attention @ embedded).squeeze(-1)
         return Aggregated(bag_logits, attention, instances=logits)
 
-    def loss(
-        self,
-        found: Aggregated,
-        labels: Int[Tensor, " bags"],
-        mask: Bool[Tensor, "bags instances"] | None = None,
-    ) -> Float[Tensor, ""]:
+    def loss(self, found: Aggregated, labels: Int[Tensor, " bags"], mask: Mask | None = None) -> Tensor:
         """Return the mean of the two streams' cross-entropies."""
         assert found.instances is not None
         streams = (found.logits, found.instances.amax(dim=1))
@@ -188,10 +174,7 @@ class TransMIL(Aggregator):
         self.final_norm = nn.LayerNorm(dim)
         self.classify_with(num_classes)
 
-    def aggregate(
-        self, x: Float[Tensor, "bags instances in_dim"], mask: Bool[Tensor, "bags instances"] | None
-    ) -> Aggregated:
-        """Return logits, attention and the bag's embedding, for input that was checked."""
+    def aggregate(self, x: Features, mask: Mask | None) -> Aggregated:
         embedded = self.embed(x, mask)
         if mask is None:
             return self._transform(embedded)

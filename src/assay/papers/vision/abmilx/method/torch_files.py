@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import pickletools
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +32,17 @@ DTYPES = {
 }
 """By the names of torch's storages."""
 
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_EMPTY: dict[str, type] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": set, "EMPTY_TUPLE": tuple}
+_BROKEN = (EOFError, LookupError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged archive raises."""
+_MADE: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_SET": set,
+    "EMPTY_TUPLE": tuple,
+}
 _VALUES = ("INT", "LONG", "FLOAT", "STRING", "UNICODE", "BYTES", "BYTEARRAY8")
 _MARK = object()
 
@@ -67,13 +77,14 @@ class StoredTensor:
         try:
             with zipfile.ZipFile(self.path) as packed:
                 content = bytearray(packed.read(self.member))
-            flat = (
-                torch.frombuffer(content, dtype=self.dtype) if content else torch.empty(0, dtype=self.dtype)
-            )
-        except (KeyError, OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            flat = torch.empty(0, dtype=self.dtype)
+            if content:
+                flat = torch.frombuffer(content, dtype=self.dtype)
+        except _BROKEN as error:
             raise ValueError(f"{self.path} is damaged: {error}.") from None
+        count: int = math.prod(self.shape)
         last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
-        if math.prod(self.shape) and last >= len(flat):
+        if count and max(last + 1, count) > len(flat):
             raise ValueError(
                 f"{self.path} is damaged: a tensor of shape {self.shape} reaches beyond its end."
             )
@@ -96,7 +107,7 @@ def read_torch_file(path: str | Path) -> Any:
 def open_torch_file(path: str | Path) -> Any:
     """Return what `read_torch_file` returns, with a `StoredTensor` in place of each tensor."""
     path = Path(path)
-    if not path.exists():
+    if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
         with zipfile.ZipFile(path) as packed:
@@ -109,7 +120,7 @@ def open_torch_file(path: str | Path) -> Any:
                 raise ValueError("its numbers are not little-endian")
             value = read_pickle(packed.read(pickled))
         return _replace(value, lambda part: _rebuild(part, path, folder), {})
-    except (zipfile.BadZipFile, OSError, EOFError, RecursionError, ValueError) as error:
+    except _BROKEN as error:
         raise ValueError(
             f"{path} cannot be read as a file of torch.save ({error}). Files of versions before 1.6 are not"
             " read: save it again, or as safetensors."
@@ -174,26 +185,21 @@ def _follow(content: bytes) -> Any:
             return stack.pop()
         if name == "MARK":
             stack.append(_MARK)
-        elif name in _CONSTANTS:
-            stack.append(_CONSTANTS[name])
-        elif name in _EMPTY:
-            stack.append(_EMPTY[name]())
+        elif name in _MADE:
+            stack.append(_MADE[name]())
         elif any(kind in name for kind in _VALUES):
             stack.append(argument)
         elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
             count = int(name[-1])
             stack[-count:] = [tuple(stack[-count:])]
-        elif name in ("TUPLE", "LIST", "FROZENSET", "DICT"):
-            above = since_mark()
-            made: Any = {"TUPLE": tuple, "LIST": list, "FROZENSET": frozenset}.get(name, list)(above)
-            stack.append(dict(zip(above[::2], above[1::2], strict=True)) if name == "DICT" else made)
-        elif name in ("APPEND", "APPENDS", "ADDITEMS"):
-            above = [stack.pop()] if name == "APPEND" else since_mark()
-            _extend(stack[-1], above)
-        elif name in ("SETITEM", "SETITEMS"):
-            above = [stack.pop(-2), stack.pop()] if name == "SETITEM" else since_mark()
+        elif name in ("TUPLE", "LIST"):
+            stack.append((tuple if name == "TUPLE" else list)(since_mark()))
+        elif name in ("APPEND", "APPENDS", "ADDITEMS", "SETITEM", "SETITEMS", "DICT"):
+            count = {"APPEND": 1, "SETITEM": 2}.get(name, 0)
+            above = [stack.pop() for _ in range(count)][::-1] or since_mark()
+            stack += [{}] if name == "DICT" else []
+            pairs = list(zip(above[::2], above[1::2], strict=True)) if name[0] in "SD" else above
             target = stack[-1].items if isinstance(stack[-1], Call) else stack[-1]
-            pairs = list(zip(above[::2], above[1::2], strict=True))
             target.extend(pairs) if isinstance(target, list) else target.update(pairs)
         elif name == "MEMOIZE" or name.endswith("PUT"):
             memo[len(memo) if name == "MEMOIZE" else argument] = stack[-1]
@@ -214,13 +220,6 @@ def _follow(content: bytes) -> Any:
         else:
             raise ValueError(f"plain data has no opcode {name}")
     raise ValueError("it ends too early")
-
-
-def _extend(target: Any, above: list[Any]) -> None:
-    if isinstance(target, set):
-        target.update(above)
-    else:
-        (target.items if isinstance(target, Call) else target).extend(above)
 
 
 def _replace(value: Any, change: Callable[[Any], Any], done: dict[int, Any]) -> Any:
