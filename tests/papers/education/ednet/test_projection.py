@@ -91,7 +91,7 @@ def test_entering_again_restarts_the_time_and_keeps_the_answers():
     assert found(*rows) == [(2, 1, 81, 2, 4)]
 
 
-def test_another_bundle_gives_up_the_open_one_and_a_strange_submit_is_skipped():
+def test_another_bundle_gives_up_the_open_one_and_its_submit_is_skipped():
     rows = (
         (1, "enter", "b7", ""),
         (2, "respond", "q71", "a"),

@@ -227,7 +227,7 @@ def test_ednet_itself_and_what_ingest_wrote_give_the_same(ingested, files):
         train(quick(Train, data=f"parquet:{ingested[0]}"), Trial(seed=1000))
 
 
-def test_learners_are_dealt_and_too_few_are_refused(answers, tmp_path):
+def test_learners_are_assigned_to_seeds_and_too_few_are_refused(answers, tmp_path):
     settings = {"model": "mean", "data": f"csv:{answers}", "columns": NAMED}
     trial = Trial(seed=3)
     train(quick(Train, max_learners=12, **settings), trial)

@@ -49,7 +49,7 @@ def test_a_run_on_a_users_table_leaves_what_is_needed_to_go_on(svmlight, tmp_pat
     assert ran.metrics["accuracy"] > 0.8
     rows = np.zeros((2, 15))
     rows[:, 0] = [-1.0, 1.0]
-    assert model.predict(rows).tolist() == [0, 1]
+    assert model.predict(rows) == ["1", "2"]
     assert model.stepsize.rule == "1 / (L + L_AM ξ(α))"
     terms = model.stepsize.terms
     assert model.stepsize.value == pytest.approx(1 / (terms["L"] + terms["L_AM"] * terms["xi"]))
@@ -169,7 +169,12 @@ def test_texts_become_counts_of_words(tmp_path):
     running.run("ef21w", out=tmp_path / "out", overrides=QUICK | overrides | {"clients": 4})
     model = assay.load(tmp_path / "out")
     assert model.features == ("bad", "film", "good", "plot")
-    assert model.predict(np.array([[0.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]])).tolist() == [1, 0]
+    counts = np.array([[0.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]])
+    assert model.predict(counts) == ["p", "n"]
+    assert model.predict(["A good film", "bad film"]) == model.predict(counts)
+    assert model.predict(pd.DataFrame({"review": ["a bad film", "good film"]})) == ["n", "p"]
+    with pytest.raises(ValueError, match="shape"):
+        model.predict(np.zeros((2, 3)))
 
 
 def test_test_rows_of_the_table_measure_the_accuracy(tmp_path):
@@ -212,8 +217,26 @@ def test_what_cannot_be_is_refused_with_what_to_do(settings, message):
 
 def test_the_classifier_refuses_rows_of_another_width(tmp_path):
     running.run("ef21w", out=tmp_path / "out", overrides=QUICK)
+    model = assay.load(tmp_path / "out")
     with pytest.raises(ValueError, match=r"expected \(rows, 30\)"):
-        assay.load(tmp_path / "out").predict(np.zeros((2, 3)))
+        model.predict(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="could not convert"):
+        model.predict(["a text", "another"])
+
+
+def test_the_classifier_finds_columns_by_name_and_gives_probabilities(tmp_path):
+    running.run("ef21w", out=tmp_path / "out", overrides=QUICK)
+    model = assay.load(tmp_path / "out")
+    features, classes = load_breast_cancer(return_X_y=True)
+    frame = pd.DataFrame(features, columns=list(model.features), index=range(9, 578))
+    predicted = model.predict(features)
+    assert np.mean(np.array(predicted) == np.array(model.labels)[classes]) > 0.85
+    assert model.predict(frame.iloc[:, ::-1]) == model.predict(features.tolist()) == predicted
+    chances = model.predict_proba(frame)
+    assert chances.sum(1) == pytest.approx(1.0)
+    assert [model.labels[place] for place in chances.argmax(1)] == predicted
+    with pytest.raises(ValueError, match=r"no column 'mean radius', .* Did you mean 'radius'"):
+        model.predict(frame.rename(columns={"mean radius": "radius"}))
 
 
 def test_the_package_hands_out_the_method():

@@ -27,6 +27,7 @@ class BinaryTable:
     test_labels: np.ndarray | None
     names: tuple[str, ...]
     classes: tuple[str, str]
+    texts: bool
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def read(data: Table, positive: str, words: Words) -> BinaryTable:
         test_labels=None if table.test is None else _signs(table.labels(table.test), table, classes),
         names=names,
         classes=classes,
+        texts=_has_texts(table),
     )
 
 
@@ -85,7 +87,7 @@ def prepare(table: BinaryTable, config: Train, trial: Trial) -> Prepared:
 
 def _features(table: LoadedTable, words: Words) -> tuple[Any, Any, tuple[str, ...]]:
     """Return the rows' features, the test rows' and the names; texts become counts of words."""
-    if table.num_features or "text" not in table.rows.column_names:
+    if not _has_texts(table):
         test = None if table.test is None else table.sparse(table.test)
         return table.sparse(), test, table.feature_names
     from sklearn.feature_extraction.text import CountVectorizer
@@ -100,6 +102,10 @@ def _features(table: LoadedTable, words: Words) -> tuple[Any, Any, tuple[str, ..
         ) from None
     test = None if table.test is None else counter.transform(table.test["text"][:])
     return counts, test, tuple(counter.get_feature_names_out())
+
+
+def _has_texts(table: LoadedTable) -> bool:
+    return table.num_features == 0 and "text" in table.rows.column_names
 
 
 def _classes(table: LoadedTable, positive: str) -> tuple[str, str]:

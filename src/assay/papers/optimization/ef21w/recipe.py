@@ -73,6 +73,7 @@ def train(config: Train, trial: Trial) -> dict[str, Value]:
         profile=method.profile,
         stepsize=result.stepsize,
         history=result.history,
+        texts=table.texts,
     )
     trial.save("classifier", classifier)
     # how far the iterates of EF21 and EF21-W come apart at the same step
@@ -132,8 +133,8 @@ def accuracy(classifier: LinearClassifier, rows: Prepared) -> float | None:
     """Return the share of held-out rows classified right, or None where there are none."""
     if rows.test_labels is None:
         return None
-    predicted = classifier.predict(np.asarray(rows.test_features.toarray()))
-    return float(np.mean((predicted == 1) == (rows.test_labels > 0)))
+    margins = classifier.decision_function(rows.test_features.toarray())
+    return float(np.mean((margins > 0) == (rows.test_labels > 0)))
 
 
 def make_method(

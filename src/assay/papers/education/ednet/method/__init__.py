@@ -1,4 +1,4 @@
-"""EdNet in one's own code: the reader and its projections, own logs, knowledge tracing, the leak detector.
+"""EdNet in your own code: the reader and its projections, own logs, knowledge tracing, the leak detector.
 
 The reader's modules need pyarrow and numpy alone: torch is imported by what learns, when it is first used.
 """
