@@ -1,7 +1,5 @@
 """The recipe on users' tables, its artefact, given teachers, and what it refuses."""
 
-import re
-
 import datasets
 import numpy as np
 import pandas as pd
@@ -12,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AlbertConfig, AlbertForSequenceClassification, AlbertModel, PreTrainedTokenizerFast
 
 import assay
-from assay import catalogue, options
+from assay import options
 from assay.cli import running
 from assay.errors import InputError
 from assay.models import ModelSource
@@ -26,29 +24,14 @@ from assay.papers.distillation.lelp.stages import class_order, crop_and_flip
 from assay.papers.distillation.lelp.training import possible_subclasses
 from assay.trial import Trial
 
+from .card_files import BAD, GOOD, THINGS, reviews
+
 ONE_EACH = {"class_temperatures": (1.0,), "subclass_temperatures": (0.5,)}
 QUICK = ONE_EACH | {"teaching.steps": 30, "learning.steps": 30, "n_subclasses": 2}
-GOOD, BAD = ("great", "superb", "lovely"), ("awful", "dull", "poor")
-THINGS = ("film", "cast", "plot", "score", "book", "meal")
 
 
 def run(trial=None, **settings):
     return distil(options.resolve(Distil, QUICK | settings), trial or Trial(seed=1000))
-
-
-def reviews(rows=60):
-    """Short texts with stars as labels, and what they are about as subclass."""
-    words = {"5": GOOD, "1": BAD}
-    table = [
-        {
-            "review": f"a {words[stars][n % 3]} {THINGS[n % 6]} number {n}",
-            "stars": stars,
-            "about": THINGS[n % 2],
-        }
-        for n in range(rows // 2)
-        for stars in ("5", "1")
-    ]
-    return pd.DataFrame(table)
 
 
 @pytest.fixture(scope="module")
@@ -338,13 +321,3 @@ def test_a_tables_texts_are_not_taken_for_features_by_a_loaded_student(texts, tm
     running.run("lelp", out=tmp_path / "student", overrides=QUICK | texts)
     with pytest.raises(ValueError, match="reads texts"):
         assay.load(tmp_path / "student").predict([[1.0, 2.0]])
-
-
-# --- the card -----------------------------------------------------------------------------------
-
-
-def test_the_cards_own_loop_runs(capsys):
-    card = catalogue.entry("lelp").card.read_text(encoding="utf-8")
-    code = next(code for code in re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL) if "loss" in code)
-    exec(compile(code, "README.md", "exec"), {})
-    assert "tensor(" in capsys.readouterr().out

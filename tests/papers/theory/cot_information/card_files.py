@@ -3,22 +3,13 @@
 import json
 from pathlib import Path
 
-import pytest
-
-from assay import catalogue, cli
+from card_commands import run_commands
 
 
 def prepare(folder: Path) -> None:
     """Write examples and candidates, and the report."""
     write_pool(folder)
-    card = catalogue.entry("cot_information").card.read_text(encoding="utf-8")
-    command = next(
-        line for line in card.splitlines() if line.startswith("    assay run cot_information --tr")
-    )
-    try:
-        cli.main(command.split()[1:])
-    except SystemExit as ended:
-        assert not ended.code, command
+    run_commands("cot_information", "run cot_information --tr")
 
 
 def write_pool(folder: Path) -> None:
