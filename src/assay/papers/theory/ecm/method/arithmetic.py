@@ -1,24 +1,26 @@
 """How hard an annotated solution is: its number of operators, and the largest product in it.
 
-`<<7*4=28>>` is read by a grammar of numbers, + - * / and parentheses, and never evaluated as code:
-
-    sum     = ["-"] product {("+" | "-") product}
-    product = factor {("*" | "/") factor}
-    factor  = number | "(" sum ")" | ("-" | "+") factor
+`<<7*4=28>>` is parsed as numbers, + - * / and parentheses, and never evaluated as code.
 """
 
 from __future__ import annotations
 
+import ast
 import math
+import operator
 import re
 from dataclasses import dataclass
 
 LONGEST = 1000
 """Characters of an expression that are read."""
-DEEPEST = 50
-"""Parentheses or signs within one another."""
 
-_TOKEN = re.compile(r"\s*(?:(?P<number>[0-9]+\.?[0-9]*|\.[0-9]+)|(?P<sign>[-+*/()]))")
+_SIGNS = re.compile(r"[0-9.+\-*/()\s]*")
+_OPERATIONS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
 _ANNOTATION = re.compile(r"<<([^<>\n]*?)=[^<>\n]*>>")
 _OPERATOR = re.compile(r"[-+*/]")
 _NUMBER = re.compile(r"-?(?:[0-9][0-9,]*)?\.?[0-9]+|-?[0-9][0-9,]*")
@@ -46,82 +48,38 @@ def evaluate(expression: str) -> Evaluated:
     """
     if len(expression) > LONGEST:
         raise ValueError(f"The expression has {len(expression)} characters; at most {LONGEST} are read.")
-    parser = _Parser(_tokens(expression), expression)
-    value = parser.sum(0)
-    if parser.position < len(parser.tokens):
-        raise parser.error()
-    return Evaluated(value, tuple(parser.products))
+    text = re.sub(r"(^|\()(\s*)-", r"\1\g<2>0-", expression.strip())
+    text = re.sub(r"(?<![\d.])0+(?=\d)", "", text)  # 007 is 7, which Python would refuse
+    products: list[float] = []
+    try:
+        if not _SIGNS.fullmatch(text):
+            raise SyntaxError
+        value = _value(ast.parse(text, mode="eval").body, products)
+    except ZeroDivisionError:
+        raise ValueError(f"{expression!r:.80} divides by zero.") from None
+    except OverflowError:
+        raise ValueError(f"{expression!r:.80} leaves the range of floating-point numbers.") from None
+    except (SyntaxError, RecursionError, MemoryError):
+        raise ValueError(f"{expression!r:.80} is no whole arithmetic expression.") from None
+    return Evaluated(value, tuple(products))
 
 
-def _tokens(expression: str) -> list[str]:
-    tokens, position, text = [], 0, expression.rstrip()
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            raise ValueError(f"{expression!r:.80} is no arithmetic: {text[position]!r} at {position}.")
-        tokens.append(match["number"] or match["sign"])
-        position = match.end()
-    return tokens
-
-
-class _Parser:
-    """Recursive descent over the tokens, which collects products."""
-
-    def __init__(self, tokens: list[str], expression: str) -> None:
-        self.tokens, self.expression = tokens, expression
-        self.position = 0
-        self.products: list[float] = []
-
-    def sum(self, depth: int) -> float:
-        total = 0.0 if self._peek() == "-" else self.product(depth)
-        while self._peek() in ("+", "-"):
-            sign = 1.0 if self._take() == "+" else -1.0
-            total = self._finite(total + sign * self.product(depth))
-        return total
-
-    def product(self, depth: int) -> float:
-        value = self.factor(depth)
-        while self._peek() in ("*", "/"):
-            if self._take() == "*":
-                value = self._finite(value * self.factor(depth))
-                self.products.append(value)
-            else:
-                divisor = self.factor(depth)
-                if divisor == 0:
-                    raise ValueError(f"{self.expression!r:.80} divides by zero.")
-                value = self._finite(value / divisor)
-        return value
-
-    def factor(self, depth: int) -> float:
-        if depth > DEEPEST:
-            raise ValueError(f"{self.expression!r:.80} is nested more than {DEEPEST} deep.")
-        token = self._take()
-        if token == "(":
-            value = self.sum(depth + 1)
-            if self._take() != ")":
-                raise self.error()
-            return value
-        if token in ("-", "+"):
-            return math.copysign(1.0, -1.0 if token == "-" else 1.0) * self.factor(depth + 1)
-        if not token or token in "*/)":
-            raise self.error()
-        return self._finite(float(token))
-
-    def error(self) -> ValueError:
-        return ValueError(f"{self.expression!r:.80} is no whole arithmetic expression.")
-
-    def _peek(self) -> str:
-        return self.tokens[self.position] if self.position < len(self.tokens) else ""
-
-    def _take(self) -> str:
-        token = self._peek()
-        self.position += 1
-        return token
-
-    def _finite(self, value: float) -> float:
-        if not math.isfinite(value):
-            raise ValueError(f"{self.expression!r:.80} leaves the range of floating-point numbers.")
-        return value
+def _value(node: ast.expr, products: list[float]) -> float:
+    """Return the value of a parsed expression, and add its products in the order in which they come up."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        value = float(node.value)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+        value = _value(node.operand, products) * (-1.0 if isinstance(node.op, ast.USub) else 1.0)
+    elif isinstance(node, ast.BinOp) and type(node.op) in _OPERATIONS:
+        left, right = _value(node.left, products), _value(node.right, products)
+        value = _OPERATIONS[type(node.op)](left, right)
+        if isinstance(node.op, ast.Mult):
+            products.append(value)
+    else:
+        raise SyntaxError
+    if not math.isfinite(value):
+        raise OverflowError
+    return value
 
 
 # --- annotated solutions ------------------------------------------------------------------------
