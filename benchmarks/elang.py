@@ -31,7 +31,7 @@ def calibration() -> None:
     observed = Observations(scores, swift, super_, Costs(swift=1.0, super_=10.0))
     times = interleaved(
         {
-            "calibration": lambda: calibrate(observed, "match_super", tolerance=0.005),
+            "calibration": lambda: calibrate(observed, "match_super", 0.005),
             "numpy.sort": lambda: np.sort(scores),
             "numpy.argsort": lambda: np.argsort(scores),
             "torch.sort": lambda: torch.sort(tensor),

@@ -16,7 +16,6 @@ from assay.catalogue import Entry
 OWN = [entry for entry in catalogue.entries() if entry.package.startswith(catalogue.PAPERS)]
 PENDING = {
     "bayes_unlearnable",
-    "elang",
     "lelp",
     "model_generalization",
     "t2ue",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from assay.papers.language.elang.method import RoutingCurve
-from assay.papers.language.elang.method.curve import ascending, check_columns
+from assay.papers.language.elang.method.curve import check_columns
 
 
 def observations(rows=200, seed=0, levels=None):
@@ -83,31 +83,14 @@ def test_thresholds_lie_between_neighbours_even_where_no_double_does():
     assert curve.threshold(1) == low[1]
 
 
-# --- the sort -----------------------------------------------------------------------------------
+# --- ties ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("rows", [1, 2, 3, 1000, 4097])
-def test_order_is_that_of_an_argsort(dtype, rows):
-    scores = np.random.default_rng(rows).normal(size=rows).astype(dtype)
-    scores[::3] = np.round(scores[::3], 1)  # ties, zeros of both signs
-    order, distinct = ascending(scores)
-    assert np.array_equal(np.sort(order), np.arange(rows))
-    assert np.array_equal(scores[order], np.sort(scores))
-    assert np.array_equal(distinct, np.diff(np.sort(scores)) > 0)
-
-
-def test_doubles_that_differ_in_their_last_bits_are_told_apart():
-    steps = np.random.default_rng(0).permutation(5000)
-    scores = 1.0 + steps * np.finfo(float).eps
-    order, distinct = ascending(scores)
-    assert np.array_equal(order, np.argsort(scores))
-    assert distinct.all()
-
-
-def test_signed_zeros_are_equal():
-    _, distinct = ascending(np.array([0.0, -0.0, 0.0]))
-    assert not distinct.any()
+def test_scores_that_differ_in_their_last_bits_are_told_apart_and_signed_zeros_are_equal():
+    scores = 1.0 + np.random.default_rng(0).permutation(500) * np.finfo(float).eps
+    assert RoutingCurve.measure(scores, np.ones(500), np.ones(500)).reachable.all()
+    zeros = RoutingCurve.measure(np.array([0.0, -0.0, 0.0]), np.ones(3), np.ones(3))
+    assert zeros.cuts.tolist() == [0, 3]
 
 
 # --- targets ------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ REPORTED = Reported(
     where="abstract",
 )
 
+ENERGY, SOFTMAX = {"score": "negative_free_energy"}, {"score": "max_log_softmax"}
+TEMPERED = {"temperatures": (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)}
 SST2 = {"data": "hub:nyu-mll/glue/sst2", "data.text": "sentence"}
 
 
@@ -76,8 +78,8 @@ PAPER = Paper(
             config="Route",
             summary="calibrate a routing policy for a pair of models and measure it",
             arms=(
-                Arm("energy", role="method", settings={"score": "negative_free_energy"}),
-                Arm("softmax", role="baseline", settings={"score": "max_log_softmax"}),
+                Arm("energy", role="method", settings=ENERGY),
+                Arm("softmax", role="baseline", settings=SOFTMAX),
                 Arm("entropy", role="baseline", settings={"score": "negative_entropy"}),
                 Arm("margin", role="baseline", settings={"score": "top2_margin"}),
                 Arm(
@@ -86,19 +88,8 @@ PAPER = Paper(
                     settings={"score": "random"},
                     removes="the evidence of the input: rows go to Super at random",
                 ),
-                Arm(
-                    "energy-tempered",
-                    role="reference",
-                    settings={
-                        "score": "negative_free_energy",
-                        "temperatures": (0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
-                    },
-                ),
-                Arm(
-                    "softmax-tempered",
-                    role="reference",
-                    settings={"score": "max_log_softmax", "temperatures": (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)},
-                ),
+                Arm("energy-tempered", role="reference", settings=ENERGY | TEMPERED),
+                Arm("softmax-tempered", role="reference", settings=SOFTMAX | TEMPERED),
                 Arm("oracle", role="reference", settings={"score": "oracle"}),
                 Arm("swift-only", role="reference", settings={"answers": "swift"}),
                 Arm("super-only", role="reference", settings={"answers": "super"}),

@@ -50,7 +50,9 @@ def route(config: Route, trial: Trial) -> dict[str, Value]:
         pair = pair_to_train(config, task)
         found = trial.once("pair", train_pair, pair, task.rows, temperatures, trial.compute)
     else:
-        given = given_pair(config, task)
+        swift, super_ = (ModelSource(str(model.source)) for model in (config.swift, config.super))
+        options = (config.read_from, config.max_new_tokens, config.dtype)
+        given = GivenPair(swift, super_, task.label_names, *options)
         found = trial.once("pair", read_given_pair, given, task.rows, temperatures, trial.compute)
     trial.count("gradient_steps", found.gradient_steps)
     if config.answers != "pair":
@@ -78,11 +80,7 @@ def route(config: Route, trial: Trial) -> dict[str, Value]:
 
 
 def refuse_half_a_pair(config: Route) -> None:
-    """Refuse one model without the other, and options that need models.
-
-    Raises:
-        InputError: Says what is missing.
-    """
+    """Refuse one model without the other, and options that need models."""
     swift, super_ = config.swift.source, config.super.source
     if (swift is None) != (super_ is None):
         missing = "--swift" if swift is None else "--super"
@@ -119,13 +117,6 @@ def pair_to_train(config: Route, task: Task) -> TrainedPair:
         super_ = ClassifierSpec("sentences", source=pair.encoder.source, columns=columns)
     training = Training(epochs=pair.epochs, batch_size=pair.batch_size, learning_rate=pair.learning_rate)
     return TrainedPair(swift, super_, task.label_names, training)
-
-
-def given_pair(config: Route, task: Task) -> GivenPair:
-    """Return the user's pair, and how it is used."""
-    swift, super_ = (ModelSource(str(model.source)) for model in (config.swift, config.super))
-    options = (config.read_from, config.max_new_tokens, config.dtype)
-    return GivenPair(swift, super_, task.label_names, *options)
 
 
 def scores_of(

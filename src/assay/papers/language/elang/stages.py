@@ -67,11 +67,7 @@ class GivenPair:
     dtype: str
 
     def load(self, device: str) -> tuple[TextModel, TextModel]:
-        """Load both models.
-
-        Raises:
-            InputError: One is a classifier and the other generates text.
-        """
+        """Load both models."""
         options = (device, self.dtype, self.max_new_tokens)
         swift = load_text_function(self.swift, *options)
         super_ = load_text_function(self.super_, *options, keep_logits=False)
@@ -160,11 +156,7 @@ def answer_labels(
 
 
 def align_labels(labels: Tensor, table_names: Sequence[str], model_names: Sequence[str] | None) -> Tensor:
-    """Return the labels in the numbering of a model; a model that names no classes numbers them as the table.
-
-    Raises:
-        InputError: The model knows other classes than the table has.
-    """
+    """Return the labels in the numbering of a model; one that names no classes numbers them as the table."""
     if model_names is None:
         return labels
     number = {name.casefold(): position for position, name in enumerate(model_names)}
@@ -177,9 +169,6 @@ def align_labels(labels: Tensor, table_names: Sequence[str], model_names: Sequen
     return torch.tensor([number[name.casefold()] for name in table_names])[labels]
 
 
-# --- reading ------------------------------------------------------------------------------------
-
-
 def read_pair(
     router: EnergyRouter,
     rows: Split[LabelledRows],
@@ -189,12 +178,7 @@ def read_pair(
 ) -> PairRead:
     """Return every score and the correctness of both models for the calibration and the test rows.
 
-    Args:
-        router: Of the pair.
-        rows: `validation` calibrates.
-        temperatures: At which the scores are written down.
-        at_once: Rows of a batch.
-        labels: Of both parts as the models answer; by default their class numbers.
+    `labels` are those of both parts as the models answer, by default their class numbers.
     """
     first, parts = rows.validation.inputs[:COUNTED], (rows.validation, rows.test)
     costs = router.costs = router.count_costs(first)

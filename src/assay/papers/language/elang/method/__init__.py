@@ -26,7 +26,6 @@ from .cascade import (
 )
 from .cost import Costs as Costs, Stopwatch as Stopwatch
 from .curve import RoutingCurve as RoutingCurve
-from .energy import free_energy as free_energy, sequence_energy as sequence_energy
 from .head import EncoderEnergyHead as EncoderEnergyHead
 from .observations import (
     Measured as Measured,
@@ -39,6 +38,7 @@ from .policy import DriftReport as DriftReport, RoutingPolicy as RoutingPolicy, 
 from .router import EnergyRouter as EnergyRouter, RoutedOutput as RoutedOutput, exact_match as exact_match
 from .scores import (
     SCORES as SCORES,
+    free_energy as free_energy,
     length_score as length_score,
     max_log_softmax as max_log_softmax,
     negative_entropy as negative_entropy,
@@ -46,5 +46,6 @@ from .scores import (
     oracle_score as oracle_score,
     random_score as random_score,
     score_logits as score_logits,
+    sequence_energy as sequence_energy,
     top2_margin as top2_margin,
 )

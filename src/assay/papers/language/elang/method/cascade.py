@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,8 @@ from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 from torch import Tensor
 
-from assay.models import count_flops
-from assay.models.live import (
-    Answers,
-    Inputs,
-    Model,
-    ask,
-    assemble,
-    check_ready,
-    count,
-    fingerprint,
-    label_names,
-    run,
-    same_labels,
-    take,
-)
+from assay.models import count_flops, live
+from assay.models.live import Answers, Inputs, Model
 
 from .curve import RoutingCurve
 from .observations import Observations, mean_interval
@@ -84,7 +72,7 @@ class EnergyCascade:
         if len(models) < 2 or (policies and len(policies) != len(models) - 1):
             raise ValueError("A cascade needs two models or more, and a policy for each but the last.")
         for model in models[:-1]:
-            same_labels(label_names(model), label_names(models[-1]))
+            live.same_labels(live.label_names(model), live.label_names(models[-1]))
         self.levels = [ScoredModel(model, score, temperature) for model in models[:-1]]
         self.last = models[-1]
         for level, policy in enumerate(policies):
@@ -92,31 +80,27 @@ class EnergyCascade:
         self.policies = tuple(policies)
 
     def predict(self, inputs: Inputs) -> CascadeOutput:
-        """Answer one batch; each model sees only the rows that reach it.
-
-        Raises:
-            ValueError: Not calibrated, or a model in training mode.
-        """
+        """Answer one batch; each model sees only the rows that reach it."""
         if not self.policies:
             raise ValueError(
                 "This cascade has no thresholds. Call .calibrate(batches), or give it policies=."
             )
         self._check_ready()
-        rows = torch.arange(count(inputs))
+        rows = torch.arange(live.count(inputs))
         level_of = torch.full((len(rows),), len(self.levels))
         answered: list[tuple[Tensor, Answers]] = []
         for number, (level, policy) in enumerate(zip(self.levels, self.policies, strict=True)):
             if not len(rows):
                 break
-            reading = level.read(take(inputs, rows))
+            reading = level.read(live.take(inputs, rows))
             route = policy.route_scores(level.scores(reading)).cpu()
             kept = (~route).nonzero().flatten()
             answered.append((rows[kept], reading.keep(kept)))
             level_of[rows[kept]] = number
             rows = rows[route]
         if len(rows):
-            answered.append((rows, ask(self.last, take(inputs, rows))))
-        return CascadeOutput(assemble(len(level_of), answered).prediction, level_of)
+            answered.append((rows, live.ask(self.last, live.take(inputs, rows))))
+        return CascadeOutput(live.assemble(len(level_of), answered).prediction, level_of)
 
     def calibrate(
         self, batches: Iterable[tuple[Inputs, Any]], tolerance: float = 0.0, quality: Quality | None = None
@@ -194,11 +178,14 @@ class EnergyCascade:
         columns: list[list[ndarray]] = []
         costs: list[float] = []
         for inputs, labels in batches:
-            rows = count(inputs)
-            costs = costs or [count_flops(level.read, inputs) / rows for level in self.levels]
-            costs += [count_flops(run, self.last, inputs) / rows] if len(costs) == len(self.levels) else []
+            rows = live.count(inputs)
+            asked: list[Callable[..., Any]] = [
+                *(level.read for level in self.levels),
+                partial(live.run, self.last),
+            ]
+            costs = costs or [count_flops(each, inputs) / rows for each in asked]
             readings = [level.read(inputs) for level in self.levels]
-            given = [reading.keep(torch.arange(rows)) for reading in readings] + [ask(self.last, inputs)]
+            given = [reading.keep(torch.arange(rows)) for reading in readings] + [live.ask(self.last, inputs)]
             scores = [level.scores(each) for level, each in zip(self.levels, readings, strict=True)]
             qualities = [np.asarray(quality(each.prediction, labels)) for each in given]
             columns.append([*(score.double().cpu().numpy() for score in scores), *qualities])
@@ -209,13 +196,13 @@ class EnergyCascade:
 
     def _above(self, level: int) -> str:
         """Identify the models above a level."""
-        above = [each.fingerprint for each in self.levels[level + 1 :]] + [fingerprint(self.last)]
+        above = [each.fingerprint for each in self.levels[level + 1 :]] + [live.fingerprint(self.last)]
         return " + ".join(map(str, above))
 
     def _check_ready(self) -> None:
         for number, level in enumerate(self.levels):
             level.check_ready(f"Model {number}")
-        check_ready(self.last, f"Model {len(self.levels)}")
+        live.check_ready(self.last, f"Model {len(self.levels)}")
 
 
 @dataclass(frozen=True)

@@ -46,11 +46,7 @@ class Costs:
 
 
 class Stopwatch:
-    """Adds up the wall time of named parts, devices included:
-
-    with stopwatch.timing("swift"):
-        swift(inputs)
-    """
+    """Adds up the wall time of named parts, devices included."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int, Num, Shaped
 from numpy import ndarray
 
@@ -49,12 +47,8 @@ class RoutingCurve:
     ) -> RoutingCurve:
         """Measure the whole curve in O(n log n): one sort of the scores and one cumulative sum.
 
-        Args:
-            scores: g of each row, higher means "keep in Swift".
-            swift_quality: How good Swift's answer is: correct or not, or any number where more is better.
-            super_quality: The same of Super's answers to the same rows.
-            base_cost: Cost a row of what always runs, for instance FLOPs.
-            routed_cost: Cost a row of what only routed rows pay.
+        Scores are higher where Swift keeps a row; a quality is correct or not, or any number where more is
+        better; costs a row are of what always runs, and of what only routed rows pay.
 
         Raises:
             ValueError: No rows, different lengths, or a quality that is NaN.
@@ -64,13 +58,15 @@ class RoutingCurve:
         invalid = len(scores) - int(np.count_nonzero(valid))
         if invalid:
             scores = np.where(valid, scores, np.finfo(np.float64).min)
-        if scores.dtype.kind != "f":
-            scores = scores.astype(np.float64)
-        order, distinct = ascending(scores)
+        scores = scores.astype(np.float64, copy=False)
+        order = np.argsort(scores)
+        distinct = np.diff(scores[order]) > 0
+        whole = swift_quality.dtype == super_quality.dtype == bool
+        difference = np.subtract(super_quality, swift_quality, dtype=np.int8 if whole else np.float64)
         return cls(
             scores=scores,
             order=order,
-            gains=_cumulative(_difference(super_quality, swift_quality).take(order)),
+            gains=_cumulative(difference[order]),
             reachable=np.concatenate([[invalid == 0], distinct, [True]]),
             swift_total=float(swift_quality.sum()),
             invalid=invalid,
@@ -163,11 +159,7 @@ class RoutingCurve:
         return int(np.argmax(enough)) if enough.any() else self.rows
 
     def afford(self, budget: float) -> int:
-        """Return how many routed rows give the best quality at a mean cost ≤ budget; the fewest among equals.
-
-        Raises:
-            ValueError: Costs are unknown, or even the cheapest cut costs more.
-        """
+        """Return the fewest routed rows that give the best quality at a mean cost ≤ budget."""
         if self.cost is None:
             raise ValueError("A budget needs costs: give the cost of Swift and of Super.")
         affordable = self.cost <= budget * (1 + 1e-12)
@@ -178,11 +170,7 @@ class RoutingCurve:
         return int(self.cuts[np.argmax(np.where(affordable, self.quality, -np.inf))])
 
     def at_most(self, share: float) -> int:
-        """Return the most routed rows whose share is ≤ `share`: t is the share-quantile of the scores.
-
-        Raises:
-            ValueError: The share is not between 0 and 1.
-        """
+        """Return the most routed rows whose share is ≤ `share`: t is the share-quantile of the scores."""
         if not 0 <= share <= 1:
             raise ValueError(f"The share of Super must be between 0 and 1, got {share}.")
         position = int(np.searchsorted(self.cuts, share * self.rows + 1e-9, side="right")) - 1
@@ -200,11 +188,7 @@ class RoutingCurve:
         return float(reached.min()) if len(reached) else None
 
     def area(self) -> float:
-        """Return the mean quality over Super shares from 0 to 1.
-
-        Where invalid rows keep the share from reaching 0, the first reachable quality stands for what is left
-        of it.
-        """
+        """Return the mean quality over Super shares from 0 to 1; below the least share, the quality there."""
         share, quality = np.concatenate([[0.0], self.share]), np.concatenate([self.quality[:1], self.quality])
         return float(np.trapezoid(quality, share))
 
@@ -223,65 +207,9 @@ class RoutingCurve:
         return {name: column.tolist() for name, column in columns.items()}
 
 
-def ascending(
-    scores: Num[ndarray, " rows"],
-) -> tuple[Int[ndarray, " rows"], Bool[ndarray, " neighbours"]]:
-    """Return row numbers by ascending finite score, and where neighbours in that order differ.
-
-    One in-place sort of doubles instead of a slower argsort: the lowest bits of each double
-    make room for its row number. Scores that were computed in float32 lose nothing by it; doubles that agree
-    in all the other bits may come out swapped, and are sorted again.
-    """
-    row_bits = np.uint64((1 << max(len(scores) - 1, 1).bit_length()) - 1)
-    keys = _number(scores, row_bits)
-    bits = keys.view(np.uint64)
-    keys.sort()
-    distinct = np.empty(len(scores) - 1, dtype=bool)
-    for part in _blocks(len(distinct)):
-        np.greater(bits[1:][part] ^ bits[:-1][part], row_bits, out=distinct[part])
-    bits &= row_bits
-    order = bits.view(np.int64)
-    alike = np.flatnonzero(~distinct)
-    if len(alike):
-        if (scores[order[alike]] > scores[order[alike + 1]]).any():
-            runs = np.union1d(alike, alike + 1)
-            order[runs] = order[runs][np.argsort(scores[order[runs]], kind="stable")]
-        distinct[alike] = scores[order[alike]] < scores[order[alike + 1]]
-    return order, distinct
-
-
-def _number(scores: Num[ndarray, " rows"], row_bits: np.uint64) -> Float[ndarray, " rows"]:
-    """Return the scores with their row numbers in the lowest bits."""
-    keys = np.empty(len(scores))
-    bits = keys.view(np.uint64)
-    for part in _blocks(len(scores)):
-        np.add(scores[part], 0.0, out=keys[part])  # adding 0 turns −0.0 into 0.0
-        bits[part] &= ~row_bits
-        bits[part] |= np.arange(part.start, part.stop, dtype=np.uint64)
-    return keys
-
-
-def _blocks(rows: int, size: int = 16384) -> Iterator[slice]:
-    """Cut rows into blocks that stay in the cache while several passes go over them."""
-    return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
-
-
-def _difference(
-    super_quality: Shaped[ndarray, " rows"],
-    swift_quality: Shaped[ndarray, " rows"],
-) -> Num[ndarray, " rows"]:
-    if super_quality.dtype == bool and swift_quality.dtype == bool:
-        return super_quality.view(np.int8) - swift_quality.view(np.int8)
-    return super_quality.astype(np.float64) - swift_quality.astype(np.float64)
-
-
 def _cumulative(values: Num[ndarray, " rows"]) -> Num[ndarray, " cuts"]:
-    """Return the sums of the first m values for m = 0..n, exact for whole numbers; torch adds up faster."""
-    dtype = torch.int32 if values.dtype == np.int8 else torch.float64
-    sums = torch.empty(len(values) + 1, dtype=dtype)
-    sums[0] = 0
-    torch.cumsum(torch.from_numpy(values), 0, dtype=dtype, out=sums[1:])
-    return sums.numpy()
+    """Return the sums of the first m values for m = 0..n, exact for whole numbers."""
+    return np.concatenate([[0], np.cumsum(values)])
 
 
 def check_columns(*columns: ndarray) -> None:

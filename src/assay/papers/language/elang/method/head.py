@@ -42,13 +42,10 @@ class EncoderEnergyHead(nn.Module, Artefact):
         training: Training = TRAINING,
         generator: torch.Generator | None = None,
     ) -> EncoderEnergyHead:
-        """Train the classifier with cross entropy; the encoder stays frozen and sees each text once.
+        """Train the classifier with cross entropy on texts and class numbers.
 
-        Args:
-            encode: Swift's encoder, such as `TextGenerator.encode`.
-            batches: Texts and class numbers of training rows.
-            training: How it is trained on the pooled states.
-            generator: Draws the order of rows; by default torch's own.
+        The encoder, such as `TextGenerator.encode`, stays frozen and sees each text once; `generator` draws
+        the order of rows, by default torch's own.
         """
         with torch.no_grad():
             seen = [(encode(texts), labels) for texts, labels in batches]

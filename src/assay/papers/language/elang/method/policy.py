@@ -94,9 +94,7 @@ class RoutingPolicy(Artefact):
     ) -> Bool[Tensor, " batch"]:
         """Return True for the rows that Super should answer.
 
-        Args:
-            logits: Swift's raw logits, before any softmax; of a sequence, those of each step.
-            mask: True where a step belongs to the sequence.
+        The logits are Swift's, before any softmax; of a sequence, those of each step in `mask`.
 
         Raises:
             ValueError: The logits carry no energy or have another number of classes than the calibrated ones.
@@ -114,11 +112,7 @@ class RoutingPolicy(Artefact):
         return ~(torch.isfinite(scores) & (scores.double() >= self.threshold))
 
     def check_models(self, swift_fingerprint: str | None, super_fingerprint: str | None) -> None:
-        """Refuse other models than the calibrated pair. What has no fingerprint cannot be checked.
-
-        Raises:
-            ValueError: Says which of the two differs.
-        """
+        """Raise a ValueError for other models than the calibrated pair; without a fingerprint, pass."""
         pairs = {
             "Swift": (self.swift_fingerprint, swift_fingerprint),
             "Super": (self.super_fingerprint, super_fingerprint),
@@ -133,9 +127,7 @@ class RoutingPolicy(Artefact):
     def drift(self, scores: Num[ndarray, " rows"], level: float = 0.01) -> DriftReport:
         """Compare the scores of live rows with the calibration rows.
 
-        Args:
-            scores: Scores of rows as they came in.
-            level: The p-value below which the routed share counts as changed.
+        The routed share counts as changed where the p-value is below `level`.
 
         Raises:
             ValueError: No rows, or a policy without calibration data.

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from assay.models.live import Answers, Inputs, Model, answers, check_ready, fingerprint, logits_of, run
+from assay.models import live
+from assay.models.live import Answers, Inputs, Model
 from assay.models.sequence import Encoded, Replies
 
 from .head import EncoderEnergyHead
@@ -31,7 +32,7 @@ class Reading:
     @property
     def num_classes(self) -> int | None:
         """Return the number of logits a row; None for sequences, texts and class numbers."""
-        logits = logits_of(self.output)
+        logits = live.logits_of(self.output)
         return logits.shape[-1] if logits is not None and logits.ndim == 2 else None
 
     def score(self, score: str | CustomScore, temperature: float = 1.0) -> Float[Tensor, " batch"]:
@@ -44,7 +45,7 @@ class Reading:
             return score(self.output)
         if isinstance(self.output, Replies) and self.output.step_logits:
             return score_logits(self.output.step_logits, score, temperature, self.output.mask)
-        logits = logits_of(self.output)
+        logits = live.logits_of(self.output)
         if logits is None:
             raise ValueError(
                 "Swift answers without logits, so there is no energy. Let it return them (TextGenerator:"
@@ -76,21 +77,21 @@ class ScoredModel:
     @property
     def fingerprint(self) -> str | None:
         """Identify the model, and the head if there is one."""
-        own = fingerprint(self.model)
-        return own if self.head is None else f"{own} {fingerprint(self.head)}"
+        own = live.fingerprint(self.model)
+        return own if self.head is None else f"{own} {live.fingerprint(self.head)}"
 
     def check_ready(self, name: str) -> None:
         """Refuse training mode."""
-        check_ready(self.model, name)
+        live.check_ready(self.model, name)
         if self.head is not None:
-            check_ready(self.head, f"The head of {name}")
+            live.check_ready(self.head, f"The head of {name}")
 
     def read(self, inputs: Inputs) -> Reading:
         """Run the model, or with a head only its encoder."""
         if self.head is not None:
             return self._read_encoder(inputs, self.head)
-        output = run(self.model, inputs)
-        return Reading(output, answers(output, getattr(self.model, "classes_", None)).take)
+        output = live.run(self.model, inputs)
+        return Reading(output, live.answers(output, getattr(self.model, "classes_", None)).take)
 
     def scores(self, reading: Reading) -> Float[Tensor, " batch"]:
         """Return the routing score of each row."""
@@ -103,7 +104,7 @@ class ScoredModel:
 
         def decode(rows: Int[Tensor, " kept"]) -> Answers:
             with torch.no_grad():
-                return answers(self.model.decode(encoded.take(rows)))
+                return live.answers(self.model.decode(encoded.take(rows)))
 
         return Reading(logits, decode)
 

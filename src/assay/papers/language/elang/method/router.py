@@ -13,22 +13,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
 from torch import Tensor
 
-from assay.models import count_flops
-from assay.models.live import (
-    Answers,
-    Inputs,
-    Model,
-    ask,
-    assemble,
-    check_ready,
-    count,
-    fingerprint,
-    join,
-    label_names,
-    run,
-    same_labels,
-    take,
-)
+from assay.models import count_flops, live
+from assay.models.live import Answers, Inputs, Model
 
 from .cost import Costs, Stopwatch
 from .head import EncoderEnergyHead
@@ -103,7 +89,7 @@ class EnergyRouter:
         self.swift = ScoredModel(swift, score, temperature, head)
         self.super_ = super_
         self.costs = costs
-        self.label_names = same_labels(label_names(swift), label_names(super_))
+        self.label_names = live.same_labels(live.label_names(swift), live.label_names(super_))
         self.policy: RoutingPolicy | None = None
         if policy is not None:
             self.adopt(policy)
@@ -157,7 +143,7 @@ class EnergyRouter:
         """Score the rows and let Swift answer those that it keeps."""
         if self.policy is None:
             raise ValueError("This router has no threshold. Call .calibrate(batches), or give it policy=.")
-        if count(inputs) == 0:
+        if live.count(inputs) == 0:
             raise ValueError("This batch has no rows.")
         self._check_ready()
         reading = self.swift.read(inputs)
@@ -172,14 +158,14 @@ class EnergyRouter:
         for batch, row in queue:
             rows_of.setdefault(id(batch), (batch, []))[1].append(row)
         parts = [(batch, torch.tensor(rows)) for batch, rows in rows_of.values()]
-        given = ask(self.super_, join([take(batch.inputs, rows) for batch, rows in parts]))
+        given = live.ask(self.super_, live.join([live.take(batch.inputs, rows) for batch, rows in parts]))
         start = 0
         for batch, rows in parts:
             batch.answered.append((rows, given.take(torch.arange(start, start + len(rows)))))
             start += len(rows)
 
     def _finish(self, batch: _Batch) -> RoutedOutput:
-        joined = assemble(len(batch.route), batch.answered)
+        joined = live.assemble(len(batch.route), batch.answered)
         return RoutedOutput(
             prediction=joined.prediction,
             route=batch.route,
@@ -223,9 +209,7 @@ class EnergyRouter:
         order = np.random.default_rng(seed).permutation(len(observed.scores))
         aside = round(held_out * len(order))
         if not 0 <= aside < len(order):
-            raise ValueError(
-                f"held_out={held_out} leaves none of the {len(order)} rows to choose a threshold."
-            )
+            raise ValueError(f"held_out={held_out} leaves none of the {len(order)} rows to choose on.")
         policy = calibrate(
             observed.take(order[aside:]),
             target,
@@ -251,16 +235,12 @@ class EnergyRouter:
             read_from="swift" if self.swift.head is None else "encoder",
             label_names=self.label_names,
             swift_fingerprint=self.swift.fingerprint,
-            super_fingerprint=fingerprint(self.super_),
+            super_fingerprint=live.fingerprint(self.super_),
             head=self.swift.head,
         )
 
     def adopt(self, policy: RoutingPolicy) -> None:
-        """Use a policy from now on.
-
-        Raises:
-            ValueError: It is for other models, another score, or energies read elsewhere.
-        """
+        """Use a policy from now on; one for other models or scores is a ValueError."""
         if isinstance(self.swift.score, str) and not policy.score.startswith("custom:"):
             self.swift.score, self.swift.temperature = policy.score, policy.temperature
         mine = self.blank_policy()
@@ -274,9 +254,9 @@ class EnergyRouter:
 
     def count_costs(self, inputs: Inputs) -> Costs | None:
         """Count the FLOPs a row of each part on one batch; None where torch sees none (plain functions)."""
-        rows = count(inputs)
+        rows = live.count(inputs)
         first = count_flops(self.swift.read, inputs)
-        super_ = count_flops(run, self.super_, inputs)
+        super_ = count_flops(live.run, self.super_, inputs)
         if not first or not super_:
             return None
         if self.swift.head is None:
@@ -290,15 +270,9 @@ class EnergyRouter:
         quality: Quality | None = None,
         scores: Sequence[tuple[str | CustomScore, float]] = (),
     ) -> PairReadings:
-        """Run both models on all rows.
+        """Run both models on all rows; arguments and errors are those of `calibrate`.
 
-        Args:
-            batches: Batches of inputs and labels; FLOPs are counted on the first, unless they are known.
-            quality: From predictions and labels to a number a row; by default 1 where they are equal, else 0.
-            scores: Scores with their temperatures; by default the router's own.
-
-        Raises:
-            ValueError: There is no batch, a model in training mode, or logits that carry no energy.
+        `scores` are names or functions with their temperatures, by default the router's own.
         """
         self._check_ready()
         quality, stopwatch, num_classes = quality or exact_match, Stopwatch(), None
@@ -310,9 +284,9 @@ class EnergyRouter:
             with stopwatch.timing("swift" if self.swift.head is None else "head"):
                 reading = self.swift.read(inputs)
             with stopwatch.timing("swift"):
-                mine = reading.keep(torch.arange(count(inputs)))
+                mine = reading.keep(torch.arange(live.count(inputs)))
             with stopwatch.timing("super"):
-                other = ask(self.super_, inputs)
+                other = live.ask(self.super_, inputs)
             values = [reading.score(score, temperature) for score, temperature in scores]
             values += [quality(each.prediction, labels) for each in (mine, other)]
             columns.append([_column(each) for each in values])
@@ -328,7 +302,7 @@ class EnergyRouter:
 
     def _check_ready(self) -> None:
         self.swift.check_ready("Swift")
-        check_ready(self.super_, "Super")
+        live.check_ready(self.super_, "Super")
 
 
 @dataclass
@@ -343,8 +317,7 @@ class _Batch:
     @property
     def routed(self) -> list[int]:
         """Return the rows that are Super's."""
-        rows: list[int] = self.route.nonzero().flatten().tolist()
-        return rows
+        return [row for row, routed in enumerate(self.route.tolist()) if routed]
 
     @property
     def open_rows(self) -> int:
