@@ -3,17 +3,18 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from assay.papers.vision.instageo.method import ChipCreator, StacTree
-from assay.papers.vision.instageo.synthetic.region import make_region, write_region
+from assay.papers.vision.instageo.synthetic.region import write_region
+
+from .card_files import small_region
 
 
 @pytest.fixture(scope="session")
 def region(tmp_path_factory):
     """A region in memory, its catalogue on disk, and its points in a file."""
-    made = make_region(96, 160, np.random.default_rng(1001), "train", parcel=20.0)
+    made = small_region()
     folder = tmp_path_factory.mktemp("raw")
     return made, write_region(made, folder), folder / "points.csv"
 

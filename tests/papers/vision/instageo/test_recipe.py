@@ -1,9 +1,7 @@
 """The recipes: the whole chain on files, published weights and layouts, and what is refused."""
 
-import json
 import re
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -377,19 +375,6 @@ def test_a_perfect_model_scores_one():
     labels = torch.tensor([[[0, 1], [1, -1]]])
     chips = LabelledChips((2.0 * labels - 1)[:, None, None], labels)
     assert score(Perfect(), chips, ChipSplit(chips, chips, chips, ("a", "b"))) == {"miou": 1.0, "auc": 1.0}
-
-
-def test_the_cards_script_runs(chain, tmp_path, monkeypatch):
-    card = ENTRY.card.read_text(encoding="utf-8")
-    script = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
-    folder = chain[0]
-    monkeypatch.chdir(tmp_path)
-    described = json.loads((folder / "chips" / "assay.json").read_text())["config"]
-    raw = Path(described["imagery"]["source"].removeprefix("stac:")).parent
-    (tmp_path / "scenes").symlink_to(raw)
-    (tmp_path / "points.csv").symlink_to(raw / "points.csv")
-    exec(compile(script, "card", "exec"), {})
-    assert (tmp_path / "map" / "map.html").exists()
 
 
 def test_chips_of_the_same_pixels_are_compared_with_their_own_labels():
