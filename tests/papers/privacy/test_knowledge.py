@@ -147,7 +147,7 @@ def test_invented_values_are_uniform() -> None:
 
 def test_invented_names_are_different() -> None:
     assert len(set(invented_names(3600))) == 3600
-    with pytest.raises(ValueError, match="made-up words"):
+    with pytest.raises(ValueError, match="invented words"):
         invented_names(3601)
 
 

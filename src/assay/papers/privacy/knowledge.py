@@ -185,7 +185,7 @@ def refuse_overlap(forget: Sequence[FactRecord], retain: Sequence[FactRecord]) -
     """Refuse facts that are to be forgotten and kept at once.
 
     Raises:
-        InputError: a question about the same entity, or the text of a fact, stands in both splits.
+        InputError: a question about the same entity, or the text of a fact, is in both splits.
     """
     for what in (lambda fact: (_plain(fact.entity), _plain(fact.question)), lambda fact: _plain(fact.fact)):
         kept = {what(fact): fact.id for fact in retain}
@@ -205,7 +205,7 @@ def _plain(text: str) -> str:
 
 
 def invented_names(number: int, first: str = "bdgkmnprstvz") -> list[str]:
-    """Return the first `number` made-up words of two syllables, always the same: one token each.
+    """Return the first `number` invented words of two syllables, always the same: one token each.
 
     Raises:
         ValueError: there are no more than 12 * 5 * 12 * 5 words.
@@ -213,7 +213,7 @@ def invented_names(number: int, first: str = "bdgkmnprstvz") -> list[str]:
     consonants, vowels = "bdgkmnprstvz", "aeiou"
     words = ["".join(letters) for letters in itertools.product(first, vowels, consonants, vowels)]
     if number > len(words):
-        raise ValueError(f"there are {len(words)} made-up words, not {number}")
+        raise ValueError(f"there are {len(words)} invented words, not {number}")
     # A stride that has no factor in common with their number, so that the first words look different.
     stride = 1001
     return [words[place * stride % len(words)] for place in range(number)]
@@ -347,11 +347,11 @@ def encode_pair(
 ) -> tuple[list[int], int]:
     """Tokenise a prompt and its answer together; the second value is where the answer begins.
 
-    The start token stands in front once: where the tokenizer puts it, or where the chat template does.
+    The start token comes first, once: where the tokenizer puts it, or where the chat template does.
     """
     if not tokenizer.is_fast:
         raise InputError(
-            f"{type(tokenizer).__name__} cannot say where its tokens stand in a text: the model needs a fast"
+            f"{type(tokenizer).__name__} cannot say where its tokens are in a text: the model needs a fast"
             " tokenizer, one with a tokenizer.json."
         )
     before = prompt
@@ -368,7 +368,7 @@ def encode_pair(
         raise InputError(f"The answer {answer!r:.60} has no token: there is nothing to score.")
     start = [] if chat else start_tokens(tokenizer)
     if not start and border == 0:
-        raise InputError(f"Nothing stands before the answer {answer!r:.60}, and there is no start token.")
+        raise InputError(f"Nothing comes before the answer {answer!r:.60}, and there is no start token.")
     return [*start, *ids], border + len(start)
 
 

@@ -134,7 +134,7 @@ class Audit:
     facts: Facts = Facts()
     """What was to be forgotten and what to be retained. By default facts of invented entities."""
     levels: tuple[Level, ...] = ("direct", "paraphrase", "derivation", "demonstrations", "wrong_fact")
-    """What stands in the context; closed_book and irrelevant are always measured."""
+    """What is put into the context; closed_book and irrelevant are always measured."""
     distractors: tuple[int, ...] = (2,)
     """Statements of other facts in a context; each number is measured."""
     placements: PositiveInt = 5

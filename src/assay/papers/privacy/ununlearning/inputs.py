@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from assay.errors import InputError, nearest
+from assay.errors import InputError
 from assay.models import ModelSource, SentenceEncoder, load_model, load_tokenizer
+from assay.own import import_own
 from assay.papers.privacy.knowledge import FactRecord, facts_from_rwku, facts_from_tofu, read_facts
 from assay.papers.privacy.ununlearning.config import Audit, Facts
 from assay.papers.privacy.ununlearning.method import Filter, SimilarityFilter, StringFilter
@@ -89,33 +87,8 @@ def load_filters(config: Audit, facts: Sequence[FactRecord]) -> dict[str, Filter
     if named in ("exact", "words"):
         words = SHARED_WORDS if named == "words" else None
         return {named: StringFilter(forget, words, config.screen_on)}
-    return {named: _imported(named)}
-
-
-def _imported(named: str) -> Filter:
-    """Return the function MODULE:FUNCTION, whose module may be in the working folder.
-
-    Raises:
-        InputError: there is no such module, or no such function in it.
-    """
-    module, _, attribute = named.partition(":")
-    here = os.getcwd()
-    sys.path.insert(0, here)
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise
-        raise InputError(
-            f"--screen {named}: there is no module {module!r}, neither installed nor in {here}."
-        ) from None
-    finally:
-        sys.path.remove(here)
-    function = getattr(found, attribute, None)
-    if not callable(function):
-        near = nearest(attribute, dir(found))
-        raise InputError(f"--screen {named}: {module!r} has no function {attribute!r}.{near}")
-    return cast("Filter", function)
+    function: Filter = import_own(named, "--screen")
+    return {named: function}
 
 
 def _vocabulary(source: ModelSource, default: PreTrainedTokenizerBase) -> dict[str, int]:

@@ -178,7 +178,7 @@ PAPER = Paper(
     claims=(
         Claim(
             "exact-unlearning-is-undone",
-            "What exact unlearning removed is answered again when the fact stands in the context.",
+            "What exact unlearning removed is answered again when the fact is in the context.",
             recipe="audit",
             reported=ARGUED,
             tests=_comes_back("exact"),
@@ -196,7 +196,7 @@ PAPER = Paper(
         ),
         Claim(
             "npo-is-undone",
-            "What NPO removed is answered again when the fact stands in the context.",
+            "What NPO removed is answered again when the fact is in the context.",
             recipe="audit",
             reported=ARGUED,
             tests=_comes_back("npo"),
@@ -205,7 +205,7 @@ PAPER = Paper(
         ),
         Claim(
             "graddiff-is-undone",
-            "What gradient difference removed is answered again when the fact stands in the context.",
+            "What gradient difference removed is answered again when the fact is in the context.",
             recipe="audit",
             reported=ARGUED,
             tests=_comes_back("graddiff"),
@@ -223,7 +223,7 @@ PAPER = Paper(
             "Filters are needed, and those that match strings miss paraphrased and derived forms.",
             reported=ARGUED,
             untested="needs models that read paraphrases; the arms `-screened` show what a string filter"
-            " blocks of the direct form, and an audit of your own models shows the rest",
+            " blocks of the direct form, and an audit of your models shows the rest",
         ),
     ),
 )

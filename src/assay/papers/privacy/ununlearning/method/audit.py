@@ -65,7 +65,7 @@ class UnUnlearningAudit:
         tokenizer: of all models.
         facts: to forget and to retain.
         levels: of `LEVELS`; `closed_book` and `irrelevant` are always measured.
-        n_distractors: how many statements of other facts stand in a context; each number is measured.
+        n_distractors: how many statements of other facts a context has; each number is measured.
         placements: random contexts an item, level and number of distractors.
         scoring: `greedy` (greedy decoding begins with the answer), `choices` (the answer is the likeliest of
             the choices), `rouge` (ROUGE-L recall of a generated reply); `auto` takes `choices` where all

@@ -21,7 +21,7 @@ LEVELS = (
     "demonstrations",
     "wrong_fact",
 )
-"""C0 to C6: what stands before the question."""
+"""C0 to C6: what comes before the question."""
 TOLERANCE = 0.1
 """By how much the length of an irrelevant context may differ from that of the one with the fact."""
 
@@ -78,7 +78,7 @@ class _Statement:
 class ContextBuilder:
     """Builds the prompts of one level.
 
-    | level | before the question stands |
+    | level | what comes before the question |
     |---|---|
     | `closed_book` | nothing |
     | `irrelevant` | another entity's retain fact of like length in the fact's place |
@@ -144,7 +144,7 @@ class ContextBuilder:
         stated = self._stated(fact, placement, stream)
         return None if stated is None else self._written(fact, placement, distractors, place, stated)
 
-    # --- what stands in the context ---------------------------------------------------------------
+    # --- what the context says --------------------------------------------------------------------
 
     def _distractors(self, fact: FactRecord, stream: np.random.Generator) -> list[str]:
         pool = [other.fact for other in self._others(fact)]
@@ -270,7 +270,7 @@ class ContextBuilder:
 
 
 def holds(text: str, part: str) -> bool:
-    """Whether `part` stands in `text` as whole words, whatever the case."""
+    """Whether `text` has `part` as whole words, whatever the case."""
     words = re.escape(" ".join(part.casefold().split()))
     return re.search(rf"(?<!\w){words}(?!\w)", " ".join(text.casefold().split())) is not None
 
@@ -278,7 +278,7 @@ def holds(text: str, part: str) -> bool:
 def guess_rate(level: str, distractors: int, choices: int) -> float | None:
     """Return what guessing gives: one of the answers in the context, or one of the choices.
 
-    A model that only sees that an answer stands in the context takes one of n_distractors + 1; without a
+    A model that only sees that an answer is in the context takes one of n_distractors + 1; without a
     context, one of the choices. None where the answer is free text and no context holds it.
     """
     if level in ("direct", "paraphrase"):

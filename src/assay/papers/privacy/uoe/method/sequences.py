@@ -171,7 +171,7 @@ def _input_of_layer(model: Any, batch: Sequences, layer: int, after_attention: b
 
 
 class _Skip(nn.Module):
-    """Stands for a decoder layer whose output is already there."""
+    """Takes the place of a decoder layer whose output is already there."""
 
     def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         return hidden_states
