@@ -88,15 +88,18 @@ def on_drawn_bags(config: Train, data: Table, task: BagTask, trial: Trial) -> di
         for name, rows, count in (("train", cut.train, drawn.train_bags), ("test", cut.test, drawn.test_bags))
     )
     setup = setup_of(config, tuple(others.values.shape[1:]), len(task.names), trial.compute)
-    trial.progress("searching a learning rate")
-    search = Search(setup, task, (drawn.train_bags, drawn.test_bags), pretrained)
-    scores = trial.once("search", search_rates, search, pools.search, seedless=True)
-    trial.count("candidates", len(scores.rates))
+    rates = config.training.learning_rates
+    rate = rates[0]
+    trial.count("candidates", len(rates))
+    if len(rates) > 1:
+        trial.progress("searching a learning rate")
+        search = Search(setup, task, (drawn.train_bags, drawn.test_bags), pretrained)
+        rate = trial.once("search", search_rates, search, pools.search, seedless=True).best()
 
     trial.progress("training")
     start = trial.once("start", starting_encoder, setup, pools.search, pretrained)
     targets = torch.from_numpy(bags.labels)
-    trained = train_model(setup, start, bags, targets, scores.best(), trial.generator("order"))
+    trained = train_model(setup, start, bags, targets, rate, trial.generator("order"))
     return measure(setup, trained, bags, test_bags, trial)
 
 
