@@ -3,10 +3,8 @@
 import gzip
 import json
 import math
-import re
 import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +15,6 @@ import assay
 from assay.cli import running
 from assay.errors import InputError
 from assay.models import OwnModel, Reply, TextModel, tiny_causal_lm, word_tokenizer
-from assay.papers.language import eft
 from assay.papers.language.eft.artefact import Emulator
 from assay.papers.language.eft.config import (
     Adapt,
@@ -64,20 +61,13 @@ from assay.papers.language.eft.training import (
 )
 from assay.training import Compute, mean_token_loss
 from assay.trial import Trial
+from papers.language.eft.card_files import WORDS, save, write_prompts
 from papers.language.eft.small_models import nudged
-
-WORDS = [f"word{number}" for number in range(20)]
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
     return word_tokenizer([" ".join(WORDS * 3)], vocab_size=60)
-
-
-def save(model, tokenizer, folder):
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return f"folder:{folder}"
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +99,7 @@ def folders(tmp_path_factory, tokenizer, small):
 
 @pytest.fixture(scope="module")
 def prompt_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "prompts.txt"
-    path.write_text("word1 word2 word3\nword4\nword5 word6 word7 word8\n")
-    return str(path)
+    return write_prompts(tmp_path_factory.mktemp("data"))
 
 
 def options_of(folders, prompt_file, **settings):
@@ -275,19 +263,6 @@ def test_a_reference_of_other_weights_and_tokenizers_that_differ(tmp_path, folde
     foreign = save(tiny_causal_lm(words, hidden=32, layers=1, heads=2), words, tmp_path / "foreign")
     with pytest.raises(InputError, match="The tokenizers of base and tuned differ, first at token"):
         running.run("eft", out=tmp_path / "b", overrides=options_of(folders, prompt_file, base=foreign))
-
-
-def test_the_cards_programs_run(tmp_path, folders, prompt_file, ran, monkeypatch, capsys):
-    card = (Path(eft.__file__).parent / "README.md").read_text()
-    programs = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
-    assert len(programs) == 2
-    (tmp_path / "replies").symlink_to(ran.folder)
-    for name, role in (("large", "base"), ("small-chat", "tuned"), ("small", "reference")):
-        (tmp_path / name).symlink_to(folders[role].removeprefix("folder:"))
-    monkeypatch.chdir(tmp_path)
-    for program in programs:
-        exec(compile(program.replace("40)", "20)"), "card", "exec"), {})
-    assert "[" in capsys.readouterr().out
 
 
 # --- prompts ------------------------------------------------------------------------------------
