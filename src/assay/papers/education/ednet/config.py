@@ -260,6 +260,8 @@ class Project:
     """The level wanted, at most that of the log."""
     divided: bool = True
     """Give each question of a bundle its share of the time, instead of all of it."""
+    own_times: bool = True
+    """Give each answer the moment of its last response, instead of that at which its bundle was entered."""
 
 
 @dataclass(frozen=True)

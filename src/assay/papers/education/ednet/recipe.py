@@ -83,7 +83,7 @@ def project(config: Project, trial: Trial) -> dict[str, Value]:
     if config.to == 1 and contents is None:
         raise InputError("Level 1 marks answers by the contents tables: give their folder, --contents DIR.")
     with tempfile.TemporaryDirectory() as scratch:
-        rules = Rules(divided=config.divided)
+        rules = Rules(divided=config.divided, own_times=config.own_times)
         projected = project_log(log, config.to, Path(scratch) / "log", contents, rules)
         trial.save("ednet", projected)
         return _counts(projected)

@@ -49,38 +49,36 @@ class Contents:
                 f"{folder} has no questions.csv: answers cannot be marked without it. Give the folder of"
                 " EdNet's contents tables (questions.csv, lectures.csv, payments.csv, coupons.csv)."
             )
-        hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found.values()}
         questions = _read(found["questions"], ("question_id", "correct_answer"))
         ids = _numbers(questions, "question_id", found["questions"])
         size = int(ids.max(initial=0)) + 1
         answers = pc.index_in(questions["correct_answer"], pa.array(["a", "b", "c", "d"]))
+        bundles = np.zeros(len(ids), np.int64)
+        if "bundle_id" in questions.column_names:
+            bundles = _numbers(questions, "bundle_id", found["questions"])
         tags = _tag_rows(questions)
+        matrix = np.full((size, max([1, *map(len, tags)])), -1, np.int32)
+        for number, row in zip(ids.tolist(), tags, strict=True):
+            matrix[number, : len(row)] = row
         lectures = np.full(1, -1, np.int32)
         if "lectures" in found:
             table = _read(found["lectures"], ("lecture_id",))
             numbers = _numbers(table, "lecture_id", found["lectures"])
-            lectures = np.full(int(numbers.max(initial=0)) + 1, -1, np.int32)
-            lectures[numbers] = _integers(table, "tags", -1)
-        width = max(map(len, tags), default=0)
-        matrix = np.full((size, max(width, 1)), -1, np.int32)
-        for number, row in zip(ids.tolist(), tags, strict=True):
-            matrix[number, : len(row)] = row
+            lectures = _placed(int(numbers.max(initial=0)) + 1, numbers, _integers(table, "tags", -1), -1)
         return cls(
             answer=_placed(size, ids, pc.fill_null(answers, -1).to_numpy(), -1).astype(np.int8),
             part=_placed(size, ids, _integers(questions, "part", 0), 0).astype(np.int8),
-            bundle=_placed(size, ids, _bundles(questions, found["questions"]), 0).astype(np.int32),
+            bundle=_placed(size, ids, bundles, 0),
             tags=matrix,
             lecture_tags=lectures,
-            hashes=hashes,
+            hashes={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found.values()},
         )
 
     @classmethod
     def none(cls) -> Contents:
         """Return contents that know no question: every label is then unknown."""
-        empty = np.zeros(1, np.int32)
-        return cls(
-            np.full(1, -1, np.int8), np.zeros(1, np.int8), empty, np.full((1, 1), -1, np.int32), empty - 1
-        )
+        nothing, zero = np.full(1, -1, np.int8), np.zeros(1, np.int8)
+        return cls(nothing, zero, zero, nothing[:, None], nothing)
 
     @property
     def questions_of_bundle(self) -> dict[int, list[int]]:
@@ -134,12 +132,6 @@ def _numbers(table: pa.Table, column: str, path: Path) -> np.ndarray:
     return np.asarray(ids, np.int64)
 
 
-def _bundles(questions: pa.Table, path: Path) -> np.ndarray:
-    if "bundle_id" not in questions.column_names:
-        return np.zeros(len(questions), np.int64)
-    return _numbers(questions, "bundle_id", path)
-
-
 def _integers(table: pa.Table, column: str, missing: int) -> np.ndarray:
     if column not in table.column_names:
         return np.full(len(table), missing, np.int64)
@@ -158,6 +150,6 @@ def _tag_rows(questions: pa.Table) -> list[list[int]]:
 
 
 def _placed(size: int, ids: np.ndarray, values: np.ndarray, missing: int) -> np.ndarray:
-    placed = np.full(size, missing, np.int64)
+    placed = np.full(size, missing, np.int32)
     placed[ids] = values
     return placed

@@ -85,9 +85,10 @@ class Trained:
 
 def answer_loss(network: nn.Module, batch: Batch) -> Tensor:
     """Return the mean binary cross-entropy over the answers of a batch."""
-    return nn.functional.binary_cross_entropy(
-        network(batch)[batch.trained].clamp(1e-6, 1 - 1e-6), batch.correct[batch.trained].float()
-    )
+    chance = network(batch)[batch.trained]
+    chance = chance.to(torch.promote_types(chance.dtype, torch.float32)).clamp(1e-6, 1 - 1e-6)
+    with torch.autocast(chance.device.type, enabled=False):  # torch refuses this loss in half precision
+        return nn.functional.binary_cross_entropy(chance, batch.correct[batch.trained].to(chance))
 
 
 def train_network(
