@@ -16,8 +16,6 @@ from assay.catalogue import Entry
 OWN = [entry for entry in catalogue.entries() if entry.package.startswith(catalogue.PAPERS)]
 PENDING = {
     "bayes_unlearnable",
-    "lelp",
-    "model_generalization",
     "t2ue",
 }
 """Entries that have not got this shape yet."""
@@ -91,7 +89,6 @@ MAY_OPEN: dict[str, str] = {
     "education/ednet/method/shards.py": "hashes the shards that it wrote",
     "education/ednet/synthetic.py": "writes zips, and opens none",
     "vision/abmilx/inputs/lmdb_files.py": "opens LMDB files, which hold the authors' tiles",
-    "vision/abmilx/method/torch_files.py": "follows the bytes of a .pt file without an unpickler",
 }
 """Files under `papers/` that open files themselves, each with the reason."""
 

@@ -55,13 +55,27 @@ def test_damaged_arrays_are_refused(write) -> None:
             read_arrays(write("x.npy", content))
 
 
-def test_tensors_come_from_safetensors_alone(tmp_path: Path, write) -> None:
-    safetensors.torch.save_file({"w": torch.arange(4.0)}, tmp_path / "x.safetensors")
-    assert read_tensors(tmp_path / "x.safetensors")["w"].tolist() == [0, 1, 2, 3]
-    torch.save({"w": torch.zeros(1)}, tmp_path / "x.pt")
-    with pytest.raises(InputError, match="is refused: files like this can hold a pickle"):
-        read_tensors(tmp_path / "x.pt")
-    with pytest.raises(InputError, match=r"should be a file that ends in \.safetensors"):
+def test_tensors_come_from_files_of_weights(tmp_path: Path, write) -> None:
+    weights = {"w": torch.arange(4.0)}
+    safetensors.torch.save_file(weights, tmp_path / "x.safetensors")
+    torch.save(weights, tmp_path / "x.pt")
+    torch.save({"epoch": 3, "state_dict": weights}, tmp_path / "x.pth")
+    torch.save(weights["w"], tmp_path / "w.bin")
+    for name in ("x.safetensors", "x.pt", "x.pth", "w.bin"):
+        assert read_tensors(tmp_path / name)["w"].tolist() == [0, 1, 2, 3], name
+
+
+class Harmful:
+    def __reduce__(self):
+        return print, ("called",)
+
+
+def test_what_holds_no_tensors_is_refused_and_nothing_in_it_is_called(tmp_path: Path, write, capsys) -> None:
+    torch.save({"w": Harmful()}, tmp_path / "harmful.pt")
+    with pytest.raises(InputError, match="holds no tensors by name"):
+        read_tensors(tmp_path / "harmful.pt")
+    assert capsys.readouterr().out == ""
+    with pytest.raises(InputError, match=r"cannot be read as a file of torch\.save"):
         read_tensors(write("x.bin", b"x"))
     with pytest.raises(InputError, match="cannot be read as safetensors"):
         read_tensors(write("y.safetensors", b"x" * 20))

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+TORCH = (".pt", ".pth", ".bin")
+"""Endings of what `torch.save` wrote."""
+
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray[Any, Any]]:
     """Return the arrays of a NumPy file by name; that of a .npy has the file's name without its ending.
@@ -53,13 +56,17 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file by name.
+    """Return the tensors of a file of weights by name: safetensors, or what `torch.save` wrote.
+
+    The latter is followed without an unpickler (see `assay.data.torch_files`). Of a checkpoint the part
+    called state_dict or model is taken; a single tensor has the file's name without its ending.
 
     Raises:
-        InputError: it is missing or damaged, or of a kind that can hold a pickle.
+        InputError: it is missing or damaged, or holds no tensors.
     """
-    found = existing_file(path)
-    existing_file(found, (".safetensors",))
+    found = existing_file(path, (".safetensors", *TORCH))
+    if found.suffix.lower() in TORCH:
+        return _torch_tensors(found)
     import safetensors
     import safetensors.torch
 
@@ -68,6 +75,27 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
         raise InputError(f"{found} cannot be read as safetensors ({error}).") from None
     return tensors
+
+
+def _torch_tensors(path: Path) -> dict[str, Tensor]:
+    import torch
+
+    from assay.data.torch_files import read_torch_file
+
+    try:
+        value = read_torch_file(path)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    for part in ("state_dict", "model"):
+        if isinstance(value, dict) and isinstance(value.get(part), dict):
+            value = value[part]
+    if isinstance(value, torch.Tensor):
+        return {path.stem: value}
+    tensors = value.items() if isinstance(value, dict) else ()
+    found = {str(name): item for name, item in tensors if isinstance(item, torch.Tensor)}
+    if not found:
+        raise InputError(f"{path} holds no tensors by name, such as a model's state_dict().")
+    return found
 
 
 def _array(file: IO[bytes], size: int, name: str) -> np.ndarray[Any, Any]:

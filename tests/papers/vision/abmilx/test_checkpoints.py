@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from transformers import ResNetConfig, ResNetModel
 
+from assay.data.torch_files import Call, bytes_of, read_pickle
 from assay.papers.vision.abmilx import ABMILX, load_authors_checkpoint, read_torch_file
-from assay.papers.vision.abmilx.method.torch_files import Call, bytes_of, read_pickle
 
 
 class Harmful:

@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from assay.data import read_tensors
+
 PRITHVI: dict[str, dict[str, Any]] = {
     "tiny": {"dim": 256, "depth": 4, "heads": 4},
     "v1-100m": {"dim": 768, "depth": 12, "heads": 12},
@@ -274,10 +276,7 @@ def fetch_prithvi(name: str) -> dict[str, Tensor]:
     """Download published weights from the hub, where they are `.pt` files; no code in them is run."""
     from huggingface_hub import hf_hub_download
 
-    found = torch.load(hf_hub_download(*HUB[name]), map_location="cpu", weights_only=True, mmap=True)
-    for outer in ("model", "state_dict"):
-        found = found[outer] if isinstance(found.get(outer), Mapping) else found
-    return dict(found)
+    return read_tensors(hf_hub_download(*HUB[name]))
 
 
 def count_encoder(shape: EncoderShape) -> int:

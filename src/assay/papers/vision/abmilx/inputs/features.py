@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from assay.data import existing_folder, read_tensors
+from assay.data.torch_files import StoredTensor, open_torch_file
 from assay.errors import InputError, refusals
 from assay.papers.vision.abmilx.inputs.bags import Bag
-from assay.papers.vision.abmilx.method.torch_files import StoredTensor, open_torch_file
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
 

@@ -1,7 +1,7 @@
 """Bags from LMDB files in the layout of the authors' tiles.
 
 Keys: `__pn__`, a pickled dict from slide to its number of tiles, and `SLIDE-NUMBER`, a pickled JPEG. No
-unpickler sees them: see `method.torch_files`.
+unpickler sees them: see `assay.data.torch_files`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 from torch import Tensor
 
 from assay.data import read_picture
+from assay.data.torch_files import Call, bytes_of, read_pickle
 from assay.errors import InputError, MissingExtraError
 from assay.papers.vision.abmilx.inputs.bags import Bag
 from assay.papers.vision.abmilx.inputs.tables import as_tensor, at_size
-from assay.papers.vision.abmilx.method.torch_files import Call, bytes_of, read_pickle
 
 COUNTS = "__pn__"
 

@@ -1,5 +1,6 @@
 """The parts of ABMILX, for the reader's own code: bags in, logits and attention out."""
 
+from assay.data.torch_files import read_torch_file as read_torch_file
 from assay.papers.vision.abmilx.method.aggregators import (
     ABMIL as ABMIL,
     ABMILX as ABMILX,
@@ -45,4 +46,3 @@ from assay.papers.vision.abmilx.method.survival import (
     concordance_index as concordance_index,
     hazard_risk as hazard_risk,
 )
-from assay.papers.vision.abmilx.method.torch_files import read_torch_file as read_torch_file

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from assay.data.torch_files import read_torch_file
 from assay.papers.vision.abmilx.method.aggregators import ABMILX, Activation, Norm
-from assay.papers.vision.abmilx.method.torch_files import read_torch_file
 
 PREFIXES = re.compile(r"^((module|_orig_mod)\.)+")
 NAMES = (
