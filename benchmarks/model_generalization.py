@@ -52,7 +52,7 @@ def environments() -> None:
 
 
 def single_loop(name: str, arguments: dict[str, int]) -> Callable[[], None]:
-    """Return a loop over one environment, without gymnasium's checks, which starts anew at an end."""
+    """Return a loop over one environment, without gymnasium's checks, with a reset at each end."""
     env = gymnasium.make(name, disable_env_checker=True, **arguments)
     env.reset(seed=0)
     actions = np.random.default_rng(0).integers(env.action_space.n, size=SINGLE_STEPS).tolist()

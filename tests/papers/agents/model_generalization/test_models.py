@@ -14,6 +14,7 @@ from assay.papers.agents.model_generalization.method import (
     DynaTrainer,
     GaussianLatentModel,
     GaussianModel,
+    ModelTraining,
     ReplayBuffer,
     Transitions,
     UniformPolicy,
@@ -156,7 +157,7 @@ def test_every_model_learns(kind):
     shifted = Transitions(**(vars(batch) | {"next_obs": batch.obs.roll(1, -1)}))
     small = {"latents": 4} if kind in (CategoricalLatentModel, GaussianLatentModel) else {}
     model = kind(4, 3, (16,), generator=torch.Generator().manual_seed(0), **small)
-    losses = fit_model(model, shifted, 150, batch_size=30, learning_rate=1e-2)
+    losses = fit_model(model, shifted, ModelTraining(150, batch_size=30, learning_rate=1e-2))
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
 
 
@@ -172,11 +173,11 @@ def test_each_network_keeps_the_weights_that_predicted_best():
         return seen[-1]
 
     model.scores = watched
-    fit_model(model, rows, 200, check_every=20, batch_size=20, learning_rate=1e-2)
+    fit_model(model, rows, ModelTraining(200, check_every=20, batch_size=20, learning_rate=1e-2))
     assert seen[0].shape == (2, 3)
     lowest = torch.stack(seen).amin(0)
     torch.testing.assert_close(kept(held_out), lowest)
-    assert (lowest[:, 2] < seen[-1][:, 2]).all()  # random bits: going on only learns them by heart
+    assert (lowest[:, 2] < seen[-1][:, 2]).all()  # random bits: going on only memorises them
 
 
 # --- rollouts -----------------------------------------------------------------------------------
@@ -219,7 +220,7 @@ def test_a_rollout_of_no_steps_is_refused(kind):
 
 
 class Memory:
-    """A model that knows the rows by heart: after an observation comes what came then."""
+    """A model that has memorised the rows: after an observation comes what came then."""
 
     def __init__(self, rows):
         self.rows = {row.tolist().__repr__(): number for number, row in enumerate(rows.obs)}
@@ -240,8 +241,14 @@ def test_a_model_that_memorises_equals_replay():
         learner = DQNLearner(nn.Linear(4, 3), learning_rate=1e-2)
         generator = torch.Generator().manual_seed(1)
         DynaTrainer(
-            learner, ReplayBuffer.of(rows), source, rollout_length=1, batch_size=8, generator=generator
-        ).run_offline(30, target_every=10)
+            learner,
+            ReplayBuffer.of(rows),
+            source,
+            rollout_length=1,
+            batch_size=8,
+            target_every=10,
+            generator=generator,
+        ).run_offline(30)
         nets.append(learner.q_net.weight)
     torch.testing.assert_close(nets[0], nets[1])
 
@@ -312,4 +319,4 @@ def test_numbers_that_are_no_bits_are_named():
         check_binary(torch.tensor([[-0.5, 1.0, 2.0]]))
     rows = Transitions(**(vars(bits()) | {"next_obs": torch.full((40, 4), 0.3)}))
     with pytest.raises(InputError, match="Gaussian"):
-        fit_model(BernoulliFactoredModel(4, 3, (5,)), rows, 1)
+        fit_model(BernoulliFactoredModel(4, 3, (5,)), rows, ModelTraining(1))

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from assay import files
 from assay.bounds import (
     NonNegativeInt,
     OpenShare,
@@ -21,92 +16,12 @@ from assay.bounds import (
 )
 from assay.data import Table
 from assay.errors import InputError
+from assay.papers.agents.options import Arrays, Environment, Judging
 
 Source = Literal["replay", "model", "simulator"]
 ModelKind = Literal["auto", "bernoulli", "gaussian", "categorical-latent", "gaussian-latent"]
-
-
-@dataclass(frozen=True)
-class Environment:
-    """An environment with discrete actions. `--env NAME` is short for `--env.source NAME`."""
-
-    source: str | None = None
-    """Name in gymnasium (CartPole-v1, PanFlute-v0), or MODULE:FUNCTION of your own that returns an
-    environment; the module is also looked for in the current folder. By default the preset's."""
-    arguments: tuple[str, ...] | None = None
-    """Arguments of the environment, each NAME=VALUE, such as num_pipes=4."""
-    continuing: bool | None = None
-    """Whether the task never ends: scores are then rewards per step. The paper's environments know it."""
-
-    def __post_init__(self) -> None:
-        self.keywords()
-
-    def keywords(self) -> dict[str, int | float | bool | str]:
-        """Return the arguments as numbers, truth values and text."""
-        pairs = [argument.partition("=") for argument in self.arguments or ()]
-        for name, equals, _ in pairs:
-            if not (name.isidentifier() and equals):
-                raise InputError(f"{name!r} is no argument: write NAME=VALUE, such as num_pipes=4.")
-        return {name: _value(text) for name, _, text in pairs}
-
-    def or_else(self, usual: Environment) -> Environment:
-        """Return this environment or, where none is named, the usual one with the arguments given here."""
-        if self.source is not None:
-            return self
-        return Environment(usual.source, self.arguments or usual.arguments, self.continuing)
-
-    def fingerprint(self) -> str:
-        """Identify the environment: the version of gymnasium, and the code of a module of your own."""
-        name = self.source or ""
-        module = name.partition(":")[0] if ":" in name else None
-        return f"{name} {_installed('gymnasium')} {_code(module) if module else ''}"
-
-
-def _value(text: str) -> int | float | bool | str:
-    if text in ("True", "true", "False", "false"):
-        return text in ("True", "true")
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _installed(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _code(module: str) -> str:
-    """Return the hash of a module's file, which is in the current folder or on the path."""
-    here = Path(*module.split(".")).with_suffix(".py")
-    if not here.is_file():
-        try:
-            spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError):
-            spec = None
-        if spec is None or spec.origin is None or not Path(spec.origin).is_file():
-            return "unknown"
-        here = Path(spec.origin)
-    return hashlib.sha256(here.read_bytes()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """An npz file with one array a column. `--arrays FILE` is short for `--arrays.path FILE`."""
-
-    path: str | None = None
-    """File with the arrays obs, action, reward, next_obs and terminal, instead of a table."""
-
-    def fingerprint(self) -> str:
-        """Return the SHA-256 of the content."""
-        if self.path is None:
-            return "none"
-        path = files.user_path(self.path)
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
+PAN_FLUTE = Environment("PanFlute-v0", ("num_pipes=4",))
+PROC_MAZE = Environment("ProcMaze-v0", ("grid_size=4",))
 
 
 @dataclass(frozen=True)
@@ -149,18 +64,6 @@ class WorldModel:
 
 
 @dataclass(frozen=True)
-class Judging:
-    """How the greedy policy is scored: reward per step, or the return of an episode."""
-
-    every: PositiveInt = 150
-    """Updates (offline) or environment steps (online) from one score to the next."""
-    episodes: PositiveInt = 32
-    """Copies of the environment that it acts in."""
-    steps: PositiveInt = 100
-    """Steps that it acts for."""
-
-
-@dataclass(frozen=True)
 class Grid:
     """The search for a learning rate and a temperature, the same for every arm, on tables of its own."""
 
@@ -169,15 +72,15 @@ class Grid:
     temperatures: PositiveFloats = (0.1, 0.4)
     """Of the softmax policy that acts and rolls out."""
     tables: PositiveInt = 2
-    """Tables (offline) or seeds (online) that each pair is tried on; no judged seed uses them."""
+    """Tables (offline) or seeds (online) that each pair is tried on; no seed of the check uses them."""
 
 
 @dataclass(frozen=True)
 class Offline:
     """Options of `offline`."""
 
-    env: Environment = Environment()
-    """The environment. By default PanFlute with 4 pipes."""
+    env: Environment = PAN_FLUTE
+    """The environment; PanFlute with 4 pipes."""
     source: Literal["replay", "model", "simulator", "random"] = "model"
     """Where the learner's transitions come from; random is a policy that learns nothing."""
     scrambled: bool = False
@@ -202,7 +105,7 @@ class Offline:
     def __post_init__(self) -> None:
         if self.updates < 2 * self.judging.every:
             raise InputError(
-                f"--updates {self.updates} gives less than two scores: raise it or lower --judging.every"
+                f"--updates {self.updates} gives fewer than two scores: raise it or lower --judging.every"
                 f" ({self.judging.every})."
             )
 
@@ -211,8 +114,8 @@ class Offline:
 class Online:
     """Options of `online`."""
 
-    env: Environment = Environment()
-    """The environment. By default ProcMaze of 4 by 4 cells."""
+    env: Environment = PROC_MAZE
+    """The environment; ProcMaze of 4 by 4 cells."""
     source: Source = "model"
     """Where the learner's transitions come from."""
     scrambled: bool = False
@@ -236,13 +139,16 @@ class Online:
     judging: Judging = Judging(every=500)
     """How the greedy policy is scored."""
 
+    def __post_init__(self) -> None:
+        _check_scored(self.steps, self.judging)
+
 
 @dataclass(frozen=True)
 class Learn:
     """Options of `learn`."""
 
-    env: Environment = Environment()
-    """The environment. By default PanFlute with 4 pipes."""
+    env: Environment = PAN_FLUTE
+    """The environment; PanFlute with 4 pipes."""
     source: Source = "model"
     """Where the learner's transitions come from."""
     steps: PositiveInt = 10_000
@@ -263,6 +169,9 @@ class Learn:
     """The learned model."""
     judging: Judging = Judging(every=500)
     """How the greedy policy is scored."""
+
+    def __post_init__(self) -> None:
+        _check_scored(self.steps, self.judging)
 
 
 @dataclass(frozen=True)
@@ -312,3 +221,11 @@ class Theorem:
     """Discount. Below 1, since the tasks never end."""
     draws: PositiveInt = 30
     """Data sets of each size, each from another model of the factored class."""
+
+
+def _check_scored(steps: int, judging: Judging) -> None:
+    if steps < judging.every:
+        raise InputError(
+            f"--steps {steps} is below --judging.every {judging.every}, so nothing would be scored: raise the"
+            " first or lower the second."
+        )

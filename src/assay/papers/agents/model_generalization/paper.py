@@ -15,6 +15,13 @@ from assay.paper import (
     Superior,
 )
 
+SCORE = "a step or an episode, mean over the last half of its scores"
+UNEXPLAINED = "squared error of the model's drawn next observations on its own table, over their variance"
+GAIN = "what the model adds to replay, less what it adds when states are scrambled"
+LEFT = "optimal value functions that data leave, geometric mean over sizes and draws"
+OUTSIDE = "model consistent and not Bellman consistent, over all data sets"
+APART = "Bellman consistent and not model consistent, over all data sets of the class of all models"
+
 FACTORS = "the factors of the state: a fixed random permutation of all states hides them"
 CURVES = "learning curves only (Fig. 4, 30 seeds), no table of numbers"
 
@@ -65,61 +72,18 @@ PAPER = Paper(
     code="https://github.com/kenjyoung/Model_Generalization_Code_supplement",
     summary="shows whether a learned one-step model buys more than experience replay, all else being equal",
     metrics=(
-        Metric(
-            "greedy_reward",
-            "higher",
-            "reward",
-            description="of the greedy policy, a step or an episode, mean over the last half of its scores",
-        ),
+        Metric("greedy_reward", "higher", "reward", description=f"of the greedy policy, {SCORE}"),
         Metric("random_reward", "higher", "reward", description="of a uniformly random policy, likewise"),
-        Metric(
-            "q_error_seen",
-            "lower",
-            "reward",
-            description="RMSE to the exact Q* on state-action pairs of the table",
-        ),
-        Metric(
-            "q_error_unseen",
-            "lower",
-            "reward",
-            description="RMSE to the exact Q* on the other pairs that can be reached",
-        ),
-        Metric(
-            "unexplained",
-            "lower",
-            "fraction",
-            description="squared error of the next observations that the model draws on its own table, over"
-            " their variance",
-        ),
+        Metric("q_error_seen", "lower", "reward", description="RMSE to the exact Q*, on pairs in the table"),
+        Metric("q_error_unseen", "lower", "reward", description="the same, on other pairs within reach"),
+        Metric("unexplained", "lower", "fraction", description=UNEXPLAINED),
         Metric("wrong_bits_1", "lower", "fraction", description="of one step, on fresh transitions"),
         Metric("wrong_bits_10", "lower", "fraction", description="after 10 steps, on fresh transitions"),
         Metric("reward_rmse", "lower", "reward", description="of the model, on fresh transitions"),
-        Metric(
-            "gain_of_factors",
-            "higher",
-            "reward",
-            description="what the model adds to replay, less what it adds when states are scrambled",
-        ),
-        Metric(
-            "values_left",
-            "lower",
-            "functions",
-            description="optimal value functions that data leave, geometric mean over sizes and draws",
-        ),
-        Metric(
-            "values_outside",
-            "lower",
-            "functions",
-            "exact",
-            "model consistent and not Bellman consistent, over all data sets",
-        ),
-        Metric(
-            "values_apart",
-            "lower",
-            "functions",
-            "exact",
-            "Bellman consistent and not model consistent, over all data sets of the class of all models",
-        ),
+        Metric("gain_of_factors", "higher", "reward", description=GAIN),
+        Metric("values_left", "lower", "functions", description=LEFT),
+        Metric("values_outside", "lower", "functions", "exact", OUTSIDE),
+        Metric("values_apart", "lower", "functions", "exact", APART),
         Metric("values_in_class", "higher", "functions", "exact", "different optimal value functions"),
     ),
     recipes={
@@ -146,9 +110,6 @@ PAPER = Paper(
                         " all models of 4 states (65 536), with a reward of 1 where both bits are set",
                     ),
                     cost="30 s, 1 core",
-                ),
-                "paper": Preset(
-                    {"draws": 1000}, differs=("the paper proves the theorem",), cost="1 min a seed, 1 core"
                 ),
             },
         ),
@@ -182,26 +143,6 @@ PAPER = Paper(
                     ),
                     cost="6 min, 1 core",
                     seeds=8,
-                ),
-                "paper": Preset(
-                    {
-                        "env.source": "PanFlute-v0",
-                        "q.hidden": (200, 200, 200),
-                        "q.batch_size": 32,
-                        "q.double": False,
-                        "dynamics.hidden": (200, 200, 200),
-                        "dynamics.learning_rate": 2e-4,
-                        "dynamics.steps": 40_000,
-                        "dynamics.batch_size": 32,
-                        "collected": 1000,
-                        "updates": 100_000,
-                        "judging.every": 1000,
-                        "search.learning_rates": (2.5e-5, 5e-5, 1e-4, 2e-4, 4e-4),
-                        "search.temperatures": (0.05, 0.1, 0.2, 0.4, 0.8),
-                    },
-                    differs=("PanFlute with 5 pipes; the details of the paper's example could not be read",),
-                    cost="10 hours a seed, 1 core",
-                    seeds=30,
                 ),
             },
         ),
@@ -262,16 +203,6 @@ PAPER = Paper(
                     {name: value for name, value in TINY_ONLINE.items() if name != "search_steps"}
                 ),
                 "laptop": Preset(),
-                "paper": Preset(
-                    {
-                        "steps": 1_000_000,
-                        "q.hidden": (200, 200, 200),
-                        "q.double": False,
-                        "dynamics.hidden": (200, 200, 200),
-                        "dynamics.learning_rate": 2e-4,
-                        "learning_rate": 1e-4,
-                    }
-                ),
             },
         ),
         "fit": Recipe(config="Fit", summary="learn from given transitions, and keep the networks"),

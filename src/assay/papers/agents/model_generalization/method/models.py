@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypedDict, Unpack
 
 import torch
 from jaxtyping import Float, Int
@@ -12,20 +13,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from assay.errors import InputError
-from assay.papers.agents.model_generalization.method.learner import Policy
-from assay.papers.agents.model_generalization.method.networks import DenseNet, Heads, Stack
-from assay.papers.agents.model_generalization.method.transitions import Transitions
+from assay.papers.agents.dqn import Policy
+from assay.papers.agents.networks import DenseNet, Heads, Stack
+from assay.papers.agents.simulator import check_horizon
+from assay.papers.agents.transitions import Sequences, Transitions
 
 Sampling = Literal["bernoulli", "threshold", "official_logit"]
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
 
-@runtime_checkable
-class RolloutSource(Protocol):
-    """Whatever gives transitions that a policy would see, from given observations on."""
+class Common(TypedDict, total=False):
+    """Options that every kind of model has, see `TransitionModel`."""
 
-    def rollout(self, obs: Tensor, policy: Policy, horizon: int) -> Transitions:
-        """Follow the policy for `horizon` steps from each observation."""
+    continuing: bool
+    generator: torch.Generator | None
 
 
 def rollout_weights(continuations: Float[Tensor, "h ..."]) -> Float[Tensor, "h ..."]:
@@ -44,25 +45,31 @@ class TransitionModel(nn.Module):
     Args:
         observation_size: numbers of an observation.
         num_actions: number of actions.
-        feature_size: numbers of a feature.
+        hidden: units of each hidden layer of each of its networks.
         continuing: whether the task never ends: rollouts then have weight 1 throughout.
         stack: leading axes of stacked models.
         generator: the random stream of rollouts and latents.
     """
 
+    settings: ClassVar[tuple[str, ...]] = ("observation_size", "num_actions", "hidden", "continuing")
+    """The arguments that a model is made with, apart from its random stream."""
+    feature_size: int
+    """Numbers of a feature."""
+
     def __init__(
         self,
         observation_size: int,
         num_actions: int,
-        feature_size: int,
-        continuing: bool,
-        stack: Stack,
-        generator: torch.Generator | None,
+        hidden: Sequence[int] = (200, 200, 200),
+        *,
+        continuing: bool = False,
+        stack: Stack = (),
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.observation_size, self.num_actions = observation_size, num_actions
-        self.feature_size, self.continuing, self.stack = feature_size, continuing, stack
-        self.generator = generator
+        self.hidden, self.continuing, self.stack = tuple(hidden), continuing, tuple(stack)
+        self.feature_size, self.generator = observation_size, generator
 
     # --- what a kind of model defines -----------------------------------------------------------
 
@@ -85,13 +92,25 @@ class TransitionModel(nn.Module):
         raise NotImplementedError
 
     def scores(self, batch: Transitions) -> Float[Tensor, " *parts"]:
-        """Return the losses of the parts that are trained apart, by which the best weights are kept.
+        """Return the losses of the parts that are trained separately, by which the best weights are kept.
 
         All parameters have these leading axes.
         """
         return self.loss(batch)["total"]
 
     # --- what all have --------------------------------------------------------------------------
+
+    def record(self) -> dict[str, Any]:
+        """Return what `assay.records` saves: settings and weights."""
+        settings = {name: getattr(self, name) for name in self.settings}
+        return {"settings": settings, "state": dict(self.state_dict())}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> TransitionModel:
+        """Make a model of its record."""
+        model = cls(**record["settings"])
+        model.load_state_dict(record["state"])
+        return model
 
     def rollout(self, obs: Float[Tensor, "*stack n d"], policy: Policy, horizon: int) -> Transitions:
         """Imagine `horizon` steps from each observation, [*stack, horizon * n] rows, without gradient.
@@ -137,12 +156,14 @@ class TransitionModel(nn.Module):
 
 
 class ObservationModel(TransitionModel):
-    """What the two models share that predict the next observation itself (the paper's "simple" model).
+    """A model that predicts the next observation itself (the paper's "simple" model).
 
     Separate networks give the mean reward, the logit of continuation and the next observation:
 
         L = -log N(r; mu, 1) + BCE(continue) + [not terminal] * observation term, summed over its numbers
     """
+
+    settings = (*TransitionModel.settings, "stack")
 
     def __init__(
         self,
@@ -150,11 +171,10 @@ class ObservationModel(TransitionModel):
         num_actions: int,
         hidden: Sequence[int] = (200, 200, 200),
         *,
-        continuing: bool = False,
         stack: Stack = (),
-        generator: torch.Generator | None = None,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(observation_size, num_actions, observation_size, continuing, stack, generator)
+        super().__init__(observation_size, num_actions, hidden, stack=stack, **common)
         self.heads = Heads(observation_size + num_actions, (1, 1, observation_size), hidden, stack)
 
     def loss(self, batch: Transitions) -> dict[str, Float[Tensor, " *stack"]]:
@@ -188,13 +208,15 @@ class ObservationModel(TransitionModel):
 
 
 class BernoulliFactoredModel(ObservationModel):
-    """Next bits, each drawn on its own from its probability: the structure of a factored state space.
+    """Next bits, drawn independently of each other: the structure of a factored state space.
 
     Args:
         next_obs_sampling: `bernoulli` draws each bit with probability sigmoid(logit), `threshold` takes the
             likelier value, `official_logit` draws with the logit itself for probability (cut to 0 to 1), as
             the authors' code does.
     """
+
+    settings = (*ObservationModel.settings, "next_obs_sampling")
 
     def __init__(
         self,
@@ -203,18 +225,10 @@ class BernoulliFactoredModel(ObservationModel):
         hidden: Sequence[int] = (200, 200, 200),
         *,
         next_obs_sampling: Sampling = "bernoulli",
-        continuing: bool = False,
         stack: Stack = (),
-        generator: torch.Generator | None = None,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(
-            observation_size,
-            num_actions,
-            hidden,
-            continuing=continuing,
-            stack=stack,
-            generator=generator,
-        )
+        super().__init__(observation_size, num_actions, hidden, stack=stack, **common)
         self.next_obs_sampling = next_obs_sampling
 
     def observation_loss(
@@ -230,7 +244,7 @@ class BernoulliFactoredModel(ObservationModel):
 
 
 class GaussianModel(ObservationModel):
-    """Next numbers as normal variables of variance 1; a rollout goes on from their means."""
+    """Next numbers as normal variables of variance 1; a rollout continues from their means."""
 
     def observation_loss(
         self, predicted: Float[Tensor, "*stack n d"], obs: Float[Tensor, "*stack n d"]
@@ -251,20 +265,21 @@ class LatentModel(TransitionModel):
     """
 
     balance = 0.8
+    settings = (*TransitionModel.settings, "binary")
 
     def __init__(
         self,
         observation_size: int,
         num_actions: int,
         hidden: Sequence[int],
+        *,
         feature_size: int,
         parameters: int,
         binary: bool,
-        continuing: bool,
-        generator: torch.Generator | None,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(observation_size, num_actions, feature_size, continuing, (), generator)
-        self.binary = binary
+        super().__init__(observation_size, num_actions, hidden, **common)
+        self.feature_size, self.binary = feature_size, binary
         self.encoder = DenseNet(observation_size, parameters, hidden)
         self.decoder = DenseNet(feature_size, observation_size, hidden)
         inputs = feature_size + num_actions
@@ -330,6 +345,8 @@ class LatentModel(TransitionModel):
 class CategoricalLatentModel(LatentModel):
     """`latents` variables of `classes` classes each, as one-hot vectors with straight-through gradients."""
 
+    settings = (*LatentModel.settings, "latents", "classes")
+
     def __init__(
         self,
         observation_size: int,
@@ -339,11 +356,10 @@ class CategoricalLatentModel(LatentModel):
         latents: int = 32,
         classes: int = 32,
         binary: bool = True,
-        continuing: bool = False,
-        generator: torch.Generator | None = None,
+        **common: Unpack[Common],
     ) -> None:
-        size = latents * classes
-        super().__init__(observation_size, num_actions, hidden, size, size, binary, continuing, generator)
+        sizes = {"feature_size": latents * classes, "parameters": latents * classes}
+        super().__init__(observation_size, num_actions, hidden, **sizes, binary=binary, **common)
         self.latents, self.classes = latents, classes
 
     def _logits(self, parameters: Tensor) -> Tensor:
@@ -369,6 +385,7 @@ class GaussianLatentModel(LatentModel):
     """`latents` normal variables of standard deviation 2 sigmoid(x/2), for the encoder 0.1 more."""
 
     least_deviation = 0.1
+    settings = (*LatentModel.settings, "latents")
 
     def __init__(
         self,
@@ -378,12 +395,11 @@ class GaussianLatentModel(LatentModel):
         *,
         latents: int = 32,
         binary: bool = True,
-        continuing: bool = False,
-        generator: torch.Generator | None = None,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(
-            observation_size, num_actions, hidden, latents, 2 * latents, binary, continuing, generator
-        )
+        sizes = {"feature_size": latents, "parameters": 2 * latents}
+        super().__init__(observation_size, num_actions, hidden, **sizes, binary=binary, **common)
+        self.latents = latents
 
     def posterior(self, obs: Float[Tensor, "n d"]) -> Float[Tensor, "n p"]:
         mean, deviation = _deviations(self.encoder(obs))
@@ -432,12 +448,6 @@ def summed(**parts: Tensor) -> dict[str, Tensor]:
     return parts | {"total": torch.stack(list(parts.values())).sum(0)}
 
 
-def check_horizon(horizon: int) -> None:
-    """Refuse a rollout of no steps."""
-    if horizon < 1:
-        raise InputError(f"the horizon of a rollout is {horizon}: give at least 1 step.")
-
-
 def check_binary(obs: Float[Tensor, "*stack n d"]) -> None:
     """Refuse observations that are no bits, which the Bernoulli model cannot predict."""
     if not bool(((obs == 0) | (obs == 1)).all()):
@@ -445,3 +455,25 @@ def check_binary(obs: Float[Tensor, "*stack n d"]) -> None:
             f"the Bernoulli model needs observations of bits; these range from {obs.min():.4g} to"
             f" {obs.max():.4g}. Choose the Gaussian model (--dynamics.kind gaussian), or make bits of them."
         )
+
+
+@dataclass(frozen=True)
+class RolloutError:
+    """Errors after 1, 2, ..., h steps: of observations (in `unit`), and of rewards (RMSE)."""
+
+    observation: tuple[float, ...]
+    reward: tuple[float, ...]
+    unit: Literal["share of wrong bits", "RMSE"]
+
+
+def rollout_error(model: TransitionModel, seen: Sequences, binary: bool) -> RolloutError:
+    """Follow the actions that were taken, and compare what the model imagines with what was seen."""
+    imagined, rewards = model.predict(seen.obs, seen.action)
+    difference = imagined - seen.next_obs
+    if binary:
+        observation = difference.abs().mean((0, 2))
+    else:
+        observation = difference.square().mean((0, 2)).sqrt()
+    reward = (rewards - seen.reward).square().mean(0).sqrt()
+    unit: Literal["share of wrong bits", "RMSE"] = "share of wrong bits" if binary else "RMSE"
+    return RolloutError(tuple(observation.tolist()), tuple(reward.tolist()), unit)

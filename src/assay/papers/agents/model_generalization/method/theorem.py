@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from functools import reduce
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from assay.errors import InputError
-from assay.papers.agents.model_generalization.method.learner import check_discount
+from assay.papers.agents.exact import value_iteration
 
 
 @dataclass(frozen=True)
@@ -22,8 +21,8 @@ class FiniteClass:
     """A class of deterministic models of the same states and actions.
 
     `next_state` [m, s, a] has the state to which each action leads in each model, and `reward` the reward:
-    [m, s, a], or [s, a] if all models agree on it. `solved` keeps what `optimal_values`
-    has computed, by gamma.
+    [m, s, a], or [s, a] if all models agree on it. `solved` keeps what `optimal_values` has
+    computed, by gamma.
     """
 
     next_state: Int[np.ndarray, "m s a"]
@@ -74,7 +73,7 @@ class Observed:
 
 @dataclass(frozen=True)
 class ValueSets:
-    """Which of a class's optimal value functions the data leave, by either way of reading the data."""
+    """Which optimal value functions of a class the data leave, by either way of reading the data."""
 
     values: Float[np.ndarray, "q s a"]
     model_consistent: Bool[np.ndarray, " q"]
@@ -98,7 +97,7 @@ def consistent_value_sets(
         models: the class.
         data: observed transitions.
         gamma: the discount, below 1.
-        tolerance: how far the sides of an equation may be apart.
+        tolerance: how much the sides of an equation may differ.
     """
     values, which = models.optimal_values(gamma)
     rewards = models.rewards()
@@ -114,22 +113,6 @@ def consistent_value_sets(
     model_consistent[which[agreeing]] = True
     bellman_consistent[solving] = True
     return ValueSets(values, model_consistent, bellman_consistent)
-
-
-def value_iteration(
-    next_state: Int[np.ndarray, "m s a"], reward: Float[np.ndarray, "m s a"], gamma: float
-) -> Float[np.ndarray, "m s a"]:
-    """Return Q* of each model, to within 1e-9."""
-    check_discount(gamma, continuing=True)
-    models, states, actions = next_state.shape
-    following = next_state.reshape(models, -1) + states * np.arange(models)[:, None]
-    value = np.zeros((models, states))
-    while True:
-        q: np.ndarray = reward + gamma * value.take(following).reshape(next_state.shape)
-        best = reduce(np.maximum, [q[..., action] for action in range(actions)])  # faster than q.max(2)
-        change, value = np.abs(best - value).max(), best
-        if change <= 1e-10:
-            return q
 
 
 def factored_transitions(bits: int, num_actions: int) -> Int[np.ndarray, "m s a"]:

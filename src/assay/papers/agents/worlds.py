@@ -1,14 +1,18 @@
 """Any discrete gymnasium environment as what learners act in: many copies, flat observations as tensors.
 
-A `World` keeps apart what an episode's end often mixes up: `Step.next_obs` is always what the action led to,
+A `World` separates what is often mixed up at the end of an episode: `Step.next_obs` is what an action led to,
 `Step.obs` what the next action is chosen on (after a reset, the first observation of the new episode).
 """
 
 from __future__ import annotations
 
 import copy
+import importlib
+import math
+import os
+import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -19,13 +23,12 @@ from gymnasium import spaces
 from torch import Tensor
 
 from assay.errors import InputError, nearest
-from assay.papers.agents.model_generalization.method.batched import BatchedEnvironment
-from assay.papers.agents.model_generalization.method.learner import Policy
-from assay.papers.agents.model_generalization.method.models import check_horizon
-from assay.papers.agents.model_generalization.method.permutation import StatePermutation
-from assay.papers.agents.model_generalization.method.transitions import Transitions
+from assay.papers.agents import environments as environments  # so that their names are known to gymnasium
+from assay.papers.agents.options import Environment
+from assay.papers.agents.permutation import StatePermutation
+from assay.papers.agents.vectorised import BatchedEnvironment
 
-Make: TypeAlias = Callable[[], "gymnasium.Env[Any, Any]"]
+Make: TypeAlias = Callable[..., "gymnasium.Env[Any, Any]"]
 CHECKPOINTS = 100_000
 """Copies of an environment that are kept to start rollouts from; the oldest go first."""
 
@@ -45,11 +48,13 @@ class Step:
 class Sizes(Protocol):
     """What networks for an environment are made from.
 
-    `continuing`: the task never ends; `binary`: observations are bits.
+    `actions`: what the environment calls each action, while learners count them from 0; `continuing`: the
+    task never ends; `binary`: observations are bits.
     """
 
     observation_size: int
     num_actions: int
+    actions: Sequence[int]
     continuing: bool
     binary: bool
 
@@ -61,7 +66,7 @@ class World(Sizes, Protocol):
     num_envs: int
 
     def reset(self, seed: int | None = None) -> Tensor:
-        """Start all copies anew and return their observations [n, d]."""
+        """Restart all copies and return their observations [n, d]."""
 
     def step(self, actions: Tensor) -> Step:
         """Take one action in each copy."""
@@ -74,7 +79,7 @@ class World(Sizes, Protocol):
 
 
 class VectorWorld:
-    """A world of a vector environment of this package, with its states permuted or not.
+    """A world of a batched environment, with its states permuted or not.
 
     Args:
         make: makes the vector environment with a number of copies.
@@ -94,6 +99,7 @@ class VectorWorld:
         self.env = make(num_envs)
         self.observation_size = int(self.env.single_observation_space.n)  # type: ignore[attr-defined]
         self.num_actions = int(self.env.single_action_space.n)  # type: ignore[attr-defined]
+        self.actions: Sequence[int] = range(self.num_actions)
         self.continuing = self.env.continuing
 
     def reset(self, seed: int | None = None) -> Tensor:
@@ -133,9 +139,10 @@ class CopiedWorld:
     Args:
         make: makes one environment.
         num_envs: how many.
-        continuing: whether the task never ends.
+        continuing: whether the task never ends; an environment may also say so by an attribute of that name.
         permutation: what is done to every observation, which must then be of bits.
         remember: whether to keep a copy at every observation.
+        kept: copies that another world has kept.
     """
 
     def __init__(
@@ -147,17 +154,19 @@ class CopiedWorld:
         remember: bool = False,
         kept: OrderedDict[bytes, gymnasium.Env[Any, Any]] | None = None,
     ) -> None:
-        self.make, self.num_envs, self.continuing = make, num_envs, continuing
+        self.make, self.num_envs = make, num_envs
         self.permutation, self.remember = permutation, remember
         self.kept = OrderedDict() if kept is None else kept
         self.envs = [make() for _ in range(num_envs)]
+        self.continuing = continuing or bool(getattr(self.envs[0].unwrapped, "continuing", False))
         actions = self.envs[0].action_space
         if not isinstance(actions, spaces.Discrete):
             raise InputError(
                 f"the action space is {actions}: give an environment with spaces.Discrete actions,"
                 " or wrap yours so that its actions are a list of choices."
             )
-        self.first_action, self.num_actions = int(actions.start), int(actions.n)
+        self.num_actions = int(actions.n)
+        self.actions: Sequence[int] = range(int(actions.start), int(actions.start) + self.num_actions)
         self.space = self.envs[0].observation_space
         if not self.space.is_np_flattenable:
             raise InputError(f"the observation space {self.space} cannot be flattened into one vector.")
@@ -199,12 +208,14 @@ class CopiedWorld:
         return obs
 
     def _advance(self, env: gymnasium.Env[Any, Any], action: int) -> tuple[Tensor, float, bool, bool, Tensor]:
-        raw, reward, terminated, truncated, _ = env.step(action + self.first_action)
-        next_obs = self._seen(raw)
+        raw, reward, terminated, truncated, _ = env.step(self.actions[action])
+        next_obs, earned = self._seen(raw), float(reward)
+        if not math.isfinite(earned):
+            raise InputError(f"the environment gave the reward {earned}: rewards must be finite numbers.")
         if terminated or truncated:
-            return next_obs, float(reward), terminated, truncated, self._begin(env)
+            return next_obs, earned, terminated, truncated, self._begin(env)
         self._keep(next_obs, env)
-        return next_obs, float(reward), terminated, truncated, next_obs
+        return next_obs, earned, terminated, truncated, next_obs
 
     def _keep(self, obs: Tensor, env: gymnasium.Env[Any, Any]) -> None:
         if self.remember:
@@ -219,6 +230,8 @@ class CopiedWorld:
 
     def _seen(self, raw: Any) -> Tensor:
         flat = np.asarray(spaces.flatten(self.space, raw)).reshape(-1)
+        if not np.isfinite(flat).all():
+            raise InputError(f"the environment gave an observation that is not finite: {raw}.")
         if self.permutation is not None:
             flat = self.permutation(flat[None])[0]
         return torch.from_numpy(flat.astype(np.float32))
@@ -229,19 +242,20 @@ def _key(obs: Tensor) -> bytes:
 
 
 def open_world(
-    env: str | Make,
+    env: str | gymnasium.Env[Any, Any] | Make,
     num_envs: int = 1,
     *,
     continuing: bool = False,
     permuted: int | None = None,
     **arguments: Any,
 ) -> World:
-    """Open an environment by its name in gymnasium, or from a function that makes one.
+    """Open an environment: its name in gymnasium, one that is there, or a function that makes one.
 
     Args:
-        env: a name such as `CartPole-v1`, or a function without arguments that returns an environment.
+        env: a name such as `CartPole-v1`; what `gymnasium.make` returned, which is copied and left as it is;
+            or a function that returns an environment.
         num_envs: copies that act together.
-        continuing: whether the task never ends. The environments of this package know it themselves.
+        continuing: whether the task never ends. An environment may also say so by an attribute of that name.
         permuted: the seed of a permutation of the states, which must then be bits.
         arguments: of the environment.
 
@@ -255,13 +269,7 @@ def open_world(
         size = int(_made(lambda: vector(1, **arguments)).single_observation_space.n)
         permutation = None if permuted is None else StatePermutation(size, permuted)
         return VectorWorld(lambda count: vector(count, **arguments), num_envs, permutation)
-
-    def make() -> gymnasium.Env[Any, Any]:
-        made: Any = gymnasium.make(env, **arguments) if isinstance(env, str) else env(**arguments)
-        if not isinstance(made, gymnasium.Env):
-            raise InputError(f"{env} gave a {type(made).__name__}: it must return a gymnasium environment.")
-        return made
-
+    make = _maker(env, arguments)
     _made(make)
     world = CopiedWorld(make, num_envs, continuing)
     if permuted is not None:
@@ -269,6 +277,27 @@ def open_world(
             raise InputError(f"states can only be permuted where observations are bits, not {world.space}.")
         world.permutation = StatePermutation(world.observation_size, permuted)
     return world
+
+
+def _maker(env: Any, arguments: dict[str, Any]) -> Make:
+    """Return what makes one environment."""
+    if isinstance(env, gymnasium.Env) and arguments:
+        raise InputError(f"{env} is made already and takes no arguments: give its name, or leave them out.")
+    if not (isinstance(env, str | gymnasium.Env) or callable(env)):
+        raise InputError(
+            f"{env} is a {type(env).__name__}: give a name in gymnasium, a gymnasium environment, or a"
+            " function that returns one."
+        )
+
+    def make() -> gymnasium.Env[Any, Any]:
+        if isinstance(env, gymnasium.Env):
+            return copy.deepcopy(env)
+        made: Any = gymnasium.make(env, **arguments) if isinstance(env, str) else env(**arguments)
+        if not isinstance(made, gymnasium.Env):
+            raise InputError(f"{env} gave a {type(made).__name__}: it must return a gymnasium environment.")
+        return made
+
+    return make
 
 
 def _made(make: Callable[[], Any]) -> Any:
@@ -282,80 +311,58 @@ def _made(make: Callable[[], Any]) -> Any:
         raise InputError(f"the environment does not take these arguments: {error}") from None
 
 
-class SimulatorModel:
-    """The environment itself as a model: rollouts from observations of the past, weight 0 after an end.
+def open_environment(
+    options: Environment, num_envs: int = 1, permuted: int | None = None, remember: bool = False
+) -> World:
+    """Open the environment of a config.
 
     Args:
-        world: any world of the environment.
-        seed: of its randomness.
+        options: the environment, with a source.
+        num_envs: copies that act together.
+        permuted: the seed of a permutation of the states.
+        remember: whether rollouts of the simulator will start from what was seen.
     """
-
-    def __init__(self, world: World, seed: int = 0) -> None:
-        self.world, self.seed, self.continuing = world, seed, world.continuing
-        self._worlds: dict[int, World] = {}
-
-    def rollout(self, obs: Tensor, policy: Policy, horizon: int) -> Transitions:
-        """Follow the policy for `horizon` steps from each observation [*stack, n, d].
-
-        Raises:
-            InputError: the horizon is not at least 1.
-        """
-        check_horizon(horizon)
-        world = self._world(obs.shape[:-1].numel())
-        world.start_from(obs.reshape(-1, obs.shape[-1]))
-        alive, parts = torch.ones(obs.shape[:-1]), []
-        for _ in range(horizon):
-            action = policy(obs)
-            step = world.step(action.reshape(-1))
-            following, now = step.next_obs.view(obs.shape), step.obs.view(obs.shape)
-            reward, terminated, truncated = (
-                flag.view(alive.shape) for flag in (step.reward, step.terminated, step.truncated)
-            )
-            parts.append(Transitions(obs, action, reward, following, 1 - terminated, alive))
-            alive = alive * (1 - terminated) * (1 - truncated)
-            obs = now
-        return Transitions.joined(parts)
-
-    def _world(self, size: int) -> World:
-        if size not in self._worlds:
-            self._worlds[size] = self.world.of_size(size)
-            self._worlds[size].reset(self.seed)
-        return self._worlds[size]
+    if options.source is None:
+        raise InputError("--env is missing: name an environment of gymnasium, or MODULE:FUNCTION.")
+    world = open_world(
+        find_environment(options.source),
+        num_envs,
+        continuing=bool(options.continuing),
+        permuted=permuted,
+        **options.keywords(),
+    )
+    if isinstance(world, CopiedWorld):
+        world.remember = remember
+    return world
 
 
-def collect(world: World, policy: Policy, steps: int, seed: int | None = None) -> Transitions:
-    """Act for `steps` steps in every copy; return the rows, those of a copy in the order of time.
+def find_environment(source: str) -> str | Make:
+    """Return the function that MODULE:FUNCTION names; any other name is left to gymnasium.
 
-    Rows of truncated steps have continuation 1: the episode was cut short and did not end.
+    Raises:
+        InputError: there is no such module, neither installed nor in the working folder, or no such function
+            in it.
     """
-    obs, parts = world.reset(seed), []
-    for _ in range(steps):
-        action = policy(obs)
-        step = world.step(action)
-        parts.append(
-            Transitions(obs, action, step.reward, step.next_obs, 1 - step.terminated, torch.ones(len(obs)))
-        )
-        obs = step.obs
-    rows = Transitions.joined(parts)
-    order = torch.arange(rows.rows).view(steps, world.num_envs).T.reshape(-1)
-    return rows.part(order)
-
-
-def evaluate(
-    policy: Policy, world: World, steps: int = 100, seed: int | None = None, sets: int | None = None
-) -> Tensor:
-    """Let a policy act for `steps` steps in every copy and score it.
-
-    The score is the reward per step in a continuing task, else the return up to the first end of an episode;
-    the mean over copies. With `sets`, the copies are dealt to as many stacked networks: [sets] scores.
-    """
-    obs = world.reset(seed)
-    shape = (world.num_envs,) if sets is None else (sets, world.num_envs // sets)
-    total, alive = torch.zeros(shape), torch.ones(shape)
-    for _ in range(steps):
-        step = world.step(policy(obs.view(*shape, -1)).reshape(-1))
-        total += alive * step.reward.view(shape)
-        if not world.continuing:
-            alive = alive * (1 - torch.maximum(step.terminated, step.truncated).view(shape))
-        obs = step.obs
-    return total.mean(-1) / (steps if world.continuing else 1)
+    module, colon, attribute = source.partition(":")
+    if not colon:
+        return source
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise
+        raise InputError(
+            f"--env {source}: there is no module {module!r}, neither installed nor in {here}."
+        ) from None
+    finally:
+        sys.path.remove(here)
+    made = getattr(found, attribute, None)
+    if callable(made):
+        return made  # type: ignore[no-any-return]
+    if "-v" in attribute:  # gymnasium's own MODULE:NAME, whose module registers the name
+        return source
+    raise InputError(
+        f"--env {source}: {module!r} has no function {attribute!r}.{nearest(attribute, dir(found))}"
+    )

@@ -1,4 +1,4 @@
-"""Any gymnasium environment as a world; the simulator; training and comparing."""
+"""Any gymnasium environment as a world; scores; the simulator."""
 
 import gymnasium
 import numpy as np
@@ -7,19 +7,10 @@ import torch
 from gymnasium import spaces
 
 from assay.errors import InputError
-from assay.papers.agents.model_generalization.method import (
-    BernoulliFactoredModel,
-    DenseNet,
-    DQNLearner,
-    DynaTrainer,
-    ReplayBuffer,
-    SimulatorModel,
-    UniformPolicy,
-    collect,
-    compare_sources,
-    evaluate,
-    open_world,
-)
+from assay.papers.agents.dqn import UniformPolicy
+from assay.papers.agents.evaluation import collect, evaluate
+from assay.papers.agents.simulator import SimulatorModel
+from assay.papers.agents.worlds import open_world
 
 
 class Countdown(gymnasium.Env):
@@ -63,6 +54,7 @@ def limited(steps):
 def test_observations_are_flattened_and_actions_counted_from_zero():
     world = open_world(Countdown, 2)
     assert (world.observation_size, world.num_actions, world.binary) == (4, 2, False)
+    assert list(world.actions) == [1, 2]
     assert world.reset(0).tolist() == [[3.0] * 4] * 2
     step = world.step(torch.tensor([0, 1]))  # actions 1 and 2
     assert step.next_obs[:, 0].tolist() == [1, 2]
@@ -101,6 +93,34 @@ def test_the_vector_form_is_used_where_there_is_one():
     assert step.terminated.sum() >= 0
 
 
+def test_an_environment_that_is_there_is_copied():
+    env = gymnasium.make("CartPole-v1", max_episode_steps=3)
+    world = open_world(env, 2)
+    rows = collect(world, Always(1), 4, seed=0)
+    assert rows.rows == 8
+    assert (rows.obs[3] != rows.next_obs[2]).any()  # the limit of 3 steps is kept
+    flute = open_world(gymnasium.make("PanFlute-v0", num_pipes=3))
+    assert flute.continuing
+    assert flute.binary
+    with pytest.raises(gymnasium.error.ResetNeeded):  # the user's own has not been touched
+        env.step(0)
+
+
+class Broken(Countdown):
+    def __init__(self, reward=0.0, seen=0.0):
+        super().__init__()
+        self.reward, self.seen = reward, seen
+
+    def step(self, action):
+        return np.full((2, 2), self.seen, dtype=np.float32), self.reward, False, False, {}
+
+
+@pytest.mark.parametrize("given", [{"reward": float("nan")}, {"seen": float("inf")}])
+def test_numbers_that_are_not_finite_are_refused(given):
+    with pytest.raises(InputError, match="finite"):
+        collect(open_world(Broken, **given), Always(0), 2, seed=0)
+
+
 def test_permuted_states_tell_the_same_story():
     plain, permuted = (open_world("PanFlute-v0", 3, permuted=seed, num_pipes=3) for seed in (None, 5))
     plain.reset(1)
@@ -131,6 +151,7 @@ class Graphs(Countdown):
         (Continuous, {}, "the action space is Box"),
         (Graphs, {}, "cannot be flattened"),
         (lambda: 3, {}, "must return a gymnasium environment"),
+        (Countdown(), {"noise": True}, "made already and takes no arguments"),
         ("CartPol-v1", {}, "CartPol.*CartPole"),
         ("PanFlute-v0", {"pipes": 3}, "does not take these arguments"),
         ("CartPole-v1", {"permuted": 1}, "where observations are bits"),
@@ -201,50 +222,3 @@ def test_a_state_that_was_never_seen_cannot_be_returned_to():
         SimulatorModel(world).rollout(torch.full((1, 4), 7.0), Always(0), 2)
     with pytest.raises(InputError, match="horizon of a rollout is 0"):
         SimulatorModel(world).rollout(torch.full((1, 4), 7.0), Always(0), 0)
-
-
-# --- training -----------------------------------------------------------------------------------
-
-
-def test_online_training_solves_a_small_task_from_every_source():
-    found = compare_sources(
-        "PanFlute-v0",
-        seeds=[0],
-        sources=("replay", "model", "simulator"),
-        steps=170,
-        every=85,
-        learning_starts=50,
-        batch_size=8,
-        rollout_length=5,
-        hidden=(16,),
-        arguments={"num_pipes": 2},
-    )
-    assert list(found.columns) == ["seed", "source", "step", "score"]
-    assert len(found) == 6
-    assert (found.groupby("source").score.max() > 0.3).sum() >= 2
-
-
-class Counter(Countdown):
-    """Begins with zeros, which look like bits."""
-
-    def _seen(self):
-        return np.full((2, 2), 3 - self.left, dtype=np.float32)
-
-
-def test_numbers_that_look_like_bits_at_first_are_refused_when_they_come():
-    world = open_world(Counter)
-    model = BernoulliFactoredModel(4, 2, (4,))
-    trainer = DynaTrainer(DQNLearner(DenseNet(4, 2, (4,))), ReplayBuffer(50, 4), model)
-    with pytest.raises(InputError, match="these range from 2 to 2"):
-        trainer.run(world, 30, learning_starts=100, seed=0)
-
-
-def test_updates_begin_when_they_should_and_the_target_is_copied():
-    world = open_world("PanFlute-v0", num_pipes=2)
-    learner = DQNLearner(DenseNet(3, 2, (4,)), learning_rate=1e-2)
-    trainer = DynaTrainer(learner, ReplayBuffer(50, 3), batch_size=2, rollout_length=2)
-    counted = []
-    learner.update = lambda batch: counted.append(batch.rows) or 0.0
-    trainer.run(world, 10, learning_starts=6, updates_per_step=3, target_every=100)
-    assert counted == [4] * 15
-    assert trainer.buffer.size == 10

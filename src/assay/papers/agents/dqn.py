@@ -10,14 +10,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from assay.errors import InputError
-from assay.papers.agents.model_generalization.method.transitions import Transitions
+from assay.papers.agents.transitions import Transitions
 
 Policy = Callable[[Tensor], Tensor]
 """From observations [*stack, n, d] to actions [*stack, n]."""
 
 
 class DQNLearner:
-    """DQN as in the paper: a plain squared error, and a target network that is copied now and then.
+    """DQN with a plain squared error, and a target network that is copied at intervals.
 
     loss = mean over rows of w (Q(s, a) - (r + gamma c max_a' Q_target(s', a')))^2
 
@@ -29,7 +29,7 @@ class DQNLearner:
         learning_rate: of Adam with betas (0.9, 0.99) and epsilon 1e-5.
         gamma: the discount.
         double: whether the online network chooses the action of the target (double DQN).
-        decay: what is taken off every weight in a step, as a share of it, whatever the learning rate.
+        decay: the share of every weight that a step takes off, independent of the learning rate.
         continuing: whether the task never ends; gamma must be below 1 then.
 
     Raises:
@@ -79,7 +79,7 @@ class DQNLearner:
         return loss.item()
 
     def copy_target(self) -> None:
-        """Let the target network be the online one."""
+        """Copy the online network to the target network."""
         self.target_net.load_state_dict(self.q_net.state_dict())
 
 

@@ -1,4 +1,4 @@
-"""A fixed random permutation of states: the same bits in number, with no structure left between them."""
+"""A fixed random permutation of states of bits, which leaves no structure between the bits."""
 
 from __future__ import annotations
 

@@ -1,85 +1,26 @@
-"""The paper's environments, many copies at a time in numpy, as gymnasium vector environments.
+"""PanFlute, mazes and boards: one at a time and many copies at once, under their names in gymnasium.
 
-All observations are flat bits and say everything about the state, so that `start_from(observations)` puts the
-copies into given states: that is how a rollout starts from an observation of the past.
+The environments of Young et al., "The Benefits of Model-Based Generalization in Reinforcement Learning" (ICML
+2023). All observations are flat bits. Importing this module registers the names.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 
 from assay.errors import InputError
-
-MOVES = ((0, 0), (-1, 0), (0, -1), (1, 0), (0, 1))
-"""No move, up, left, down, right: the actions of the grids (row, column)."""
-
-Bits = Int[np.ndarray, "n bits"]
-Cells = Int[np.ndarray, " n"]
-
-
-class BatchedEnvironment(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
-    """Copies of one environment that step together.
-
-    `step` returns what gymnasium's vector environments return, with the mode SAME_STEP: where an episode has
-    ended, the observation is the first of the next one and `infos["final_obs"]` has the last one.
-    """
-
-    continuing: ClassVar[bool]
-    """Whether the task never ends; then reward per step counts, else the return of an episode."""
-    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}  # noqa: RUF012
-
-    def __init__(self, num_envs: int, bits: int, num_actions: int) -> None:
-        if num_envs < 1:
-            raise InputError(f"num_envs is {num_envs}: give at least 1.")
-        self.num_envs = num_envs
-        self.single_observation_space = spaces.MultiBinary(bits)
-        self.single_action_space = spaces.Discrete(num_actions)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self._rows = np.arange(num_envs)
-
-    def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start all copies anew; a seed makes all that follows repeatable."""
-        if isinstance(seed, list):  # one generator serves all copies
-            seed = seed[0]
-        super().reset(seed=seed)
-        self._begin(self._rows)
-        return self._observe(), {}
-
-    def step(self, actions: Cells) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Take one action in each copy: observations, rewards, terminations, truncations, infos."""
-        rewards, ended = self._advance(np.asarray(actions))
-        infos: dict[str, Any] = {}
-        observations = self._observe()
-        if ended.any():
-            infos = {"final_obs": observations, "_final_obs": ended}
-            self._begin(np.flatnonzero(ended))
-            observations = self._observe()
-        return observations, rewards, ended, np.zeros(self.num_envs, dtype=bool), infos
-
-    def start_from(self, observations: Bits) -> None:
-        """Put each copy into the state that an observation shows."""
-        raise NotImplementedError
-
-    def _begin(self, rows: Cells) -> None:
-        """Draw first states for some copies."""
-        raise NotImplementedError
-
-    def _advance(self, actions: Cells) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-        """Move all copies; return rewards and whether the episode has ended."""
-        raise NotImplementedError
-
-    def _observe(self) -> Bits:
-        """Return observations that later steps leave alone."""
-        raise NotImplementedError
+from assay.papers.agents.grids import GridEnvironment, draw_mazes
+from assay.papers.agents.vectorised import (
+    BatchedEnvironment,
+    Bits,
+    Indices,
+    SingleEnvironment,
+    probability,
+    register_all,
+)
 
 
 class VectorPanFlute(BatchedEnvironment):
@@ -103,10 +44,10 @@ class VectorPanFlute(BatchedEnvironment):
     def start_from(self, observations: Bits) -> None:
         self._bits = np.asarray(observations).astype(np.int8)
 
-    def _begin(self, rows: Cells) -> None:
+    def _begin(self, rows: Indices) -> None:
         self._bits = np.zeros((self.num_envs, self._last[-1] + 1), dtype=np.int8)
 
-    def _advance(self, actions: Cells) -> tuple[np.ndarray, np.ndarray]:
+    def _advance(self, actions: Indices) -> tuple[np.ndarray, np.ndarray]:
         rewards: np.ndarray = self._bits[:, self._last].min(axis=1).astype(np.float64)
         self._bits = blown(self._bits, actions, self._first)
         if self.spontaneous:
@@ -125,38 +66,13 @@ def pipe_ends(num_pipes: int) -> tuple[Int[np.ndarray, " pipes"], Int[np.ndarray
     return last - lengths + 1, last
 
 
-def blown(bits: Bits, actions: Cells, first: Int[np.ndarray, " pipes"]) -> Bits:
+def blown(bits: Bits, actions: Indices, first: Int[np.ndarray, " pipes"]) -> Bits:
     """Shift all pipes by one and blow into one of each row."""
     shifted = np.empty_like(bits)
     shifted[:, 1:] = bits[:, :-1]
     shifted[:, first] = 0
     shifted[np.arange(len(bits)), first[actions]] = 1
     return shifted
-
-
-class GridEnvironment(BatchedEnvironment):
-    """What the grids share: cells numbered row by row, and channels of one-hot bits, the last axis first."""
-
-    def __init__(self, num_envs: int, grid_size: int, channels: int, smallest: int) -> None:
-        if grid_size < smallest:
-            raise InputError(f"grid_size is {grid_size}: give at least {smallest}.")
-        super().__init__(num_envs, grid_size**2 * channels, len(MOVES))
-        self.grid_size, self.cells, self.channels = grid_size, grid_size**2, channels
-        self._target = moves(grid_size)
-        self._layers = np.zeros((num_envs, self.cells, channels), dtype=np.int8)
-        self._position = np.zeros(num_envs, dtype=np.int64)
-
-    def _observe(self) -> Bits:
-        return self._layers.reshape(self.num_envs, -1).copy()
-
-    def _put_player(self, position: Cells) -> None:
-        self._layers[self._rows, self._position, 0] = 0
-        self._layers[self._rows, position, 0] = 1
-        self._position = position
-
-    def start_from(self, observations: Bits) -> None:
-        self._layers = np.asarray(observations).astype(np.int8).reshape(self._layers.shape)
-        self._position = self._layers[:, :, 0].argmax(axis=1)
 
 
 class VectorProcMaze(GridEnvironment):
@@ -186,7 +102,7 @@ class VectorProcMaze(GridEnvironment):
         super().start_from(observations)
         self._goal = self._layers[:, :, 1].argmax(axis=1)
 
-    def _begin(self, rows: Cells) -> None:
+    def _begin(self, rows: Indices) -> None:
         is_open = self._mazes(len(rows))
         layers = np.zeros((len(rows), self.cells, 4), dtype=np.int8)
         layers[:, :, 2], layers[:, :, 3] = ~is_open, is_open
@@ -205,7 +121,7 @@ class VectorProcMaze(GridEnvironment):
         taken, self._spare = self._spare[:count], self._spare[count:]
         return taken
 
-    def _advance(self, actions: Cells) -> tuple[np.ndarray, np.ndarray]:
+    def _advance(self, actions: Indices) -> tuple[np.ndarray, np.ndarray]:
         ended = self._position == self._goal
         target = self._target[self._position, actions]
         target = np.where(self._layers[self._rows, target, 2] == 1, self._position, target)
@@ -224,12 +140,12 @@ class VectorOpenGrid(GridEnvironment):
         super().__init__(num_envs, grid_size, channels=1, smallest=2)
         self.teleport = probability("teleport", teleport, 0.1 / grid_size)
 
-    def _begin(self, rows: Cells) -> None:
+    def _begin(self, rows: Indices) -> None:
         self._position[rows] = self.np_random.integers(self.cells, size=len(rows))
         self._layers[rows] = 0
         self._layers[rows, self._position[rows], 0] = 1
 
-    def _advance(self, actions: Cells) -> tuple[np.ndarray, np.ndarray]:
+    def _advance(self, actions: Indices) -> tuple[np.ndarray, np.ndarray]:
         goal = self.cells - 1
         ended = self._position == goal
         target = self._target[self._position, actions]
@@ -262,7 +178,7 @@ class VectorButtonGrid(GridEnvironment):
         super().start_from(observations)
         self._off = self._layers[:, :, 2].sum(axis=1, dtype=np.int64)
 
-    def _begin(self, rows: Cells) -> None:
+    def _begin(self, rows: Indices) -> None:
         order = self.np_random.random((len(rows), self.cells)).argpartition(self.num_buttons - 1, axis=1)
         self._position[rows] = self.np_random.integers(self.cells, size=len(rows))
         self._layers[rows] = 0
@@ -270,7 +186,7 @@ class VectorButtonGrid(GridEnvironment):
         self._layers[rows, self._position[rows], 0] = 1
         self._off[rows] = self.num_buttons
 
-    def _advance(self, actions: Cells) -> tuple[np.ndarray, np.ndarray]:
+    def _advance(self, actions: Indices) -> tuple[np.ndarray, np.ndarray]:
         success = self._off == 0
         target = self._target[self._position, actions]
         switched = self._layers[self._rows, target, 1:].any(axis=1) & (target != self._position)
@@ -285,58 +201,46 @@ class VectorButtonGrid(GridEnvironment):
             self._begin(np.flatnonzero(success))
         return success.astype(np.float64), np.zeros(self.num_envs, dtype=bool)
 
-    def _switch_on(self, rows: Cells) -> None:
+    def _switch_on(self, rows: Indices) -> None:
         self._layers[rows, :, 1] |= self._layers[rows, :, 2]
         self._layers[rows, :, 2] = 0
         self._off[rows] = 0
 
 
-def moves(grid_size: int) -> Int[np.ndarray, "cells 5"]:
-    """Return the cell to which each action leads from each cell; the edge holds the player back."""
-    row, column = np.divmod(np.arange(grid_size**2), grid_size)
-    steps = [
-        np.clip(row + down, 0, grid_size - 1) * grid_size + np.clip(column + right, 0, grid_size - 1)
-        for down, right in MOVES
-    ]
-    return np.stack(steps, axis=1)
+class PanFlute(SingleEnvironment):
+    """See `VectorPanFlute`."""
+
+    batched = VectorPanFlute
 
 
-def draw_mazes(count: int, grid_size: int, random: np.random.Generator) -> Bool[np.ndarray, "count cells"]:
-    """Draw mazes: True where a cell is open.
+class ProcMaze(SingleEnvironment):
+    """See `VectorProcMaze`."""
 
-    A walk with a stack: from the cell on top, open a random neighbour that is closed and has exactly one open
-    neighbour; where there is none, go back by one. All mazes walk together.
-    """
-    cells, outside = grid_size**2, grid_size**2
-    neighbours = moves(grid_size)[:, 1:]
-    neighbours = np.where(neighbours == np.arange(cells)[:, None], outside, neighbours)
-    neighbours = np.concatenate([neighbours, np.full((1, 4), outside)])
-    is_open = np.zeros((count, cells + 1), dtype=bool)
-    open_around = np.zeros((count, cells + 1), dtype=np.int64)
-    stack = np.zeros((count, cells + 1), dtype=np.int64)
-    depth = np.zeros(count, dtype=np.int64)
-
-    def open_cells(rows: Cells, places: Cells) -> None:
-        is_open[rows, places] = True
-        for side in range(4):  # the sides lead to different cells, so no sum is lost; outside is not read
-            open_around[rows, neighbours[places, side]] += 1
-        stack[rows, depth[rows]] = places
-        depth[rows] += 1
-
-    open_cells(np.arange(count), random.integers(cells, size=count))
-    while (rows := np.flatnonzero(depth)).size:
-        around = neighbours[stack[rows, depth[rows] - 1]]
-        seen = rows[:, None]
-        eligible = (around != outside) & ~is_open[seen, around] & (open_around[seen, around] == 1)
-        chosen = np.where(eligible, random.random(around.shape), -1).argmax(axis=1)
-        goes_on = eligible.any(axis=1)
-        depth[rows[~goes_on]] -= 1
-        open_cells(rows[goes_on], around[np.arange(len(rows)), chosen][goes_on])
-    return is_open[:, :cells]
+    batched = VectorProcMaze
 
 
-def probability(name: str, given: float | None, usual: float) -> float:
-    """Return a probability as given, or the usual one."""
-    if given is not None and not 0 <= given <= 1:
-        raise InputError(f"{name} is {given}: give a probability, 0 to 1.")
-    return usual if given is None else given
+class ButtonGrid(SingleEnvironment):
+    """See `VectorButtonGrid`."""
+
+    batched = VectorButtonGrid
+
+
+class OpenGrid(SingleEnvironment):
+    """See `VectorOpenGrid`."""
+
+    batched = VectorOpenGrid
+
+
+def register() -> None:
+    """Make the environments known to `gymnasium.make` and `gymnasium.make_vec`."""
+    register_all(
+        {
+            "ProcMaze-v0": ProcMaze,
+            "ButtonGrid-v0": ButtonGrid,
+            "PanFlute-v0": PanFlute,
+            "OpenGrid-v0": OpenGrid,
+        }
+    )
+
+
+register()

@@ -7,16 +7,9 @@ import torch
 from torch import nn
 
 from assay.errors import InputError
-from assay.papers.agents.model_generalization.method import (
-    DenseNet,
-    DQNLearner,
-    GreedyPolicy,
-    ReplayBuffer,
-    SoftmaxPolicy,
-    Transitions,
-    decoupled_adam,
-    stacked,
-)
+from assay.papers.agents.dqn import DQNLearner, GreedyPolicy, SoftmaxPolicy, decoupled_adam
+from assay.papers.agents.networks import DenseNet
+from assay.papers.agents.transitions import ReplayBuffer, Transitions, stacked
 
 
 def transitions(rows, size=3, actions=2, seed=0, **given):
@@ -177,7 +170,7 @@ def test_networks_start_like_haikus():
     assert all((bias == 0).all() for bias in net.biases)
 
 
-def test_a_network_of_ones_own_learns():
+def test_the_users_network_learns():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
     learner, batch = DQNLearner(net, learning_rate=1e-2), transitions(30)

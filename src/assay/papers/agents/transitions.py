@@ -1,4 +1,4 @@
-"""Transitions, and the buffer that keeps them."""
+"""Transitions, the buffer that keeps them, and stretches of them that follow each other in time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from assay.errors import InputError
@@ -17,9 +17,9 @@ from assay.errors import InputError
 class Transitions:
     """Rows of (s, a, r, s'), real or imagined. All may have leading axes: one set for each stacked network.
 
-    `continuation` is 1 - terminal for real ones and the predicted probability to go on for imagined ones.
-    It is 1 where an episode was only cut short (gymnasium's `truncated`). `weight` is that of the row in the
-    loss: the probability that the rollout got there.
+    `action` counts from 0. `continuation` is 1 - terminal for real rows and the predicted probability to go
+    on for imagined ones; it is 1 where an episode was only cut short (gymnasium's `truncated`). `weight` is
+    that of the row in the loss: the probability that the rollout got there.
     """
 
     obs: Float[Tensor, "*stack n d"]
@@ -36,29 +36,23 @@ class Transitions:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Transitions:
         """Apply a function to every column."""
-        return Transitions(*(change(getattr(self, field.name)) for field in dataclasses.fields(self)))
+        return Transitions(*map(change, self._columns()))
 
     def part(self, rows: slice | Int[Tensor, " k"]) -> Transitions:
         """Return some of the rows (of each set)."""
-        return Transitions(
-            self.obs[..., rows, :],
-            self.action[..., rows],
-            self.reward[..., rows],
-            self.next_obs[..., rows, :],
-            self.continuation[..., rows],
-            self.weight[..., rows],
-        )
+        several = self.action.ndim  # observations have one axis more
+        return self.map(lambda column: column[..., rows] if column.ndim == several else column[..., rows, :])
 
     @classmethod
     def joined(cls, parts: Sequence[Transitions]) -> Transitions:
         """Put rows one after another."""
-        names = [field.name for field in dataclasses.fields(cls)]
+        axis = parts[0].action.ndim - 1
         return cls(
-            **{
-                name: torch.cat([getattr(part, name) for part in parts], -2 if name.endswith("obs") else -1)
-                for name in names
-            }
+            *(torch.cat(columns, axis) for columns in zip(*(part._columns() for part in parts), strict=True))
         )
+
+    def _columns(self) -> list[Tensor]:
+        return [getattr(self, field.name) for field in dataclasses.fields(self)]
 
 
 class ReplayBuffer:
@@ -118,7 +112,7 @@ class ReplayBuffer:
         return every.part(slice(self.size))
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Transitions:
-        """Draw rows uniformly with replacement, from each set its own.
+        """Draw rows uniformly with replacement, separately from each set.
 
         Raises:
             InputError: the buffer holds fewer rows than are asked for.
@@ -143,5 +137,43 @@ class ReplayBuffer:
 
 def stacked(sets: Sequence[Transitions]) -> Transitions:
     """Put sets of equally many rows side by side, on a new first axis."""
-    names = [field.name for field in dataclasses.fields(Transitions)]
-    return Transitions(**{name: torch.stack([getattr(part, name) for part in sets]) for name in names})
+    return Transitions(*map(torch.stack, zip(*(part._columns() for part in sets), strict=True)))
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Stretches of h steps without an end inside: first observations, actions, rewards, next observations."""
+
+    obs: Float[Tensor, "n d"]
+    action: Int[Tensor, "n h"]
+    reward: Float[Tensor, "n h"]
+    next_obs: Float[Tensor, "n h d"]
+
+
+def sequences(rows: Transitions, steps: int, most: int = 1000) -> Sequences:
+    """Cut stretches of `steps` rows out of a table whose rows follow each other in time.
+
+    A stretch lasts as long as each row starts where the last one led, without an end.
+
+    Raises:
+        InputError: there is no stretch of that length.
+    """
+    goes_on = torch.zeros(rows.rows, dtype=torch.bool)
+    goes_on[1:] = (rows.obs[1:] == rows.next_obs[:-1]).all(-1) & (rows.continuation[:-1] > 0)
+    starts = stretch_starts(goes_on, steps)
+    if not len(starts):
+        raise InputError(
+            f"no {steps} rows in a row follow each other: keep the rows of an episode together, or ask for"
+            " shorter stretches."
+        )
+    starts = starts[torch.linspace(0, len(starts) - 1, min(most, len(starts))).long()]
+    every = starts[:, None] + torch.arange(steps)
+    return Sequences(rows.obs[starts], rows.action[every], rows.reward[every], rows.next_obs[every])
+
+
+def stretch_starts(goes_on: Bool[Tensor, " n"], steps: int) -> Int[Tensor, " m"]:
+    """Return the rows from which `steps` rows follow each other."""
+    places = torch.arange(len(goes_on))
+    begun = torch.where(goes_on, torch.zeros_like(places), places).cummax(0).values
+    ends = places[places - begun + 1 >= steps]
+    return ends - steps + 1

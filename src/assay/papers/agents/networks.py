@@ -1,9 +1,10 @@
-"""Perceptrons as in the paper, one or a stack of them that compute together."""
+"""Perceptrons, one or a stack of them that compute together."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -31,11 +32,13 @@ class DenseNet(nn.Module):
         self, inputs: int, outputs: int, hidden: Sequence[int] = (200, 200, 200), stack: Stack = ()
     ) -> None:
         super().__init__()
-        sizes = [inputs, *hidden, outputs]
-        if min(sizes) < 1:
-            raise InputError(f"a network of sizes {sizes} has an empty layer: give at least 1 unit each.")
+        self.sizes, self.stack = (inputs, *hidden, outputs), tuple(stack)
+        if min(self.sizes) < 1:
+            raise InputError(
+                f"a network of sizes {self.sizes} has an empty layer: give at least 1 unit each."
+            )
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for size_in, size_out in pairwise(sizes):
+        for size_in, size_out in pairwise(self.sizes):
             std = size_in**-0.5
             weight = nn.init.trunc_normal_(
                 torch.empty(*stack, size_in, size_out), std=std, a=-2 * std, b=2 * std
@@ -45,13 +48,25 @@ class DenseNet(nn.Module):
         self._layers = list(zip(self.weights, self.biases, strict=True))  # a ParameterList is slow to read
 
     def forward(self, x: Float[Tensor, "*stack n inputs"]) -> Float[Tensor, "*stacked n outputs"]:
-        """Give the outputs; leading axes of the input are stretched to the stack."""
+        """Return the outputs; leading axes of the input are broadcast to the stack."""
         last = len(self._layers) - 1
         for number, (weight, bias) in enumerate(self._layers):
             x = affine(x, weight, bias)
             if number < last:
                 x = nn.functional.elu(x)
         return x
+
+    def record(self) -> dict[str, Any]:
+        """Return what `assay.records` saves: sizes and weights."""
+        return {"sizes": self.sizes, "stack": self.stack, "state": dict(self.state_dict())}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> DenseNet:
+        """Make a network of its record."""
+        inputs, *hidden, outputs = record["sizes"]
+        net = cls(inputs, outputs, hidden, record["stack"])
+        net.load_state_dict(record["state"])
+        return net
 
 
 def affine(
@@ -83,6 +98,6 @@ class Heads(nn.Module):
         self.nets = DenseNet(inputs, max(sizes), hidden, (*stack, len(sizes)))
 
     def forward(self, x: Float[Tensor, "*stack n inputs"]) -> tuple[Float[Tensor, "*stack n o"], ...]:
-        """Give the output of each network."""
+        """Return the output of each network."""
         out = self.nets(x.unsqueeze(-3))
         return tuple(out[..., number, :, :size] for number, size in enumerate(self.sizes))

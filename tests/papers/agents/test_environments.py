@@ -1,4 +1,4 @@
-"""The environments: what the brief's rules say, copy by copy, and that gymnasium accepts them."""
+"""The environments: what their rules say, copy by copy, and that gymnasium accepts them."""
 
 from collections import deque
 from itertools import pairwise
@@ -9,16 +9,16 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from assay.errors import InputError
-from assay.papers.agents.model_generalization.method import (
-    StatePermutation,
+from assay.papers.agents.environments import (
     VectorButtonGrid,
     VectorOpenGrid,
     VectorPanFlute,
     VectorProcMaze,
-    draw_mazes,
-    pan_flute_values,
     register,
 )
+from assay.papers.agents.exact import pan_flute_values
+from assay.papers.agents.grids import draw_mazes
+from assay.papers.agents.permutation import StatePermutation
 
 IDS = ("ProcMaze-v0", "ButtonGrid-v0", "PanFlute-v0", "OpenGrid-v0")
 BATCHED = (VectorProcMaze, VectorButtonGrid, VectorPanFlute, VectorOpenGrid)

@@ -1,12 +1,15 @@
-"""What can be computed exactly: PanFlute's optimal action values, over all its states."""
+"""Optimal action values, computed exactly: of finite deterministic models, and of PanFlute."""
 
 from __future__ import annotations
+
+from functools import reduce
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from assay.errors import InputError
-from assay.papers.agents.model_generalization.method.batched import VectorPanFlute, blown, pipe_ends
+from assay.papers.agents.dqn import check_discount
+from assay.papers.agents.environments import VectorPanFlute, blown, pipe_ends
 
 LARGEST = 6
 """Pipes of the largest PanFlute that is solved exactly: two million states."""
@@ -54,3 +57,19 @@ def pan_flute_values(
             following = np.concatenate([following, lucky[front].ravel()])
         front = np.unique(following[~reached[following]])
     return bits[reached], q[reached]
+
+
+def value_iteration(
+    next_state: Int[np.ndarray, "m s a"], reward: Float[np.ndarray, "m s a"], gamma: float
+) -> Float[np.ndarray, "m s a"]:
+    """Return Q* of each model, to within 1e-9."""
+    check_discount(gamma, continuing=True)
+    models, states, actions = next_state.shape
+    following = next_state.reshape(models, -1) + states * np.arange(models)[:, None]
+    value = np.zeros((models, states))
+    while True:
+        q: np.ndarray = reward + gamma * value.take(following).reshape(next_state.shape)
+        best = reduce(np.maximum, [q[..., action] for action in range(actions)])  # faster than q.max(2)
+        change, value = np.abs(best - value).max(), best
+        if change <= 1e-10:
+            return q

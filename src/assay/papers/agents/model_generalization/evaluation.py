@@ -1,8 +1,6 @@
-"""What the recipes measure: errors of models and of Q, the uniformly random policy, a drawn rollout."""
+"""What the recipes measure: errors of models and of Q, a uniformly random policy, a picture of a rollout."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,8 +8,9 @@ from torch import Tensor, nn
 
 from assay.errors import InputError
 from assay.paper import Value
-from assay.papers.agents.model_generalization.config import Environment, Judging
+from assay.papers.agents.exact import LARGEST
 from assay.papers.agents.model_generalization.method import (
+    RolloutError,
     TransitionModel,
     Transitions,
     UniformPolicy,
@@ -23,15 +22,24 @@ from assay.papers.agents.model_generalization.method import (
     rollout_error,
     sequences,
 )
-from assay.papers.agents.model_generalization.method.exact import LARGEST
-from assay.papers.agents.model_generalization.settings import world_of
+from assay.papers.agents.options import Environment, Judging
+from assay.papers.agents.worlds import open_environment
+from assay.trial import Trial
 
 
 def random_score(env: Environment, judging: Judging, seed: int) -> float:
     """Score a policy that acts uniformly at random, in ten times as many episodes."""
-    world = world_of(env, 10 * judging.episodes)
+    world = open_environment(env, 10 * judging.episodes)
     policy = UniformPolicy(world.num_actions, torch.Generator().manual_seed(seed))
     return evaluate(policy, world, judging.steps, seed).item()
+
+
+def not_scrambled(trial: Trial) -> dict[str, Value]:
+    """Return that there is nothing to measure: only states of bits can be scrambled."""
+    trial.progress("states can only be scrambled where observations are bits")
+    for name in ("environment_steps", "q_updates", "q_rows", "candidates"):
+        trial.count(name, 0)
+    return {"greedy_reward": None}
 
 
 def unexplained(model: TransitionModel, table: Transitions) -> float:
@@ -42,20 +50,14 @@ def unexplained(model: TransitionModel, table: Transitions) -> float:
     return (error / spread.clamp(min=1e-12)).item()
 
 
-def model_errors(model: TransitionModel, rows: Transitions, horizon: int, binary: bool) -> dict[str, Any]:
+def model_errors(model: TransitionModel, rows: Transitions, horizon: int, binary: bool) -> RolloutError:
     """Return errors after 1 to `horizon` steps, or as many as the rows have in one stretch."""
     for steps in range(horizon, 0, -1):
         try:
-            found = rollout_error(model, sequences(rows, steps), binary)
+            return rollout_error(model, sequences(rows, steps), binary)
         except InputError:
             continue
-        return {
-            "steps": list(range(1, steps + 1)),
-            "observation": list(found.observation),
-            "reward": list(found.reward),
-            "unit": "share of wrong bits" if binary else "RMSE",
-        }
-    return {"steps": [], "observation": [], "reward": [], "unit": ""}
+    return RolloutError((), (), "share of wrong bits" if binary else "RMSE")
 
 
 def action_value_errors(q_net: nn.Module, world: World, table: Transitions, gamma: float) -> dict[str, Value]:

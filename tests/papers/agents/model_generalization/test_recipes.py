@@ -1,6 +1,5 @@
 """The recipes: arms, artefacts, the user's own environments and transitions, and what is refused."""
 
-import json
 import re
 import sys
 
@@ -14,10 +13,9 @@ from assay import catalogue, options
 from assay.cli import running
 from assay.data import Table
 from assay.errors import InputError
-from assay.papers.agents.model_generalization import settings
+from assay.papers.agents.model_generalization import GaussianModel, UniformPolicy, collect
 from assay.papers.agents.model_generalization.config import (
-    Arrays,
-    Environment,
+    PAN_FLUTE,
     Fit,
     Learn,
     Offline,
@@ -25,11 +23,15 @@ from assay.papers.agents.model_generalization.config import (
     Theorem,
     WorldModel,
 )
-from assay.papers.agents.model_generalization.measuring import drawn_bits, unexplained
-from assay.papers.agents.model_generalization.method import GaussianModel, UniformPolicy, collect
-from assay.papers.agents.model_generalization.published import TUNED, tuned
-from assay.papers.agents.model_generalization.recipe import across, fit, learn, offline, online, theorem
-from assay.papers.agents.model_generalization.tables import read_transitions
+from assay.papers.agents.model_generalization.evaluation import drawn_bits, unexplained
+from assay.papers.agents.model_generalization.recipes.fit import fit
+from assay.papers.agents.model_generalization.recipes.learn import learn
+from assay.papers.agents.model_generalization.recipes.offline import across, offline
+from assay.papers.agents.model_generalization.recipes.online import TUNED, online, tuned
+from assay.papers.agents.model_generalization.recipes.theorem import theorem
+from assay.papers.agents.model_generalization.training import Candidate
+from assay.papers.agents.options import Arrays, Environment
+from assay.papers.agents.worlds import open_environment
 from assay.trial import Trial
 
 ENTRY = catalogue.entry("model_generalization")
@@ -61,13 +63,23 @@ class Walk(gymnasium.Env):
         return np.array([[self.at, self.length]], dtype=np.float32)
 
 
+class FromOne(Walk):  # actions 1 and 2; the first earns nothing
+    def __init__(self):
+        super().__init__(3)
+        self.action_space = spaces.Discrete(2, start=1)
+
+    def step(self, action):
+        assert action in (1, 2)
+        return super().step(action - 1)
+
+
 number = 3
 """
 
 
 @pytest.fixture
 def own_module(tmp_path, monkeypatch):
-    """A module of the user's own in the current folder."""
+    """A module of the user in the working folder."""
     (tmp_path / "my_walk.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     yield "my_walk:Walk"
@@ -184,9 +196,9 @@ def test_online_with_a_search(arm):
 
 
 def test_published_settings_are_found_by_regime():
-    assert tuned("PanFlute-v0", "replay", "auto", 1) == (1e-4, 0.1)
-    assert tuned("PanFlute-v0", "replay", "auto", 10) == (3.125e-6, 0.8)
-    assert tuned("ProcMaze-v0", "model", "categorical-latent", 1) == (2e-4, 1.6)
+    assert tuned("PanFlute-v0", "replay", "auto", 1) == Candidate(1e-4, 0.1)
+    assert tuned("PanFlute-v0", "replay", "auto", 10) == Candidate(3.125e-6, 0.8)
+    assert tuned("ProcMaze-v0", "model", "categorical-latent", 1) == Candidate(2e-4, 1.6)
     assert len(TUNED) == 15
     with pytest.raises(InputError, match="--tuning search"):
         tuned("CartPole-v1", "replay", "auto", 1)
@@ -197,16 +209,15 @@ def test_published_settings_are_found_by_regime():
 
 def test_learning_writes_networks_that_load_again(own_module, tmp_path):
     given = {"env": own_module, "env.arguments": ("length=3",), "horizon": 3}
-    ran = running.run("model_generalization", out=tmp_path / "out", preset="tiny", overrides=given)
-    names = {"q_net.safetensors", "model.safetensors", "curves.csv", "model_error.json", "agent.json"}
-    assert {f"agent/{name}" for name in names} <= set(ran.files)
+    running.run("model_generalization", out=tmp_path / "out", preset="tiny", overrides=given)
     agent = assay.load(tmp_path / "out")
     obs = torch.tensor([[0.0, 3.0], [2.0, 3.0]])
     assert agent.values(obs).shape == (2, 2)
     assert (agent.act(obs) == agent.values(obs).argmax(-1)).all()
     assert agent.curves["step"].tolist() == [30, 60]
-    assert agent.model_error == json.loads((tmp_path / "out/agent/model_error.json").read_text())
-    assert agent.model_error["unit"] == "RMSE"
+    assert (agent.values(obs.numpy().reshape(2, 1, 2)) == agent.values(obs)).all()
+    assert len(agent.model_error.observation) <= 3
+    assert agent.model_error.unit == "RMSE"
     with pytest.raises(InputError, match="have 3 numbers"):
         agent.values(torch.zeros(1, 3))
 
@@ -255,22 +266,36 @@ def test_fitting_a_table_writes_an_agent(source, tmp_path):
     assert agent.values(torch.eye(4)).shape == (4, 2)
     assert (agent.model is None) == (source == "replay")
     if source == "model":
-        assert agent.model_error["steps"] == [1, 2, 3, 4]
-        assert 0 <= agent.model_error["observation"][0] <= 1
+        assert len(agent.model_error.reward) == 4
+        assert 0 <= agent.model_error.observation[0] <= 1
 
 
-def test_a_table_and_an_npz_file_are_the_same(tmp_path):
-    columns = rows()
+def test_an_agent_acts_with_the_numbers_of_its_environment(own_module, tmp_path):
+    given = {"env": "my_walk:FromOne", "source": "replay", "steps": 300, "learning_rate": 1e-2}
+    running.run("model_generalization", out=tmp_path / "out", preset="tiny", overrides=given)
+    agent = assay.load(tmp_path / "out")
+    assert agent.actions == (1, 2)
+    obs = torch.tensor([[-1.0, 3.0], [0.0, 3.0], [1.0, 3.0]])
+    assert (agent.act(obs) == agent.values(obs).argmax(-1) + 1).all()
+    assert agent.act(obs).tolist() == [2, 2, 2]  # the only one that earns
+
+
+def test_an_agent_acts_with_the_numbers_of_its_table(tmp_path):
+    columns = rows(300)
+    columns["reward"] = columns["action"].astype(float)
+    columns["action"] = columns["action"] + 1
     np.savez(tmp_path / "rows.npz", **columns)
-    one = read_transitions(as_parquet(tmp_path / "rows.parquet", columns), Arrays())
-    two = read_transitions(Table("parquet:absent.parquet"), Arrays(str(tmp_path / "rows.npz")))
-    for name in one.__dataclass_fields__:
-        assert (getattr(one, name) == getattr(two, name)).all()
-    assert (one.continuation == 1).all()
+    trial = Trial(1000, out=tmp_path / "out")
+    given = {"source": "replay", "learning_rate": 1e-2, "updates": 200}
+    fit(small(arrays=Arrays(str(tmp_path / "rows.npz")), **given), trial)
+    trial.artefacts.finish({})
+    agent = assay.load(tmp_path / "out")
+    assert agent.actions == (1, 2)
+    assert agent.act(torch.eye(4)).tolist() == [2, 2, 2, 2]
 
 
 def test_given_transitions_are_scored_in_their_environment(own_module, tmp_path):
-    world = settings.world_of(Environment(own_module))
+    world = open_environment(Environment(own_module))
     found = collect(world, UniformPolicy(2), 100, seed=0)
     columns = {
         "obs": found.obs.numpy(),
@@ -293,7 +318,7 @@ def test_what_a_model_leaves_unexplained():
             return self.says[:, None], torch.zeros(len(obs), 1)
 
     model = Says(10, 4, (5,))
-    table = collect(settings.world_of(settings.PAN_FLUTE), UniformPolicy(4), 50, seed=0)
+    table = collect(open_environment(PAN_FLUTE), UniformPolicy(4), 50, seed=0)
     mean = table.next_obs.mean(0).expand(50, 10)
     for says, expected in ((table.next_obs, 0.0), (mean, 1.0)):
         model.says = says
@@ -309,33 +334,6 @@ def test_wrong_bits_are_drawn_red():
 
 
 # --- bad input ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "text"),
-    [
-        ("obs", None, "no column 'obs'"),
-        ("terminal", np.full(120, 0.5), "terminal must be 0 or 1"),
-        ("action", np.linspace(0, 1, 120), "only discrete actions"),
-        ("reward", np.full(120, np.nan), "missing or infinite"),
-        ("next_obs", np.zeros((120, 3)), "same rows"),
-    ],
-)
-def test_tables_that_hold_something_else_are_refused(column, value, text, tmp_path):
-    columns = rows()
-    if value is None:
-        del columns[column]
-    else:
-        columns[column] = value
-    np.savez(tmp_path / "rows.npz", **columns)
-    with pytest.raises(InputError, match=text):
-        read_transitions(Table("parquet:absent.parquet"), Arrays(str(tmp_path / "rows.npz")))
-
-
-def test_no_pickle_is_read_from_an_npz_file(tmp_path):
-    np.savez(tmp_path / "rows.npz", obs=np.array([{}, []], dtype=object))
-    with pytest.raises(InputError, match="no npz file of plain arrays"):
-        read_transitions(Table("parquet:absent.parquet"), Arrays(str(tmp_path / "rows.npz")))
 
 
 def test_a_table_of_a_task_that_never_ends_needs_a_discount(tmp_path):
@@ -391,19 +389,6 @@ def test_latent_models_are_for_acting_online():
     config = options.resolve(Offline, TINY["offline"], {"dynamics.kind": "gaussian-latent"})
     with pytest.raises(InputError, match="works online only"):
         offline(config, Trial(1000))
-
-
-def test_an_edited_module_is_another_environment(own_module, tmp_path):
-    before = Environment(own_module).fingerprint()
-    (tmp_path / "my_walk.py").write_text(OWN + "\n# changed\n")
-    assert Environment(own_module).fingerprint() != before
-    assert Environment("CartPole-v1").keywords() == {}
-    assert Environment("X-v0", ("a=1", "b=0.5", "c=true", "d=text")).keywords() == {
-        "a": 1,
-        "b": 0.5,
-        "c": True,
-        "d": "text",
-    }
 
 
 # --- the card -----------------------------------------------------------------------------------
