@@ -695,7 +695,7 @@ def test_hands_of_the_first_round_are_disjoint_and_later_ones_are_not_fresh() ->
     assert not rows[0] & rows[1]
     assert not (rows[0] | rows[1]) & rows[2]
     assert [fresh for _, fresh in hands] == [True, True, True, False]
-    with pytest.raises(ValueError, match="cannot be dealt"):
+    with pytest.raises(ValueError, match="cannot be taken"):
         Trial(seed=0).deal(10, 11)
 
 

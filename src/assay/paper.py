@@ -480,15 +480,19 @@ class Paper:
         return tuple(claim for claim in self.claims if claim.tests)
 
     def fingerprint(self, preset: str) -> str:
-        """Identify the claims as they are judged at `preset`: sentence, tests, requirements, arms, settings.
+        """Identify the claims as they are judged at `preset`: tests, requirements, arms, settings.
 
-        What the paper reports and what only explains (a metric's description, a preset's cost) do not count.
+        What the paper reports and what only explains (a claim's sentence, a metric's description, what a
+        control removes, a preset's cost) do not count.
         """
         judged = {
-            "claims": [_plain(replace(claim, reported=None)) for claim in self.tested],
+            "claims": [_plain(replace(claim, statement="", reported=None)) for claim in self.tested],
             "metrics": [_plain(replace(metric, description="")) for metric in self.metrics],
             "recipes": {
-                name: [[_plain(arm) for arm in recipe.arms], recipe.presets[preset].settings_for()]
+                name: [
+                    [_plain(arm) | {"removes": None} for arm in recipe.arms],
+                    recipe.presets[preset].settings_for(),
+                ]
                 for name, recipe in self.recipes.items()
                 if preset in recipe.presets
             },

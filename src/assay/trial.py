@@ -138,7 +138,7 @@ class Trial:
             group: a column name or one value a row; rows of one group stay together.
             stratify: a column name or one class a row; the parts keep the class shares. Together with
                 `group`, the share of a part is rounded to one in a whole number.
-            fresh: the rows were drawn anew for this seed, so the seeds are independent.
+            fresh: the rows were drawn for this seed alone, so the seeds are independent.
 
         Raises:
             InputError: there are too few rows, groups or rows of a class for the parts.
@@ -161,16 +161,16 @@ class Trial:
         return Split(*(rows.select(part) for part in parts))
 
     def deal(self, total: int, size: int) -> tuple[np.ndarray, bool]:
-        """Deal this seed its own hand of rows, and say whether no other seed has any of them.
+        """Give this seed rows of a large table, and say whether no other seed has any of them.
 
-        All rows are shuffled and dealt out to the seeds 0, 1, ...; when none are left they are shuffled and
-        dealt again, and those hands are not fresh: pass what comes second to `split`.
+        All rows are shuffled and divided among the seeds 0, 1, ...; when none are left they are shuffled and
+        divided again, and those parts are not fresh: pass what comes second to `split`.
 
         Returns:
-            Sorted row numbers [size], and whether they were dealt in the first round.
+            Sorted row numbers [size], and whether they are of the first round.
         """
         if not 0 < size <= total:
-            raise ValueError(f"a hand of {size} rows cannot be dealt from {total}")
+            raise ValueError(f"{size} rows cannot be taken from {total}")
         round_, hand = divmod(self.seed, total // size)
         shuffled = np.random.default_rng(round_).permutation(total)
         return np.sort(shuffled[hand * size : (hand + 1) * size]), round_ == 0
@@ -343,7 +343,7 @@ class Trial:
 def at_level(log: Sequence[dict[str, float]], y: str, x: str, level: float) -> float | None:
     """Read `y` where `x` first reaches `level`, between two logged points by linear interpolation.
 
-    Points that lack `x` or `y` are passed over. The level counts as reached from whichever side the first
+    Points that lack `x` or `y` are skipped. The level counts as reached from whichever side the first
     point lies on. Returns `None` when it never is.
     """
     points = [(point[x], point[y]) for point in log if x in point and y in point]

@@ -58,16 +58,17 @@ def results() -> str:
     rows = ["| paper | claim | measured | 95 % interval | verdict |", "|---|---|---|---|---|"]
     for entry in _own():
         paper, seen = entry.paper, set[str]()
+        statements = {claim.name: claim.statement for claim in paper.claims}
         for item in saved.results_of(paper)[0]:
             for claim in item.result.claims:
                 if claim.name not in seen:
                     sizes, intervals = _sizes(claim, paper)
-                    rows.append(
-                        f"| {paper.slug} | {claim.statement} | {sizes} | {intervals} | {claim.verdict} |"
-                    )
+                    sentence = statements.get(claim.name, claim.statement)
+                    rows.append(f"| {paper.slug} | {sentence} | {sizes} | {intervals} | {claim.verdict} |")
             seen |= set(item.verdicts)
-    return "# Results\n\nWhat was measured of every claim, at the smallest size at which it was checked.\n\n" + (
-        "\n".join(rows) + "\n"
+    return (
+        "# Results\n\nWhat was measured of every claim, at the smallest size at which it was checked.\n\n"
+        + ("\n".join(rows) + "\n")
     )
 
 
