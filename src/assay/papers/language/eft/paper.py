@@ -156,17 +156,14 @@ PAPER = Paper(
     recipes={
         "emulate": Recipe(
             config="Emulate",
+            inputs=("prompts",),
             summary="reply to prompts with the emulated model, and keep it",
             presets={
                 "tiny": Preset(settings=TINY | TEXTS | {"max_prompts": 2, "max_new_tokens": 4}),
                 "laptop": Preset(cost="1 min, 1 core, where models are trained here"),
                 "llama": Preset(
-                    settings=LLAMA
-                    | {
-                        "prompts": "hub:Anthropic/hh-rlhf#test",
-                        "max_prompts": 500,
-                        "max_new_tokens": 256,
-                    },
+                    data_settings={"prompts": "hub:Anthropic/hh-rlhf#test"},
+                    settings=LLAMA | {"max_prompts": 500, "max_new_tokens": 256},
                     differs=("the judge is any model that --judge names, with our rubrics",),
                     cost="4 GPU hours, two GPUs of 141 GB",
                 ),

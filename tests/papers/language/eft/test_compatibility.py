@@ -1,4 +1,4 @@
-"""Whether models share their tokens: padding may differ, tokens may not."""
+"""Whether models fit together: padding of their vocabularies may differ, tokens may not."""
 
 import pytest
 from tokenizers import Tokenizer, models
