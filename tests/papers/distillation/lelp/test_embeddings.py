@@ -5,13 +5,13 @@ import torch
 from torch import nn
 from transformers import AlbertConfig, AlbertForSequenceClassification
 
+from assay.models.embeddings import two_class_layer
 from assay.papers.distillation.lelp.method import (
     SubspaceProjector,
     extract_embeddings,
     iterate_embeddings,
     two_class_logits,
 )
-from assay.papers.distillation.lelp.method.embeddings import two_class_layer
 
 ROWS = torch.randn(20, 5, generator=torch.Generator().manual_seed(1))
 

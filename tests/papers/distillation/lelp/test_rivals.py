@@ -63,8 +63,12 @@ def test_vid_is_a_gaussian_likelihood_that_starts_at_variance_five():
     loss = VariationalInformation(3, 4)
     variance = functional.softplus(loss.rho) + 1e-5
     torch.testing.assert_close(variance, torch.full((4,), 5.0), atol=1e-4, rtol=0)
-    expected = nn.GaussianNLLLoss()(loss.regressor(s), t, variance.expand(9, 4))
+    mean = loss.regressor(s)
+    expected = (variance.log() + (t - mean).square() / variance).mean() / 2
     assert loss(s, t).item() == pytest.approx(expected.item(), rel=1e-5)
+    linear = [layer for layer in loss.regressor if isinstance(layer, nn.Linear)]
+    assert [layer.in_features for layer in linear] == [3, 4, 4]  # as in the authors' code
+    assert not any(layer.bias is not None for layer in linear)
 
 
 def test_relations_ignore_rotation_shift_and_scale():
@@ -72,7 +76,13 @@ def test_relations_ignore_rotation_shift_and_scale():
     R = torch.linalg.qr(draw(5, 5, seed=3)).Q
     moved = 7 * t @ R + 100
     assert RelationalDistillation()(moved, t).item() == pytest.approx(0, abs=1e-9)
-    assert RelationalDistillation()(draw(12, 3, seed=4), t).item() > 0.1
+    student = draw(12, 3, seed=4)
+    assert RelationalDistillation()(student, t).item() > 0.1
+    all_angles = RelationalDistillation(0.0, 1.0)(student, t)
+    expected = functional.smooth_l1_loss(cosines(student), cosines(t))
+    assert all_angles.item() == pytest.approx(expected.item())
+    few = RelationalDistillation(0.0, 1.0, angle_rows=5)(student, t)
+    assert few.item() == pytest.approx(RelationalDistillation(0.0, 1.0)(student[:5], t[:5]).item())
 
 
 def test_distances_and_angles_by_hand():

@@ -26,6 +26,7 @@ from assay.papers.distillation.lelp.method import (
 
 PARTITIONS = ("random", "kmeans", "agglomerative", "tsne", "oracle")
 ON_FEATURES = ("fitnet", "vid", "rkd", "crd")
+ANGLE_ROWS = 64  # of RKD: the angles of a batch of 256 rows would take most of a check's time
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,6 @@ class ObjectiveLoss(nn.Module):
 def on_features(objective: Objective, student_features: int, teacher_features: int) -> nn.Module | None:
     """Return the loss on features that an objective adds to vanilla distillation."""
     if objective == "rkd":
-        return RelationalDistillation()
+        return RelationalDistillation(angle_rows=ANGLE_ROWS)
     losses = {"fitnet": FitNet, "vid": VariationalInformation, "crd": ContrastiveDistillation}
     return losses[objective](student_features, teacher_features) if objective in losses else None

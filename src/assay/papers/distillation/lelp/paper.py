@@ -88,11 +88,10 @@ SETTINGS = "optimiser, number of steps and grids are ours: the paper's appendix 
 
 def nlp(source: str, **more: object) -> Preset:
     """Return the preset of a text table: ALBERT-XXL teaches ALBERT-base."""
-    columns = {f"data.{role}": column for role, column in more.items() if role in ("text", "label")}
-    settings = {name: value for name, value in more.items() if name not in ("text", "label")}
+    columns = {f"data.{role}": more.pop(role) for role in ("text", "label") if role in more}
     return Preset(
         data_settings={"data": source} | columns,
-        settings=ALBERT | settings,
+        settings=ALBERT | more,
         differs=(SETTINGS,),
         cost="20 GPU hours for the teacher, 5 for each student",
         seeds=3,
@@ -140,8 +139,15 @@ RANDOM = Arm(
 LABELS = Arm("labels", role="reference", settings={"objective": "labels"})
 ORACLE = Arm("oracle", role="reference", settings={"objective": "oracle"})
 TEACHER = Arm("teacher", role="reference", settings={"objective": "none"})
+SUBCLASS_DISTILLATION = Arm(
+    "subclass-distillation", role="baseline", settings={"objective": "subclass_distillation"}
+)
 GAUGES = (LABELS, ORACLE, TEACHER)
-
+ABLATIONS = {
+    "random-projection": "principal_directions",
+    "no-null-space": "null_space",
+    "no-rotation": "rotation",
+}
 
 PAPER = Paper(
     slug="lelp",
@@ -179,9 +185,7 @@ PAPER = Paper(
                 LELP,
                 KD,
                 RANDOM,
-                Arm(
-                    "subclass-distillation", role="baseline", settings={"objective": "subclass_distillation"}
-                ),
+                SUBCLASS_DISTILLATION,
                 *GAUGES,
             ),
             presets=PRESETS,
@@ -193,23 +197,14 @@ PAPER = Paper(
             arms=(
                 LELP,
                 KD,
-                Arm(
-                    "random-projection",
-                    role="control",
-                    settings={"objective": "lelp", "without": "principal_directions"},
-                    removes="the principal directions",
-                ),
-                Arm(
-                    "no-null-space",
-                    role="control",
-                    settings={"objective": "lelp", "without": "null_space"},
-                    removes="the null-space projection",
-                ),
-                Arm(
-                    "no-rotation",
-                    role="control",
-                    settings={"objective": "lelp", "without": "rotation"},
-                    removes="the random rotation",
+                *(
+                    Arm(
+                        name,
+                        role="control",
+                        settings={"objective": "lelp", "without": part},
+                        removes=f"the {part.replace('_', ' ')}",
+                    )
+                    for name, part in ABLATIONS.items()
                 ),
                 *GAUGES,
             ),

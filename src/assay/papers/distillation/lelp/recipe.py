@@ -10,7 +10,7 @@ from assay.papers.distillation.lelp.baselines import candidates
 from assay.papers.distillation.lelp.config import Distil
 from assay.papers.distillation.lelp.inputs import TransferSet, read
 from assay.papers.distillation.lelp.stages import Teacher
-from assay.papers.distillation.lelp.training import Distillation, Lesson
+from assay.papers.distillation.lelp.training import Distillation
 from assay.training import accuracy
 from assay.trial import Trial
 
@@ -22,15 +22,13 @@ def distil(config: Distil, trial: Trial) -> dict[str, Value]:
         trial.progress("no known subclasses, so no oracle: name their column with --subclass")
         return {"accuracy": None, "subclasses_known": 0.0}
     distillation = Distillation(config, trial, data)
-    teacher = distillation.teacher()
+    teacher = distillation.teacher
     if config.objective == "none":
         return evaluate_teacher(teacher, data)
 
-    subclasses = distillation.subclasses(teacher)
-    lesson = Lesson(teacher, subclasses, *distillation.student_rows())
     tuned = trial.tune(
         candidates(config),
-        fit=lambda candidate: distillation.train_student(candidate, lesson),
+        fit=distillation.train_student,
         metric=lambda student: student.accuracy_on(data.validation),
     )
     trial.count("gradient_steps", config.learning.steps * len(tuned.scores))
@@ -43,7 +41,7 @@ def distil(config: Distil, trial: Trial) -> dict[str, Value]:
         "preparation_flops": trial.counters["preparation_flops"],
     }
     if config.objective == "oracle":
-        metrics["subclasses_known"] = float(subclasses.n)
+        metrics["subclasses_known"] = float(distillation.subclasses.n)
     trial.save("student", student.artefact())
     return metrics
 

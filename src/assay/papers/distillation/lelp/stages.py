@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
 from assay.errors import InputError
 from assay.models import (
@@ -19,6 +18,7 @@ from assay.models import (
     ModelSource,
     SentenceEncoder,
     Training,
+    count_flops,
     load_model,
     load_tokenizer,
     longest_input,
@@ -132,7 +132,7 @@ def train_teacher(
     return Teacher(
         train=read_rows(teacher, train),
         test=read_rows(teacher, test),
-        forward_flops=forward_flops(teacher, rows[:1].to(teacher.device)),
+        forward_flops=count_flops(teacher, rows[:1].to(teacher.device)),
         examples=history.examples,
         plan=plan,
         weights={} if plan.spec.kind == "transformer" else teacher.record().weights,
@@ -182,9 +182,8 @@ def ask_teacher(
     except ValueError as error:
         raise InputError(f"{source} cannot teach: {error}") from error
     order = class_order(source, names, model.config.id2label, len(train.weight))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(**{name: value.to(model.device) for name, value in next(tokens(texts[0][:1])).items()})
-    return Teacher(train.ordered(order), test.ordered(order), counter.get_total_flops())
+    row = {name: value.to(model.device) for name, value in next(tokens(texts[0][:1])).items()}
+    return Teacher(train.ordered(order), test.ordered(order), count_flops(lambda: model(**row)))
 
 
 def class_order(
@@ -200,13 +199,6 @@ def class_order(
     numbers = {str(name).lower(): number for number, name in known.items()}
     lowered = [name.lower() for name in names]
     return [numbers[name] for name in lowered] if set(lowered) == set(numbers) else list(range(n_classes))
-
-
-def forward_flops(model: nn.Module, row: Tensor) -> int:
-    """Count the FLOPs of a forward pass of one row."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(row)
-    return int(counter.get_total_flops())
 
 
 def crop_and_flip(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import torch
@@ -67,10 +68,9 @@ class Distillation:
     trial: Trial
     data: TransferSet
 
-    # --- the teacher ----------------------------------------------------------------------------
-
+    @cached_property
     def teacher(self) -> Teacher:
-        """Train the teacher, or ask the user's; all arms share it."""
+        """The teacher that was trained here, or the user's; all arms share it."""
         config, data = self.config, self.data
         if config.teacher.source is not None and not config.teaching.epochs:
             texts = data.take(data.train), data.take(data.test)
@@ -132,22 +132,21 @@ class Distillation:
         }
         return torch.cat([parts[number] for number in range(len(chunks))])
 
-    # --- the student ----------------------------------------------------------------------------
-
-    def subclasses(self, teacher: Teacher) -> Subclasses:
-        """Find the directions or the partition that the objective needs."""
-        config, embeddings, labels = self.config, teacher.train.embeddings, self.labels(teacher)
-        seed = derive_seed(self.trial.seed, "directions") % 2**31
-        none = torch.zeros(*teacher.train.logits.shape, 0)
-        wanted = possible_subclasses(config.n_subclasses, teacher.train.weight, labels)
+    @cached_property
+    def subclasses(self) -> Subclasses:
+        """The directions or the partition that the objective needs."""
+        config, outputs, labels = self.config, self.teacher.train, self.labels
+        embeddings, seed = outputs.embeddings, derive_seed(self.trial.seed, "directions") % 2**31
+        wanted = possible_subclasses(config.n_subclasses, outputs.weight, labels)
         if config.objective == "lelp":
             rows, dimensions = embeddings.shape
             self.trial.count("preparation_flops", rows * dimensions**2)
             with refusals():
                 projector = build_projector(config, wanted, seed)
-                projector.fit(embeddings, labels, teacher.train.weight)
+                projector.fit(embeddings, labels, outputs.weight)
             return Subclasses(wanted, projector.transform(embeddings), projector)
         if config.objective not in PARTITIONS:
+            none = torch.zeros(*outputs.logits.shape, 0)
             return Subclasses(wanted if config.objective == "subclass_distillation" else 1, none)
         if config.objective == "oracle":
             known = self.data.oracle()
@@ -158,14 +157,16 @@ class Distillation:
             numbers = partition_classes(embeddings, labels, wanted, method, seed)
         return Subclasses(wanted, partition_coordinates(numbers, labels, len(self.data.names), wanted))
 
-    def labels(self, teacher: Teacher) -> Int[Tensor, " n"]:
-        """Return each training row's class: its label, or what the teacher predicts where there is none."""
+    @cached_property
+    def labels(self) -> Int[Tensor, " n"]:
+        """Each training row's class: its label, or what the teacher predicts where there is none."""
         labels = self.data.labels[self.data.train].clone()
         labels[self.data.labelled :] = -1
-        return teacher_labels(teacher.train.logits, labels)
+        return teacher_labels(self.teacher.train.logits, labels)
 
+    @cached_property
     def student_rows(self) -> tuple[ClassifierSpec, Tensor]:
-        """Return the student's network below its head, and all rows as it reads them."""
+        """The student's network below its head, and all rows as it reads them."""
         config, rows = self.config, self.data.rows
         if isinstance(rows, Tensor) and self.data.kind == "images":
             return _picture_spec(rows, STUDENT_CONVOLUTIONS, config.resnets and config.resnets[1]), rows
@@ -188,17 +189,15 @@ class Distillation:
             )
         return spec, prepare_rows(spec, rows)
 
-    # --- one candidate --------------------------------------------------------------------------
-
-    def train_student(self, candidate: Candidate, lesson: Lesson) -> TrainedStudent:
+    def train_student(self, candidate: Candidate) -> TrainedStudent:
         """Train a student with one candidate; Subclass Distillation trains a teacher for it first."""
-        config, data = self.config, self.data
-        teacher, subclasses = lesson.teacher, lesson.subclasses
+        config, data, teacher, subclasses = self.config, self.data, self.teacher, self.subclasses
         if config.objective == "subclass_distillation":
             teacher = self.retrained_teacher(subclasses.n, candidate.weight)
-        rows = lesson.rows[data.train]
+        spec, all_rows = self.student_rows
+        rows = all_rows[data.train]
         student = Classifier(
-            lesson.spec,
+            spec,
             len(data.names) * subclasses.n,
             head=lambda width: SubclassHead(width, len(data.names), subclasses.n),
         ).standardise(rows)
@@ -212,7 +211,7 @@ class Distillation:
             on_features(config.objective, student.head.in_features, embeddings.shape[1]),
         )
         learner = Learner(student, loss, teacher.restore() if config.augment else None)
-        tensors = (rows, embeddings, logits, self.labels(lesson.teacher), subclasses.coordinates)
+        tensors = (rows, embeddings, logits, self.labels, subclasses.coordinates)
         seen = data.labelled if config.objective == "labels" else len(rows)
         options = config.learning
         train_classifier(
@@ -230,7 +229,7 @@ class Distillation:
             loss_of_batch,
             self.trial.compute,
         )
-        return TrainedStudent(student, lesson, data, candidate)
+        return TrainedStudent(student, self, candidate)
 
 
 class Learner(nn.Module):
@@ -286,41 +285,28 @@ class Subclasses:
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """All that the candidates of one arm share."""
-
-    teacher: Teacher
-    subclasses: Subclasses
-    spec: ClassifierSpec
-    """Of the student below its head."""
-    rows: Tensor
-    """All rows as the student reads them."""
-
-
-@dataclass(frozen=True)
 class TrainedStudent:
     """A student, and the rows on which it is evaluated."""
 
     classifier: Classifier
-    lesson: Lesson
-    data: TransferSet
+    distillation: Distillation
     candidate: Candidate
 
     def logits(self, numbers: Int[Tensor, " k"]) -> Float[Tensor, "k c"]:
         """Return one logit a class for some rows."""
-        logits = read_rows(self.classifier, self.lesson.rows[numbers]).logits
-        return class_logits(logits, self.lesson.subclasses.n)
+        _, rows = self.distillation.student_rows
+        return class_logits(read_rows(self.classifier, rows[numbers]).logits, self.distillation.subclasses.n)
 
     def accuracy_on(self, numbers: Int[Tensor, " k"]) -> float:
         """Return the share of right answers."""
-        return accuracy(self.logits(numbers), self.data.labels[numbers])
+        return accuracy(self.logits(numbers), self.distillation.data.labels[numbers])
 
     def artefact(self) -> DistilledStudent:
         """Return the student with the projection and the temperatures that taught it."""
-        projector = self.lesson.subclasses.projector
+        projector = self.distillation.subclasses.projector
         tau, beta = self.candidate.class_temperature, self.candidate.subclass_temperature
         targets = None if projector is None else PseudoSubclasses(projector, tau, beta)
-        return DistilledStudent(self.classifier.cpu(), self.data.names, targets)
+        return DistilledStudent(self.classifier.cpu(), self.distillation.data.names, targets)
 
 
 def build_projector(config: Distil, n_subclasses: int, seed: int) -> SubspaceProjector:

@@ -5,12 +5,13 @@ Step 1 and 2 are `SubspaceProjector`, step 3 `pseudo_subclass_targets`, step 4 `
 what the paper compares with.
 """
 
-from .embeddings import (
+from assay.models.embeddings import (
     TeacherOutputs as TeacherOutputs,
     extract_embeddings as extract_embeddings,
     iterate_embeddings as iterate_embeddings,
     two_class_logits as two_class_logits,
 )
+
 from .partitions import known_subclasses as known_subclasses, partition_classes as partition_classes
 from .projector import SubspaceProjector as SubspaceProjector
 from .rivals import (

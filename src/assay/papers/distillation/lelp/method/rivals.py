@@ -86,40 +86,37 @@ class VariationalInformation(nn.Module):
 
         mean_d [ log sigma_d^2 + (t_d - mu_d(s))^2 / sigma_d^2 ] / 2,   sigma_d^2 = softplus(rho_d) + 1e-5,
 
-    a lower bound on the mutual information up to a constant. sigma_d^2 starts at 5.
+    a lower bound on the mutual information up to a constant. sigma_d^2 starts at 5; mu has three layers
+    without biases, as published.
 
     Ahn et al. 2019, "Variational information distillation for knowledge transfer".
     """
 
     def __init__(self, student_features: int, teacher_features: int) -> None:
         super().__init__()
-        self.regressor = nn.Sequential(
-            nn.Linear(student_features, teacher_features),
-            nn.ReLU(),
-            nn.Linear(teacher_features, teacher_features),
-        )
-        self.rho = nn.Parameter(torch.full((teacher_features,), 5.0).expm1().log())
+        sizes = (student_features, teacher_features, teacher_features)
+        layers = [nn.Linear(size, teacher_features, bias=False) for size in sizes]
+        self.regressor = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
+        self.rho = nn.Parameter(torch.full((teacher_features,), 5.0 - 1e-5).expm1().log())
 
     def forward(self, student: Float[Tensor, "n s"], teacher: Float[Tensor, "n t"]) -> Float[Tensor, ""]:
         """Return the loss of student features against teacher features."""
         variance = functional.softplus(self.rho) + 1e-5
-        error = (teacher - self.regressor(student)).square()
-        loss: Tensor = 0.5 * (variance.log() + error / variance).mean()
-        return loss
+        return functional.gaussian_nll_loss(self.regressor(student), teacher, variance.expand_as(teacher))
 
 
 class RelationalDistillation(nn.Module):
     """RKD: Huber losses between the two networks' pairwise distances and triplet angles.
 
     Distances are divided by their mean over the batch; the angle at j of rows i and k is
-    cos(h_i - h_j, h_k - h_j). Features may differ in size. Angles are taken among the first `angle_rows` rows
-    of a batch, since there are N^3 of them.
+    cos(h_i - h_j, h_k - h_j). Features may differ in size. Of N rows there are N^3 angles: `angle_rows` takes
+    those among the first rows of a batch alone.
 
     Park et al. 2019, "Relational knowledge distillation".
     """
 
     def __init__(
-        self, distance_weight: float = 25.0, angle_weight: float = 50.0, angle_rows: int = 64
+        self, distance_weight: float = 25.0, angle_weight: float = 50.0, angle_rows: int | None = None
     ) -> None:
         super().__init__()
         self.angle_rows = angle_rows

@@ -64,7 +64,7 @@ def extract_embeddings(
 def iterate_embeddings(
     teacher: nn.Module, loader: Iterable[Any], layer: str | nn.Linear | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield embeddings (n, D) and logits (n, C) batch by batch: for `SubspaceProjector.partial_fit`.
+    """Yield embeddings (n, D) and logits (n, C) batch by batch: for embeddings that do not fit in memory.
 
     Arguments and errors are those of `extract_embeddings`.
     """
