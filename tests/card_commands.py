@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import pytest
 
@@ -16,5 +17,5 @@ def run_commands(slug: str, start: str, *added: str) -> None:
     assert commands, f"the card of {slug} shows no command that begins with: assay {start}"
     for command in commands:
         with pytest.raises(SystemExit) as ended:
-            cli.main([*command.split(), *added])
+            cli.main([*shlex.split(command, comments=True), *added])
         assert not ended.value.code, command

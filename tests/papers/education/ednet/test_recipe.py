@@ -1,15 +1,12 @@
-"""The verbs: logs in, Parquet and models out; what the options mean and refuse; the card's script."""
+"""The verbs: logs in, Parquet and models out; what the options mean and refuse."""
 
-import json
-import re
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
-import assay
-from assay import catalogue, cli, options
+from assay import catalogue, options
 from assay.errors import InputError
 from assay.papers.education.ednet.baselines import shuffle_actions
 from assay.papers.education.ednet.config import (
@@ -26,18 +23,12 @@ from assay.papers.education.ednet.config import (
 )
 from assay.papers.education.ednet.method import EdNetLog, KnowledgeTracer
 from assay.papers.education.ednet.recipe import across, actions, detect, ingest, leak, project, stats, train
-from assay.papers.education.ednet.synthetic import synthesize
 from assay.papers.education.options import Simulated
 from assay.papers.education.simulated import GUESS, SLIP, simulate
 from assay.trial import Trial
+from papers.education.ednet.card_files import QUICK, write_answers, write_ednet
 
 ENTRY = catalogue.entry("ednet")
-QUICK = {
-    "candidates": 1,
-    "optimisation.epochs": 2,
-    "architecture.width": 8,
-    "architecture.seq_len": 16,
-}
 FEW = Simulated(learners=40, skills=4, questions=24, shortest=6, longest=10, explanation=1.0)
 
 
@@ -48,12 +39,7 @@ def quick(config, **settings):
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """KT1 and KT3 of a small EdNet, with its contents."""
-    folder = tmp_path_factory.mktemp("ednet")
-    mini = synthesize(students=30, seed=3, bundles=30, sessions=8)
-    mini.write_contents(folder / "contents")
-    mini.write_zip(folder / "KT3.zip", 3)
-    mini.write_folder(folder / "KT1", 1)
-    return folder
+    return write_ednet(tmp_path_factory.mktemp("ednet"))
 
 
 @pytest.fixture(scope="module")
@@ -68,17 +54,7 @@ def ingested(files, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory):
-    """An own log in csv: learners, times, tasks with topics, and whether they were right."""
-    random = np.random.default_rng(0)
-    rows = [
-        (f"s{learner}", time, f"t{random.integers(9)}", f"k{random.integers(3)}", int(random.random() < 0.6))
-        for learner in range(40)
-        for time in range(12)
-    ]
-    path = tmp_path_factory.mktemp("own") / "answers.csv"
-    frame = pd.DataFrame(rows, columns=["student", "when", "task", "topic", "right"])
-    frame.sample(frac=1, random_state=0).to_csv(path, index=False)
-    return path
+    return write_answers(tmp_path_factory.mktemp("own"))
 
 
 NAMED = Columns(user="student", time="when", item="task", skill="topic", correct="right")
@@ -335,26 +311,3 @@ def test_detect_on_an_own_table(answers, tmp_path, capsys):
         metrics = detect(config, Trial(seed=0, out=tmp_path / f"out{visible}"))
         assert metrics["visible"] == visible
     assert "Merge them into one step" in capsys.readouterr().err
-
-
-# --- the card -----------------------------------------------------------------------------------
-
-
-def test_the_commands_and_the_script_of_the_card_run(files, answers, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    for name in ("KT3.zip", "contents"):
-        (tmp_path / name).symlink_to(files / name)
-    pd.read_csv(answers).to_csv("answers.csv", index=False)
-    card = ENTRY.card.read_text(encoding="utf-8")
-    commands = re.findall(r"^    assay (run ednet .*)$", card, re.MULTILINE)
-    assert len(commands) >= 5
-    for command in commands:
-        small = [f"--{name}={value}" for name, value in QUICK.items()] if " train " in command else []
-        with pytest.raises(SystemExit) as ended:
-            cli.main([*command.split(), *small])
-        assert not ended.value.code
-    (script,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
-    exec(compile(script, "card", "exec"), {})
-    assert assay.load("tracer").name == "dkt"
-    assert json.loads((tmp_path / "edn" / "assay.json").read_text())["recipe"] == "ingest"
-    capsys.readouterr()

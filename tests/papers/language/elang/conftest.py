@@ -2,15 +2,10 @@
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
-from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    PreTrainedTokenizerFast,
-    T5Config,
-    T5ForConditionalGeneration,
-)
+from transformers import T5Config, T5ForConditionalGeneration
+
+from papers.language.elang.card_files import WORDS, word_tokenizer, write_bert
 
 
 @pytest.fixture(scope="session")
@@ -42,52 +37,12 @@ def trained(labelled):
     return make
 
 
-LABELS = ["negative", "positive"]
-WORDS = ["good", "great", "nice", "bad", "poor", "awful", "dull", "film", "plot", "cast", "score", *LABELS]
-
-
-def word_tokenizer(words, template):
-    """A tokenizer with one token a word, in the format that transformers saves."""
-    tokens = ["<pad>", "</s>", "<unk>", "[CLS]", *words]
-    tokenizer = Tokenizer(models.WordLevel({token: number for number, token in enumerate(tokens)}, "<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    ids = {token: tokens.index(token) for token in ("[CLS]", "</s>")}
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=template, special_tokens=list(ids.items())
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        cls_token="[CLS]",
-        model_max_length=24,
-    )
-
-
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory):
     """Write an untrained BERT classifier as `save_pretrained` does; return its folder."""
 
     def make(width, labels=("negative", "positive"), words=WORDS, seed=0):
-        torch.manual_seed(seed)
-        tokenizer = word_tokenizer(words, "[CLS] $A")
-        config = BertConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=width,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=2 * width,
-            max_position_embeddings=24,
-            num_labels=len(labels),
-            id2label=dict(enumerate(labels)),
-            label2id={label: number for number, label in enumerate(labels)},
-            pad_token_id=0,
-        )
-        folder = tmp_path_factory.mktemp("bert")
-        BertForSequenceClassification(config).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        return folder
+        return write_bert(tmp_path_factory.mktemp("bert"), width, labels, words, seed)
 
     return make
 

@@ -1,6 +1,5 @@
 """The recipe: rows, pairs, scores, artefacts, and what it refuses."""
 
-import csv
 import dataclasses
 import re
 
@@ -21,30 +20,16 @@ from assay.papers.language.elang.method import EnergyRouter, RoutingPolicy, Text
 from assay.papers.language.elang.recipe import route
 from assay.papers.language.elang.stages import align_labels
 from assay.trial import Trial
+from papers.language.elang.card_files import REVIEWS, write_reviews
 
 ENTRY = catalogue.entry("elang")
 RECIPE = ENTRY.paper.recipes["route"]
-REVIEWS = [
-    ("the film was good", "positive"),
-    ("a great plot", "positive"),
-    ("nice cast", "positive"),
-    ("it was bad", "negative"),
-    ("poor plot", "negative"),
-    ("awful film dull score", "negative"),
-]
 
 
 @pytest.fixture(scope="module")
 def reviews(tmp_path_factory):
     """A table of short reviews, each a little different."""
-    path = tmp_path_factory.mktemp("data") / "reviews.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["text", "label", "source"])
-        for number in range(60):
-            text, label = REVIEWS[number % len(REVIEWS)]
-            writer.writerow([f"{text} {'film ' * (number // len(REVIEWS))}".strip(), label, "site"])
-    return path
+    return write_reviews(tmp_path_factory.mktemp("data"))
 
 
 def on(path, **settings):
@@ -320,27 +305,6 @@ def test_models_are_named_by_source():
     with pytest.raises(InputError, match="folder:"):
         OwnModel("tinybert")
     assert OwnModel().fingerprint() == "made here"
-
-
-# --- the card -----------------------------------------------------------------------------------
-
-
-def test_the_cards_script_runs_as_it_stands(reviews, tiny_bert, tmp_path, monkeypatch):
-    card = ENTRY.card.read_text(encoding="utf-8")
-    command = re.search(r"^    assay run elang (--data csv:reviews.csv --swift .*)$", card, re.MULTILINE)[1]
-    words = command.split()
-    given_options = dict(zip(words[::2], words[1::2], strict=True))
-    (tmp_path / "tinybert").symlink_to(tiny_bert(8))
-    (tmp_path / "bert").symlink_to(tiny_bert(32, seed=1))
-    (tmp_path / "reviews.csv").write_text(reviews.read_text())
-    monkeypatch.chdir(tmp_path)
-    out = given_options.pop("--out")
-    assay.run("elang", out=out, overrides={name[2:]: value for name, value in given_options.items()})
-    (script,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
-    names = {}
-    exec(script, names)
-    assert names["to_super"].dtype == torch.bool
-    assert torch.equal(names["answers"].route, names["to_super"])
 
 
 def test_the_default_run_loads_as_something_that_routes(tmp_path):

@@ -1,13 +1,10 @@
 """The recipe on models and facts of the user's own, and what it refuses."""
 
 import dataclasses
-import re
-import runpy
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 from transformers import AutoTokenizer, Qwen2MoeConfig, Qwen2MoeForCausalLM
 
 import assay
@@ -15,12 +12,13 @@ from assay import catalogue, options
 from assay.cli.running import run
 from assay.errors import InputError
 from assay.models import OwnModel, tiny_causal_lm, word_tokenizer
-from assay.papers.privacy.knowledge import FactRecord, invent_facts, read_facts, write_facts
+from assay.papers.privacy.knowledge import FactRecord, read_facts, write_facts
 from assay.papers.privacy.ununlearning.config import Audit, Facts
 from assay.papers.privacy.ununlearning.inputs import load_facts
 from assay.papers.privacy.ununlearning.method import AuditReport
 from assay.papers.privacy.ununlearning.recipe import audit
 from assay.trial import Trial
+from papers.privacy.ununlearning.card_files import write_models
 
 ENTRY = catalogue.entry("ununlearning")
 RECIPE = ENTRY.paper.recipes["audit"]
@@ -29,35 +27,7 @@ RECIPE = ENTRY.paper.recipes["audit"]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Facts and two models that know all of them or those to retain, as `save_pretrained` writes them."""
-    home = tmp_path_factory.mktemp("given")
-    facts = [
-        dataclasses.replace(
-            fact,
-            question=f"Where does {fact.entity} live?",
-            fact=f"{fact.entity} lives in {fact.answer}.",
-            paraphrases=(f"{fact.answer} is home to {fact.entity}.",),
-        )
-        for fact in invent_facts(14, 4, 6, torch.Generator().manual_seed(1))
-    ]
-    write_facts(home / "facts.jsonl", facts)
-    asked = [f"Question: {fact.question}\nAnswer: {fact.answer}" for fact in facts]
-    told = [text for fact in facts for text in (fact.fact, *fact.paraphrases)]
-    tokenizer = word_tokenizer([*asked, *told, *(f" {value}" for value in facts[0].choices)], 200)
-    for name, known in (("original", facts), ("retrained", [f for f in facts if f.split == "retain"])):
-        model = tiny_causal_lm(tokenizer, hidden=32, layers=1, heads=2, seed=0)
-        texts = [text for text, fact in zip(asked, facts, strict=True) if fact in known]
-        ids = tokenizer(texts, padding=True, return_tensors="pt")
-        assert ids["attention_mask"].all()
-        labels = torch.full_like(ids["input_ids"], -100)
-        labels[:, -1] = ids["input_ids"][:, -1]
-        optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
-        for _ in range(120):
-            optimizer.zero_grad()
-            model(**ids, labels=labels).loss.backward()
-            optimizer.step()
-        model.save_pretrained(home / name)
-        tokenizer.save_pretrained(home / name)
-    return home
+    return write_models(tmp_path_factory.mktemp("given"))
 
 
 def given(folder, **more):
@@ -225,18 +195,6 @@ def test_the_paper_preset_names_models_and_facts():
     assert config.original == OwnModel("hub:open-unlearning/tofu_Llama-3.2-1B-Instruct_full")
     assert config.facts.tables() is not None
     assert config.scoring == "rouge"
-
-
-def test_the_card_code_runs(folder, tmp_path, monkeypatch, capsys):
-    card = (ENTRY.folder / "README.md").read_text(encoding="utf-8")
-    script = next(block for block in re.findall(r"```python\n(.*?)```", card, re.DOTALL))
-    script = script.replace('"before"', f'"{folder}/original"').replace('"after"', f'"{folder}/retrained"')
-    script = script.replace('"facts.jsonl"', f'"{folder}/facts.jsonl"')
-    (tmp_path / "script.py").write_text(script)
-    monkeypatch.chdir(tmp_path)
-    runpy.run_path("script.py")
-    assert "direct" in capsys.readouterr().out
-    assert (tmp_path / "report.md").exists()
 
 
 def test_a_fact_that_holds_its_answer_is_noted(folder, tmp_path):

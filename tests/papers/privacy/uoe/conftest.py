@@ -2,8 +2,8 @@
 
 import pytest
 
-from assay.models import word_tokenizer
-from papers.privacy.uoe.moe_models import FAMILIES, WORDS, build, documents
+from papers.privacy.uoe.card_files import make_tokenizer
+from papers.privacy.uoe.moe_models import FAMILIES, build, documents
 
 
 @pytest.fixture(params=list(FAMILIES))
@@ -33,5 +33,4 @@ def retain():
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    letters = "Answer: A B C D E\nA.\nB.\nC.\nD.\nE. is"
-    return word_tokenizer([*WORDS, " ".join(WORDS), letters, letters], vocab_size=90)
+    return make_tokenizer()

@@ -1,13 +1,8 @@
 """The command on a user's own model and files, the artefact, the check's parts, and bad input."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, OlmoeConfig, OlmoeForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 import assay
 from assay import options
@@ -27,19 +22,14 @@ from assay.papers.privacy.uoe.method import (
 from assay.papers.privacy.uoe.paper import PAPER
 from assay.papers.privacy.uoe.recipe import Attempt, chosen_part, kept_on_validation
 from assay.trial import Trial
-from papers.privacy.uoe.moe_models import SIZES, lines, texts
+from papers.privacy.uoe.card_files import write_model
+from papers.privacy.uoe.moe_models import lines, texts
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, tokenizer):
     """A folder with a model of many experts, so that one of them is a small part of it."""
-    torch.manual_seed(0)
-    sizes = SIZES | {"vocab_size": len(tokenizer), "num_hidden_layers": 6}
-    model = OlmoeForCausalLM(OlmoeConfig(**sizes, num_experts=32, intermediate_size=24))
-    place = tmp_path_factory.mktemp("model")
-    model.save_pretrained(place)
-    tokenizer.save_pretrained(place)
-    return place
+    return write_model(tmp_path_factory.mktemp("model"), tokenizer)
 
 
 def run(folder, forget, retain, out, **settings):
@@ -233,18 +223,3 @@ def test_every_comparison_gets_the_same_candidates():
     assert len(rates) == 4
     for arm in PAPER.recipes["unlearn"].arms:
         assert not {"learning_rates", "unlearning_steps", "forget_level"} & set(arm.settings)
-
-
-@pytest.mark.filterwarnings("ignore:expert")
-def test_the_script_of_the_card_runs(folder, tmp_path):
-    card = Path(recipe.__file__).with_name("README.md").read_text()
-    script = card.split("```python\n")[1].split("```")[0]
-    (tmp_path / "use.py").write_text(script)
-    os.symlink(folder, tmp_path / "my-moe")
-    lines(tmp_path / "forget.jsonl", texts(0, 6))
-    lines(tmp_path / "retain.jsonl", texts(11, 6))
-    done = subprocess.run(
-        [sys.executable, "use.py"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "delta" / "record.json").exists()

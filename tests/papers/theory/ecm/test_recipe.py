@@ -40,43 +40,16 @@ from assay.papers.theory.ecm.synthetic import (
     values_row,
 )
 from assay.trial import Trial
+from papers.theory.ecm.card_files import annotated, write_lines, write_results
 
 ENTRY = catalogue.entry("ecm")
 RECIPE = ENTRY.paper.recipes["calibrate"]
 
 
-def annotated(random, steps):
-    """Return a question of so many equations, and its annotated solution."""
-    total, words, lines = int(random.integers(2, 9)), [], []
-    for _ in range(steps):
-        factor = int(random.integers(2, 9))
-        words.append(f"times {factor}")
-        lines.append(f"<<{total}*{factor}={total * factor}>>{total * factor}")
-        total *= factor
-    return f"Take {lines[0][2]} {' '.join(words)}.", "\n".join([*lines, f"#### {total}"])
-
-
-def write_lines(path, rows):
-    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
-    return path
-
-
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
     """Results of a made-up model, which fails at long questions and is helped by demonstrations."""
-    random = np.random.default_rng(0)
-    pool = [dict(zip(("question", "answer"), annotated(random, 2), strict=True)) for _ in range(6)]
-    rows = []
-    for _ in range(110):
-        steps, way = int(random.integers(1, 6)), str(random.choice(["cot", "direct"]))
-        question, solution = annotated(random, steps)
-        demos = pool[: int(random.integers(3))]
-        logit = 3.0 - steps + 0.8 * len(demos) - (1.0 if way == "direct" else 0.0)
-        correct = bool(random.random() < 1 / (1 + np.exp(-logit)))
-        rows.append(
-            {"question": question, "solution": solution, "demos": demos, "way": way, "correct": correct}
-        )
-    return write_lines(tmp_path_factory.mktemp("records") / "results.jsonl", rows)
+    return write_results(tmp_path_factory.mktemp("records"))
 
 
 def run(config, out=None, seed=1000, stages=None):
@@ -137,14 +110,6 @@ def test_the_calibrated_circuit_is_loaded_again(arms, written):
     ranked = circuit.rank([Strategy("direct", "direct"), Strategy("two", shots=2)], "Take 3 times 4.")
     assert {one.strategy.name for one in ranked} == {"direct", "two"}
     assert len(circuit.retrieve("Take 3 times 4.", 2)) == 2
-
-
-def test_the_script_of_the_card_runs(written, monkeypatch, capsys):
-    monkeypatch.chdir(written.folder.parent)
-    card = (ENTRY.folder / "README.md").read_text()
-    for script in re.findall(r"```python\n(.*?)```", card, re.DOTALL):
-        exec(compile(script, "card", "exec"), {})
-    assert "two examples" in capsys.readouterr().out
 
 
 def test_a_circuit_of_another_encoder_is_refused(written, tmp_path):
