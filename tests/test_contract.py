@@ -13,14 +13,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 import assay
 from assay import catalogue, checking, cli, options
 from assay.catalogue import Entry
 from assay.cli import arguments, cards, running
+from assay.errors import InputError
 from assay.paper import Recipe
 
 ENTRIES = catalogue.entries()
@@ -130,6 +133,54 @@ def test_every_option_is_documented_and_round_trips(entry: Entry, recipe: str) -
         if not written <= read:  # else each of its values has come through the command line
             assert options.from_plain(config, through_the_command_line(entry, recipe, values)) == resolved
             read |= written
+
+
+@pytest.mark.parametrize(("entry", "recipe"), RECIPES)
+def test_a_number_outside_its_bounds_is_refused_by_its_option(entry: Entry, recipe: str) -> None:
+    config = entry.config(recipe)
+    for name, given, wrong, bound in out_of_bounds(config()):
+        with pytest.raises(InputError) as caught:
+            options.resolve(config, {name: given})
+        message = str(caught.value)
+        assert message.startswith(f"--{name.replace('_', '-')}: got {wrong!r}; "), name
+        assert bound in message, name
+
+
+def out_of_bounds(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, str]]:
+    """Yield options with a value just outside of each bound, what is wrong in it, and the bound in words."""
+    kinds = get_type_hints(type(config), include_extras=True)
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from out_of_bounds(value, f"{prefix}{field.name}.")
+        else:
+            for found in outside(kinds[field.name]):
+                yield prefix + field.name, *found
+
+
+def outside(kind: Any) -> Iterator[tuple[Any, Any, str]]:
+    """Yield values that a type's bounds leave out, what is wrong in each, and the bound in words."""
+    inner, *bounds = get_args(kind) or (kind,)
+    if get_origin(kind) is tuple and bounds == [...]:
+        yield from (((value,), wrong, bound) for value, wrong, bound in outside(inner))
+    elif get_origin(kind) in (Union, UnionType):
+        for member in (inner, *bounds):
+            yield from outside(member)
+    elif get_origin(kind) is Annotated:
+        yield from outside(inner)
+        for bound in bounds:
+            match bound:
+                case Gt(edge):
+                    wrong, words = inner(edge), f"greater than {edge}"
+                case Ge(edge):
+                    wrong, words = inner(edge - 1), f"greater than or equal to {edge}"
+                case Lt(edge):
+                    wrong, words = inner(edge), f"less than {edge}"
+                case Le(edge):
+                    wrong, words = inner(edge + 1), f"less than or equal to {edge}"
+                case MinLen(least):
+                    wrong, words = (), f"at least {least} item"
+            yield wrong, wrong, words
 
 
 def resolved_configs(config: type, recipe: Recipe) -> Iterator[Any]:
@@ -243,9 +294,18 @@ def test_the_readme_table_is_current() -> None:
     assert text == cards.readme(text), "run `make cards`"
 
 
+def same_meaning(first: Any, other: Any) -> bool:
+    """Whether two types are one, or inputs whose common options are: bags may add theirs to a table's."""
+    if first == other or not (dataclasses.is_dataclass(first) and dataclasses.is_dataclass(other)):
+        return str(first) == str(other)
+    kinds, others = get_type_hints(first), get_type_hints(other)
+    common = kinds.keys() & others.keys()
+    return "source" in common and all(str(kinds[name]) == str(others[name]) for name in common)
+
+
 def test_one_name_means_one_thing_in_all_entries() -> None:
     metrics: dict[str, tuple[str, str, str]] = {}
-    fields: dict[str, tuple[str, str]] = {}
+    fields: dict[str, tuple[Any, str]] = {}
     for entry in OWN:
         for metric in entry.paper.metrics:
             meaning = (metric.better, metric.unit, metric.kind)
@@ -255,8 +315,8 @@ def test_one_name_means_one_thing_in_all_entries() -> None:
         for name in entry.paper.recipes:
             for field, kind in get_type_hints(entry.config(name)).items():
                 if "Literal" not in str(kind):  # the choices of an option are an entry's own
-                    first, owner = fields.setdefault(field, (str(kind), entry.slug))
-                    assert first == str(kind), f"option {field} of {entry.slug} and of {owner}"
+                    first, owner = fields.setdefault(field, (kind, entry.slug))
+                    assert same_meaning(first, kind), f"option {field} of {entry.slug} and of {owner}"
 
 
 def test_importing_assay_is_light() -> None:
