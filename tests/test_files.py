@@ -206,6 +206,7 @@ class TestDigest:
                 [[0.0] * 3] * 2,
             ),
             (torch.zeros(0, 2), torch.zeros(0, 3), torch.zeros(0), np.zeros((0, 2))),
+            (torch.zeros(1, 4)[:, :0].expand(3, 0), torch.zeros(2, 0)),
             (
                 table(),
                 table().select([0, 1]),

@@ -28,6 +28,14 @@ class Optimiser:
 
 
 @dataclass(frozen=True)
+class Faster(Optimiser):
+    """A part that has another's options too."""
+
+    momentum: float = 0.9
+    """Of the steps."""
+
+
+@dataclass(frozen=True)
 class Fit:
     """A config with every kind of field."""
 
@@ -204,6 +212,11 @@ class TestOptions:
             "cache": "Path",
             "mix": "int | float",
         }
+
+    def test_inherited_fields_keep_their_meanings(self) -> None:
+        found = {option.name: option.meaning for option in options.options(Faster())}
+        assert found["rate"] == "Learning rate."
+        assert found["momentum"] == "Of the steps."
 
     def test_a_class_without_source_has_no_meanings(self) -> None:
         fields: list[Any] = [("steps", int, 1), ("size", str | None, None), ("kind", Literal["a"], "a")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import tempfile
 from collections import OrderedDict
@@ -110,8 +111,12 @@ class TestRecord:
     def test_nested_plain_values_come_back(self, value: Any) -> None:
         assert same(round_trip(value, PACKAGES), value)
 
-    def test_nan_comes_back(self) -> None:
-        assert math.isnan(round_trip(math.nan))
+    def test_numbers_that_json_lacks_come_back(self, tmp_path: Path) -> None:
+        found = round_trip((math.nan, math.inf, np.float64(-math.inf)))
+        assert math.isnan(found[0])
+        assert found[1:] == (math.inf, -math.inf)
+        records.save(tmp_path, [math.inf])
+        json.loads((tmp_path / records.RECORD).read_text(), parse_constant=pytest.fail)
 
     def test_state_dicts_and_parameters_come_back_as_tensors(self) -> None:
         module = torch.nn.Linear(2, 1)

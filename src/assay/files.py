@@ -198,7 +198,8 @@ def _feed_array(state: Any, value: Any) -> None:
     if isinstance(value, torch.Tensor):
         tensor = value.detach().cpu().contiguous()
         state.update(f"tensor{tuple(tensor.shape)}{tensor.dtype}".encode())
-        state.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        if tensor.numel():  # an empty one may have strides that no view has
+            state.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     elif isinstance(value, np.ndarray) and value.dtype != object:
         state.update(f"array{value.shape}{value.dtype.str}".encode())
         state.update(np.ascontiguousarray(value).tobytes())

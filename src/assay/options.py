@@ -156,13 +156,14 @@ def _defaults(config: type, place: list[str], values: dict[str, Any]) -> dict[st
 
 @functools.cache  # parsing takes tens of milliseconds, and a check asks for each arm
 def _meanings(config: type) -> dict[str, str]:
-    """Read the string literal under each field of a dataclass."""
+    """Read the string literal under each field of a dataclass, inherited ones too."""
+    inherited = (_meanings(base) for base in reversed(config.__bases__) if base is not object)
+    meanings = {name: text for known in inherited for name, text in known.items()}
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(config)))
     except (OSError, TypeError):
-        return {}
+        return meanings
     body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-    meanings = {}
     for field, text in pairwise(body):
         if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
             continue

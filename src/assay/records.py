@@ -11,6 +11,7 @@ import base64
 import dataclasses
 import importlib
 import importlib.metadata
+import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,10 +151,12 @@ def _take_apart(value: Any, parts: _Parts) -> Any:
     """Return a value as JSON in which `{"$kind": content}` stands for what JSON does not have."""
     import numpy as np
 
+    if type(value) is float and not math.isfinite(value):  # JSON has no such numbers
+        return {"$float": str(value)}
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, np.generic) and value.dtype.kind not in "mM":
-        return value.item()
+        return _take_apart(value.item(), parts)
     if isinstance(value, list):
         return [_take_apart(item, parts) for item in value]
     if isinstance(value, tuple):
@@ -250,6 +253,7 @@ class _Builder:
             "$set": lambda parts: set(map(self.build, parts)),
             "$frozenset": lambda parts: frozenset(map(self.build, parts)),
             "$dict": lambda pairs: {self.build(key): self.build(value) for key, value in pairs},
+            "$float": float,
             "$bytes": base64.b64decode,
             "$path": Path,
             "$cast": self._cast,
