@@ -114,15 +114,6 @@ def spell_infinities(value: Any) -> Any:
     return str(value) if isinstance(value, float) and math.isinf(value) else value
 
 
-def read_infinities(value: Any) -> Any:
-    """Undo `spell_infinities`; tuples come back as lists."""
-    if isinstance(value, dict):
-        return {name: read_infinities(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [read_infinities(item) for item in value]
-    return float(value) if value in ("inf", "-inf") else value
-
-
 def user_path(text: str | Path) -> Path:
     """Return a path with the user's home in place of `~`; the home of an unknown user stays as written."""
     return Path(os.path.expanduser(text))
