@@ -293,7 +293,6 @@ def test_classes_are_merged_by_half_or_by_parity():
     ("settings", "message"),
     [
         ({"subclass": "colour"}, "no column of .* 'colour'"),
-        ({"labelled": 0.0}, "--labelled: got 0.0"),
         ({"teacher": "folder:/nowhere"}, "a model of texts"),
         ({"student": "folder:/nowhere"}, "a model of texts"),
         ({"teaching.epochs": 2}, "give --teacher"),

@@ -273,10 +273,6 @@ def test_a_run_of_learn_keeps_the_first_programs_curve(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"eps": 0.0}, "--eps: got 0.0"),
-        ({"delta": 1.0}, "--delta: got 1.0"),
-        ({"trace_share": 0.0}, "--trace-share: got 0.0"),
-        ({"repeats": 0}, "--repeats: got 0"),
         ({"most_examples": 40_000}, "--most-examples is 40000; it must be 1 to 32766"),
         ({"erm_examples": 600}, "1 to --most-examples"),
         ({"most_examples": 20, "erm_examples": 5, "supervision": "e2e"}, "raise --most-examples above 20"),

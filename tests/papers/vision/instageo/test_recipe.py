@@ -147,11 +147,6 @@ def test_label_rasters_take_the_place_of_points(region, tmp_path):
         run("chips", tmp_path / "f", label_rasters="labels", **settings)
 
 
-def test_a_learning_rate_that_only_rises_is_refused():
-    with pytest.raises(InputError, match=r"--finetune.warmup: got 1.0; .* less than 1"):
-        options.resolve(Compress, {"finetune.warmup": 1.0})
-
-
 def test_chips_of_a_made_up_region_need_nothing(tmp_path):
     made = run(
         "chips", tmp_path / "c", region__side=64, region__points=40, chip_size=32, patch_size=8, min_count=1

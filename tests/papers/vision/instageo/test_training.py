@@ -101,8 +101,6 @@ def test_large_chips_are_tiled_side_by_side():
 def test_what_choosing_the_best_needs_is_said(tmp_path):
     with pytest.raises(InputError, match=r"this check has no validation chips"):
         options.resolve(Fidelity, {"finetune.select": "best"})
-    with pytest.raises(InputError, match=r"--finetune.crop: got 0; .* greater than 0"):
-        options.resolve(Compress, {"finetune.crop": 0})
     for number in range(8):
         write(tmp_path / f"c_{number}_merged.tif", np.full((6, 8, 8), number + 1, np.int16))
         write(tmp_path / f"c_{number}.mask.tif", np.ones((1, 8, 8), np.uint8), nodata=None)
