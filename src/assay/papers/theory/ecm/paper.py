@@ -1,9 +1,12 @@
 """What the ECM paper says."""
 
+from typing import Any
+
 from assay.paper import (
     Arm,
     AtLeast,
     AtMost,
+    Better,
     Claim,
     Metric,
     NonInferior,
@@ -12,6 +15,7 @@ from assay.paper import (
     Recipe,
     Reported,
     Superior,
+    Test,
 )
 
 SOLVED = (AtLeast("solver_accuracy", "ecm", 0.1), AtMost("solver_accuracy", "ecm", 0.9))
@@ -23,7 +27,7 @@ NO_LEAK = (AtMost("auc", "permuted-outcomes", 0.6),)
 INFORMED = (AtLeast("demo_gain", "ecm", 0.05),)
 """Demonstrations carry information that the language model uses."""
 
-EQUAL = ("calibration_items", "candidates")
+STRONG = Reported("Spearman above 0.7 over strategies, models and tasks", where="abstract")
 
 SMALL_MODEL = (
     "the language model has 0.3 million parameters and was trained for a minute on journeys in made-up units;"
@@ -38,6 +42,35 @@ RIVAL = (
     " same items and given the length of the reply; the paper's own could not be read",
 )
 
+LARGE = {
+    "solver": "hub:Qwen/Qwen2.5-7B-Instruct",
+    "encoder": "hub:FacebookAI/roberta-base",
+    "pooling": "pooler",
+}
+
+
+def _fraction(name: str, description: str) -> Metric:
+    return Metric(name, "higher", "fraction", description=description)
+
+
+def _correlation(name: str, description: str, better: Better = "higher") -> Metric:
+    return Metric(name, better, "correlation", description=description)
+
+
+def _large(settings: dict[str, Any], *differs: str) -> Preset:
+    """Return a preset with the paper's kind of models."""
+    return Preset(LARGE | settings, differs, cost="1 GPU hour a seed", seeds=5)
+
+
+def _claim(
+    name: str, statement: str, reported: Reported | None, *tests: Test, requires: tuple[Test, ...] = ()
+) -> Claim:
+    """Return a claim about `calibrate`; where arms are compared, they were calibrated alike."""
+    equal = ("calibration_items", "candidates") if any(test.other for test in tests) else ()
+    needed = (*SOLVED, *NO_LEAK, *requires)
+    return Claim(name, statement, "calibrate", reported, tests, needed, equal)
+
+
 PAPER = Paper(
     slug="ecm",
     family="theory",
@@ -50,41 +83,30 @@ PAPER = Paper(
     code="https://github.com/LightChen233/ECM",
     summary="predicts, before the call, whether a language model will answer a prompt correctly",
     metrics=(
-        Metric(
-            "auc", "higher", "fraction", description="chance that a right item is ranked above a wrong one"
-        ),
+        _fraction("auc", "chance that a right item is ranked above a wrong one"),
         Metric("item_log_loss", "lower", "nats", description="of the predicted chances, over held-out items"),
         Metric(
             "item_correlation", "higher", "Pearson", description="predicted chance and outcome, over items"
         ),
-        Metric("spearman", "higher", "correlation", description="power and accuracy over the paper's bins"),
-        Metric("r_squared", "higher", "fraction", description="of a line of accuracy over bins of power"),
-        Metric(
+        _correlation("spearman", "power and accuracy over the paper's bins"),
+        _fraction("r_squared", "of a line of accuracy over bins of power"),
+        _correlation(
             "null_spearman",
-            "lower",
-            "correlation",
-            description="95 % quantile of |Spearman| when the outcomes are permuted over the same bins",
+            "95 % quantile of |Spearman| when the outcomes are permuted over the same bins",
+            better="lower",
         ),
-        Metric("spearman_over_null", "higher", "correlation", description="spearman minus null_spearman"),
-        Metric(
-            "decile_spearman",
-            "higher",
-            "correlation",
-            description="power and accuracy over ten groups of equally many items, none left out",
+        _correlation("spearman_over_null", "spearman minus null_spearman"),
+        _correlation(
+            "decile_spearman", "power and accuracy over ten groups of equally many items, none left out"
         ),
         Metric("bins", "higher", "bins", description="bins with enough items"),
-        Metric(
+        _fraction(
             "binned_share",
-            "higher",
-            "fraction",
-            description="held-out items in these bins; those above the limit or in thin bins are left out",
+            "held-out items in these bins; those above the limit or in thin bins are left out",
         ),
-        Metric("solver_accuracy", "higher", "fraction", description="of the language model, over all items"),
-        Metric(
-            "demo_gain",
-            "higher",
-            "fraction",
-            description="accuracy with reasoning when a demonstration tells what is needed, minus without",
+        _fraction("solver_accuracy", "of the language model, over all items"),
+        _fraction(
+            "demo_gain", "accuracy with reasoning when a demonstration tells what is needed, minus without"
         ),
     ),
     recipes={
@@ -93,30 +115,25 @@ PAPER = Paper(
             inputs=("records", "replies", "problems"),
             summary="calibrate the circuit on results of a language model, and measure it on other items",
             arms=(
-                Arm("ecm", role="method"),
-                Arm("estimated", role="method", settings={"difficulty": "estimated"}),
-                Arm("logistic", role="baseline", settings={"predictor": "logistic"}),
-                Arm("scaling-law", role="baseline", settings={"predictor": "scaling"}),
-                Arm(
-                    "no-flux",
-                    role="control",
-                    settings={"flux": "none"},
-                    removes="the voltage that demonstrations induce",
-                ),
+                Arm("ecm", "method"),
+                Arm("estimated", "method", {"difficulty": "estimated"}),
+                Arm("logistic", "baseline", {"predictor": "logistic"}),
+                Arm("scaling-law", "baseline", {"predictor": "scaling"}),
+                Arm("no-flux", "control", {"flux": "none"}, "the voltage that demonstrations induce"),
                 Arm(
                     "permuted-flux",
-                    role="control",
-                    settings={"flux": "permuted"},
-                    removes="which demonstrations were shown: flux is permuted among items with as many",
+                    "control",
+                    {"flux": "permuted"},
+                    "which demonstrations were shown: flux is permuted among items with as many",
                 ),
                 Arm(
                     "no-difficulty",
-                    role="control",
-                    settings={"difficulty": "none"},
-                    removes="the question's part of the resistance: steps and load are 0",
+                    "control",
+                    {"difficulty": "none"},
+                    "the question's part of the resistance: steps and load are 0",
                 ),
-                Arm("published", role="reference", settings={"constants": "published"}),
-                Arm("permuted-outcomes", role="reference", settings={"outcomes": "permuted"}),
+                Arm("published", "reference", {"constants": "published"}),
+                Arm("permuted-outcomes", "reference", {"outcomes": "permuted"}),
             ),
             presets={
                 "tiny": Preset(
@@ -134,145 +151,95 @@ PAPER = Paper(
                     seeds=2,
                 ),
                 "laptop": Preset(data_differs=SMALL_MODEL, differs=RIVAL, cost="4 min, 2 cores", seeds=5),
-                "paper": Preset(
-                    settings={
-                        "problems": "hub:openai/gsm8k/main",
-                        "solver": "hub:Qwen/Qwen2.5-7B-Instruct",
-                        "encoder": "hub:FacebookAI/roberta-base",
-                        "pooling": "pooler",
-                        "shots": (0, 5),
-                        "signed": False,
-                    },
-                    differs=(
-                        "GSM8K's test questions; BigGSM, where it is at hand, goes to --problems with"
-                        " --demo-pool hub:openai/gsm8k/main",
-                        "constants are fitted on half of the questions and judged on the other half; the arm"
-                        " published has the authors' own",
-                    ),
-                    cost="1 GPU hour a seed",
-                    seeds=5,
+                "paper": _large(
+                    {"problems": "hub:openai/gsm8k/main", "shots": (0, 5), "signed": False},
+                    "GSM8K's test questions; BigGSM, where it is at hand, goes to --problems with"
+                    " --demo-pool hub:openai/gsm8k/main",
+                    "constants are fitted on half of the questions and judged on the other half; the arm"
+                    " published has the authors' own",
                 ),
-                "paper-hotpotqa": Preset(
-                    settings={
+                "paper-hotpotqa": _large(
+                    {
                         "problems": "hub:hotpotqa/hotpot_qa/distractor#validation",
                         "demo_pool": "hub:hotpotqa/hotpot_qa/distractor#train",
-                        "solver": "hub:Qwen/Qwen2.5-7B-Instruct",
-                        "encoder": "hub:FacebookAI/roberta-base",
-                        "pooling": "pooler",
                         "entities": "hub:dslim/bert-base-NER",
                         "task": "multihop",
                         "max_queries": 1000,
                         "shots": (0, 5),
                         "bin_width": 50.0,
                     },
-                    differs=(
-                        "1,000 validation questions a seed; which 1,000 the authors took is not known, nor"
-                        " their tagger",
-                        "an answer is right when the reply holds its words",
-                    ),
-                    cost="1 GPU hour a seed",
-                    seeds=5,
+                    "1,000 validation questions a seed; which 1,000 the authors took is not known, nor"
+                    " their tagger",
+                    "an answer is right when the reply holds its words",
                 ),
-                "paper-blocksworld": Preset(
-                    settings={
+                "paper-blocksworld": _large(
+                    {
                         "problems": "hub:tasksource/planbench/task_5_plan_generalization",
-                        "solver": "hub:Qwen/Qwen2.5-7B-Instruct",
-                        "encoder": "hub:FacebookAI/roberta-base",
-                        "pooling": "pooler",
                         "task": "plan",
                         "max_queries": 500,
                         "shots": (0,),
                         "direct": 0.0,
                         "bin_width": 1.0,
                     },
-                    differs=(
-                        "a plan is right when its actions are those of the reference plan, not when it works",
-                        "which 500 Blocksworld problems the authors took is not known",
-                    ),
-                    cost="1 GPU hour a seed",
-                    seeds=5,
+                    "a plan is right when its actions are those of the reference plan, not when it works",
+                    "which 500 Blocksworld problems the authors took is not known",
                 ),
             },
         )
     },
     apply="calibrate",
     claims=(
-        Claim(
+        _claim(
             "power-predicts-accuracy",
             "Over bins of power, Spearman's correlation of power with accuracy is above 0.7, and above what"
             " the bins give without any relation.",
-            recipe="calibrate",
-            reported=Reported("Spearman above 0.7 over strategies, models and tasks", where="abstract"),
-            tests=(AtLeast("spearman", "ecm", 0.7), AtLeast("spearman_over_null", "ecm", 0.0)),
-            requires=(*SOLVED, *NO_LEAK, AtLeast("bins", "ecm", 5), AtLeast("binned_share", "ecm", 0.8)),
+            STRONG,
+            AtLeast("spearman", "ecm", 0.7),
+            AtLeast("spearman_over_null", "ecm", 0.0),
+            requires=(AtLeast("bins", "ecm", 5), AtLeast("binned_share", "ecm", 0.8)),
         ),
-        Claim(
+        _claim(
             "power-orders-accuracy",
             "Over ten groups of equally many items, none left out, Spearman's correlation of power with"
             " accuracy is above 0.7.",
-            recipe="calibrate",
-            reported=Reported("Spearman above 0.7 over strategies, models and tasks", where="abstract"),
-            tests=(AtLeast("decile_spearman", "ecm", 0.7),),
-            requires=(*SOLVED, *NO_LEAK),
+            STRONG,
+            AtLeast("decile_spearman", "ecm", 0.7),
         ),
-        Claim(
+        _claim(
             "beats-scaling-law",
             "On held-out items, the circuit predicts correctness better than the scaling law of"
             " demonstrations and reasoning tokens.",
-            recipe="calibrate",
-            reported=Reported(
-                "about 60 % higher Pearson correlation than the scaling law", where="v2, abstract"
+            Reported("about 60 % higher Pearson correlation than the scaling law", where="v2, abstract"),
+            *(
+                Superior(name, "ecm", over="scaling-law")
+                for name in ("auc", "item_log_loss", "item_correlation")
             ),
-            tests=(
-                Superior("auc", "ecm", over="scaling-law"),
-                Superior("item_log_loss", "ecm", over="scaling-law"),
-                Superior("item_correlation", "ecm", over="scaling-law"),
-            ),
-            requires=(*SOLVED, *NO_LEAK),
-            equal=EQUAL,
         ),
-        Claim(
+        _claim(
             "demos-add-voltage",
             "The flux of the demonstrations shown adds to what the circuit predicts.",
-            recipe="calibrate",
-            reported=Reported(
-                "larger U_ICL, higher accuracy, on one line with chain of thought", where="body"
-            ),
-            tests=(
-                Superior("auc", "ecm", over="no-flux"),
-                Superior("auc", "ecm", over="permuted-flux"),
-            ),
-            requires=(*SOLVED, *NO_LEAK, *INFORMED),
-            equal=EQUAL,
+            Reported("larger U_ICL, higher accuracy, on one line with chain of thought", where="body"),
+            *(Superior("auc", "ecm", over=arm) for arm in ("no-flux", "permuted-flux")),
+            requires=INFORMED,
         ),
-        Claim(
+        _claim(
             "difficulty-adds-resistance",
             "The question's steps and load add to what the circuit predicts.",
-            recipe="calibrate",
-            reported=Reported("Spearman 0.884 on BigGSM with resistance alone", source="measured"),
-            tests=(Superior("auc", "ecm", over="no-difficulty"),),
-            requires=(*SOLVED, *NO_LEAK),
-            equal=EQUAL,
+            Reported("Spearman 0.884 on BigGSM with resistance alone", source="measured"),
+            Superior("auc", "ecm", over="no-difficulty"),
         ),
-        Claim(
+        _claim(
             "beats-logistic-regression",
             "The circuit's form predicts better than a logistic regression on the same features.",
-            recipe="calibrate",
-            tests=(
-                Superior("auc", "ecm", over="logistic"),
-                Superior("item_log_loss", "ecm", over="logistic"),
-            ),
-            requires=(*SOLVED, *NO_LEAK),
-            equal=EQUAL,
+            None,
+            *(Superior(name, "ecm", over="logistic") for name in ("auc", "item_log_loss")),
         ),
-        Claim(
+        _claim(
             "works-without-gold-solutions",
             "With steps and load estimated from the question's text alone, the circuit loses less than 5"
             " points of AUC against gold annotations.",
-            recipe="calibrate",
-            tests=(NonInferior("auc", "estimated", to="ecm", within=0.05),),
-            requires=(*SOLVED, *NO_LEAK),
-            equal=EQUAL,
+            None,
+            NonInferior("auc", "estimated", to="ecm", within=0.05),
         ),
         Claim(
             "many-models-and-tasks",
