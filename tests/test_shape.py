@@ -82,7 +82,6 @@ OPENERS = {
 READS = {"open", "read_bytes", "read_text"}
 MAY_OPEN: dict[str, str] = {
     "education/ednet/baselines.py": "the baseline reads as one would without this reader, with pandas",
-    "education/ednet/method/contents.py": "EdNet's own tables, part of its reader",
     "education/ednet/method/members.py": "800,000 files in bounded memory are what this reader is for",
     "education/ednet/method/parsing.py": "parses the students' files by the thousand, from bytes in memory",
     "education/ednet/method/process.py": "speaks with its process in JSON, and reads what memory it took",

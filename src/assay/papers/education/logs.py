@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from assay.data import parse_dates
 from assay.errors import InputError, nearest
+from assay.papers.education.options import Columns
 from assay.papers.education.steps import ANSWER, Catalogue, Steps
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Mapped:
 
 
 @dataclass(frozen=True)
-class KTSchema:
+class KTSchema(Columns):
     """Which column is what. Unless given, columns are found by the usual names.
 
     Rows hold one answer each; or one learner each, with lists of the same length in `correct` and in `item`
@@ -59,12 +60,6 @@ class KTSchema:
         mapped = KTSchema(user="student", item="task", correct="right").map(frame)
     """
 
-    user: str | None = None
-    time: str | None = None
-    item: str | None = None
-    correct: str | None = None
-    skill: str | None = None
-    elapsed: str | None = None
     expanded: Literal["merge", "keep"] = "merge"
 
     def map(self, data: pa.Table | pd.DataFrame, catalogue: Catalogue | None = None) -> Mapped:
@@ -88,12 +83,14 @@ class KTSchema:
         order = np.lexsort((users,) if moments is None else (moments, users))
         back = 0 if moments is None else _out_of_order(users, moments)
         skills = _skill_lists(rows["skill"]) if "skill" in rows else [()] * len(kept)
-        labels = [";".join(own) for own in skills]
+        together = [";".join(own) for own in skills]
+        labels = together
         if "item" in rows:
             labels = ["" if value is None else plain_name(value) for value in rows["item"].to_pylist()]
         first = np.ones(len(kept), bool)
         if self.expanded == "merge" and {"item", "skill"} <= set(rows):
-            order, first = _attempts(order, (users, moments, labels, answers[kept], skills))
+            known = {"user": users, "question": labels, "correct": answers[kept], "skill": together}
+            order, first = _attempts(order, known if moments is None else known | {"time": moments})
         numbers, book = _catalogued([labels[row] for row in order], [skills[row] for row in order], catalogue)
         elapsed = None
         if "elapsed" in rows:
@@ -207,45 +204,24 @@ def _as_rows(table: pa.Table, columns: Mapping[str, str]) -> tuple[dict[str, pa.
 # --- rows into steps ----------------------------------------------------------------------------
 
 
-def _attempts(order: np.ndarray, rows: tuple[Any, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _attempts(order: np.ndarray, columns: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Put the rows of each attempt at a question next to each other; return the order and the first rows.
 
     Rows of one attempt agree in learner, time, question and answer, and their skills differ. A row that
     repeats the row before it at the same time is the same attempt, too.
     """
-    users, moments, labels, correct, skills = rows
-    users, correct = users[order], correct[order]
-    question, skill = _numbered(labels, order), _numbered(skills, order)
-    changes = [users] if moments is None else [users, moments[order]]
-    if moments is None:
-        changes += [question, correct]
-    block = np.cumsum(np.concatenate([[True], np.logical_or.reduce([v[1:] != v[:-1] for v in changes])]))
-    group = _joined(_joined(block, question), correct)
-    pair = _joined(group, skill)
-    new = np.ones(len(order), bool)
-    if moments is not None:
-        new[1:] = pair[1:] != pair[:-1]
-    by_pair = np.argsort(pair, kind="stable")
-    counted = np.cumsum(new[by_pair])
-    starts = np.flatnonzero(np.diff(pair[by_pair], prepend=-1))
-    lengths = np.diff([*starts, len(order)])
-    rank = np.empty(len(order), np.int64)
-    rank[by_pair] = counted - np.repeat(counted[starts], lengths)
-    _, first, which = np.unique(_joined(group, rank), return_index=True, return_inverse=True)
-    place = first[which]
+    import pandas as pd
+
+    rows = pd.DataFrame(columns).take(order).reset_index(drop=True)
+    timed = "time" in rows
+    changing = rows[["user", "time"] if timed else ["user", "question", "correct"]]
+    block = changing.ne(changing.shift()).any(axis=1).cumsum()
+    group = rows.groupby([block, "question", "correct"]).ngroup()
+    pair = rows.groupby([group, "skill"]).ngroup()
+    new = pair.ne(pair.shift()) if timed else pair.notna()
+    place = rows.index.to_series().groupby([group, new.groupby(pair).cumsum()]).transform("first").to_numpy()
     together = np.argsort(place, kind="stable")
     return order[together], np.diff(place[together], prepend=-1) > 0
-
-
-def _numbered(values: list[Any], order: np.ndarray) -> np.ndarray:
-    known: dict[Any, int] = {}
-    return np.array([known.setdefault(values[row], len(known)) for row in order])
-
-
-def _joined(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return one code for each pair."""
-    codes: np.ndarray = np.unique(one * (int(other.max(initial=0)) + 1) + other, return_inverse=True)[1]
-    return codes
 
 
 def _out_of_order(users: np.ndarray, moments: np.ndarray) -> int:
@@ -328,21 +304,16 @@ def _codes(column: pa.Array) -> tuple[np.ndarray, list[str]]:
 
 def _skill_lists(column: pa.Array) -> list[tuple[str, ...]]:
     """Return the skills of each row; -1 and nothing mean none."""
-    cache: dict[Any, tuple[str, ...]] = {}
-
-    def parse(value: Any) -> tuple[str, ...]:
-        parts = (
-            value if isinstance(value, list) else plain_name(value).split(";") if value is not None else []
-        )
-        words = (plain_name(part) for part in parts)
-        return tuple(dict.fromkeys(word for word in words if word not in ("", "-1", "nan", "None")))
-
+    values = column.to_pylist()
     if _is_list(column):
-        return [parse(value) for value in column.to_pylist()]
-    return [
-        cache[value] if value in cache else cache.setdefault(value, parse(value))
-        for value in column.to_pylist()
-    ]
+        return [_skills(value or []) for value in values]
+    parsed = {text: _skills([] if text is None else plain_name(text).split(";")) for text in set(values)}
+    return [parsed[text] for text in values]
+
+
+def _skills(parts: Sequence[Any]) -> tuple[str, ...]:
+    words = dict.fromkeys(plain_name(part) for part in parts)
+    return tuple(word for word in words if word not in ("", "-1", "nan", "None"))
 
 
 def plain_name(value: Any) -> str:

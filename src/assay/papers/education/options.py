@@ -25,3 +25,21 @@ class Simulated:
     """Answers of a learner, at most."""
     explanation: float = 0.0
     """Strength that reading an explanation adds at once, in logits; 0: none are read."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column of the data is what. Unless given, they are found by their usual names."""
+
+    user: str | None = None
+    """The learner."""
+    time: str | None = None
+    """When, as a date with a time or a number that rises."""
+    item: str | None = None
+    """The question."""
+    correct: str | None = None
+    """1 right, 0 wrong; a list of them where a row is a learner."""
+    skill: str | None = None
+    """The skill, a list of skills, or several separated by `;`; a list of these where a row is a learner."""
+    elapsed: str | None = None
+    """Milliseconds spent on the question."""

@@ -377,5 +377,5 @@ def test_members_are_listed_in_storage_order(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for uid in (5, 3, 9):
             archive.writestr(f"u{uid}.csv", HEADER)
-    assert [uid for uid, _, _ in open_members(path)] == [5, 3, 9]
-    assert np.array([uid for uid, _, _ in open_members(path)]).sum() == 17
+    assert [uid for uid, _, _ in open_members(path).walk()] == [5, 3, 9]
+    assert np.array([uid for uid, _, _ in open_members(path).walk()]).sum() == 17

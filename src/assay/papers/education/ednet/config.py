@@ -12,7 +12,7 @@ from assay import files
 from assay.bounds import OpenShare, PositiveInt, ShareBelowOne
 from assay.data import Table, hash_file
 from assay.errors import InputError
-from assay.papers.education.options import Simulated
+from assay.papers.education.options import Columns, Simulated
 
 Model = Literal["mean", "irt", "pfa", "bkt", "dkt", "dkvmn", "sakt", "saint", "oracle"]
 
@@ -74,24 +74,6 @@ class Place:
         found = [path] if path.is_file() else heapq.nsmallest(1000, path.rglob("*.csv"))
         listing = [(each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in found]
         return hashlib.sha256(repr(listing).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which column of `--data` is what. Unless given, they are found by their usual names."""
-
-    user: str | None = None
-    """The learner."""
-    time: str | None = None
-    """When, as a date with a time or a number that rises."""
-    item: str | None = None
-    """The question."""
-    correct: str | None = None
-    """1 right, 0 wrong; a list of them where a row is a learner."""
-    skill: str | None = None
-    """The skill, a list of skills, or several separated by `;`; a list of these where a row is a learner."""
-    elapsed: str | None = None
-    """Milliseconds spent on the question."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,20 @@ FEW = {
     "simulated.shortest": 6,
     "simulated.longest": 12,
 }
+SIMULATED = {"learners": "simulated"}
+SIMPLE = ("mean", "irt", "bkt", "pfa")
 DATA_HUNGRY = Reported("earlier data sets are too small for data-hungry models", where="abstract")
+
+
+def fraction(name: str, description: str) -> Metric:
+    """Return a metric between 0 and 1 that should be high."""
+    return Metric(name, "higher", "fraction", description=description)
+
+
+def exact(name: str, unit: str, description: str) -> Metric:
+    """Return a metric that is counted and should be 0."""
+    return Metric(name, "lower", unit, "exact", description)
+
 
 PAPER = Paper(
     slug="ednet",
@@ -43,25 +56,21 @@ PAPER = Paper(
     code="https://github.com/riiid/ednet",
     summary="turns students' logs into Parquet, and predicts their next answers without leaks",
     metrics=(
-        Metric("auc", "higher", "fraction", description="area under the ROC curve, all answers together"),
-        Metric("auc_5_percent", "higher", "fraction", description="trained on 5 % of the learners"),
-        Metric("auc_25_percent", "higher", "fraction", description="trained on 25 % of the learners"),
-        Metric("gap", "higher", "fraction", description="AUC of DKT minus that of the best simple model"),
-        Metric("gap_5_percent", "higher", "fraction", description="the gap with 5 % of the learners"),
-        Metric(
-            "gap_growth", "higher", "fraction", description="the gap with all learners minus that with 5 %"
-        ),
+        fraction("auc", "area under the ROC curve, all answers together"),
+        fraction("auc_5_percent", "trained on 5 % of the learners"),
+        fraction("auc_25_percent", "trained on 25 % of the learners"),
+        fraction("gap", "AUC of DKT minus that of the best simple model"),
+        fraction("gap_5_percent", "the gap with 5 % of the learners"),
+        fraction("gap_growth", "the gap with all learners minus that with 5 %"),
         Metric("actions_per_answer", "higher", "actions", description="explanations and lectures an answer"),
-        Metric("leak_in_data", "lower", "0 or 1", "exact", "whether the detector finds a leak in the steps"),
-        Metric(
-            "leak_in_model", "lower", "0 or 1", "exact", "whether the detector finds that the model uses it"
-        ),
+        exact("leak_in_data", "0 or 1", "whether the detector finds a leak in the steps"),
+        exact("leak_in_model", "0 or 1", "whether the detector finds that the model uses it"),
         Metric(
             "moved_share", "lower", "fraction", description="predictions that change with their own answer"
         ),
-        Metric("rows_lost", "lower", "rows", "exact", "rows written less rows read"),
-        Metric("rows_wrong", "lower", "rows", "exact", "rows of KT4, KT3 and KT2 that differ from the truth"),
-        Metric("projection_errors", "lower", "rows", "exact", "wrong rows of KT1, from KT4, KT3 and KT2"),
+        exact("rows_lost", "rows", "rows written less rows read"),
+        exact("rows_wrong", "rows", "rows of KT4, KT3 and KT2 that differ from the truth"),
+        exact("projection_errors", "rows", "wrong rows of KT1, from KT4, KT3 and KT2"),
         Metric("peak_memory", "lower", "MB", "memory", "most that the reading process held, larger log"),
         Metric("memory_growth", "lower", "MB", "memory", "peak with the larger log less that with the small"),
     ),
@@ -73,10 +82,7 @@ PAPER = Paper(
             across=True,
             arms=(
                 Arm("dkt", "method", {"model": "dkt", "blind": False}),
-                Arm("mean", "baseline", {"model": "mean", "blind": False}),
-                Arm("irt", "baseline", {"model": "irt", "blind": False}),
-                Arm("bkt", "baseline", {"model": "bkt", "blind": False}),
-                Arm("pfa", "baseline", {"model": "pfa", "blind": False}),
+                *(Arm(name, "baseline", {"model": name, "blind": False}) for name in SIMPLE),
                 Arm(
                     "dkt-blind",
                     "control",
@@ -86,14 +92,9 @@ PAPER = Paper(
                 Arm("oracle", "reference", {"model": "oracle", "blind": False}),
             ),
             presets={
-                "tiny": Preset(
-                    data_settings={"learners": "simulated", **FEW},
-                    settings=QUICK,
-                    cost="3 s, 1 core",
-                    seeds=2,
-                ),
+                "tiny": Preset(QUICK, data_settings=SIMULATED | FEW, cost="3 s, 1 core", seeds=2),
                 "laptop": Preset(
-                    data_settings={"learners": "simulated"},
+                    data_settings=SIMULATED,
                     settings={"shares": (0.05, 0.25, 1.0)},
                     data_differs=("simulated learners with prerequisites and forgetting instead of EdNet's",),
                     differs=(
@@ -216,9 +217,7 @@ PAPER = Paper(
             "With all learners DKT predicts answers better than means, IRT, BKT and PFA.",
             recipe="train",
             reported=DATA_HUNGRY,
-            tests=tuple(
-                Superior("auc", "dkt", over=arm) for arm in ("mean", "irt", "bkt", "pfa", "dkt-blind")
-            ),
+            tests=tuple(Superior("auc", "dkt", over=arm) for arm in (*SIMPLE, "dkt-blind")),
             requires=(AtLeast("auc", "pfa", 0.6), AtMost("auc", "pfa", 0.95)),
             equal=("candidates", "test_answers"),
         ),

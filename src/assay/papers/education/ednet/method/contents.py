@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 
+from assay.data import TextRows, hash_file, read_rows
 from assay.errors import InputError
 
 TABLES = ("questions", "lectures", "payments", "coupons")
@@ -43,35 +41,40 @@ class Contents:
             InputError: there is no such folder, no questions table, or a table cannot be read.
         """
         folder = Path(folder).expanduser()
-        found = {name: path for name in TABLES if (path := _table(folder, name)) is not None}
+        if not folder.is_dir():
+            raise InputError(f"There is no folder {folder}; give the folder of EdNet's contents tables.")
+        places = {name: (folder / f"{name}.csv", folder / "contents" / f"{name}.csv") for name in TABLES}
+        found = {name: path for name, pair in places.items() for path in pair[::-1] if path.is_file()}
         if "questions" not in found:
             raise InputError(
                 f"{folder} has no questions.csv: answers cannot be marked without it. Give the folder of"
                 " EdNet's contents tables (questions.csv, lectures.csv, payments.csv, coupons.csv)."
             )
-        questions = _read(found["questions"], ("question_id", "correct_answer"))
-        ids = _numbers(questions, "question_id", found["questions"])
-        size = int(ids.max(initial=0)) + 1
-        answers = pc.index_in(questions["correct_answer"], pa.array(["a", "b", "c", "d"]))
-        bundles = np.zeros(len(ids), np.int64)
-        if "bundle_id" in questions.column_names:
-            bundles = _numbers(questions, "bundle_id", found["questions"])
-        tags = _tag_rows(questions)
-        matrix = np.full((size, max([1, *map(len, tags)])), -1, np.int32)
-        for number, row in zip(ids.tolist(), tags, strict=True):
+        questions = read_rows(found["questions"], "utf-8-sig")
+        questions.require("question_id", "correct_answer")
+        ids = _numbers(questions, "question_id")
+        tags = [
+            [int(tag) for tag in text.split(";") if tag.strip().isdigit()]
+            for text in _texts(questions, "tags")
+        ]
+        matrix = np.full((max(ids, default=0) + 1, max([1, *map(len, tags)])), -1, np.int32)
+        for number, row in zip(ids, tags, strict=True):
             matrix[number, : len(row)] = row
+        bundles = _numbers(questions, "bundle_id") if "bundle_id" in questions.columns else [0] * len(ids)
         lectures = np.full(1, -1, np.int32)
         if "lectures" in found:
-            table = _read(found["lectures"], ("lecture_id",))
-            numbers = _numbers(table, "lecture_id", found["lectures"])
-            lectures = _placed(int(numbers.max(initial=0)) + 1, numbers, _integers(table, "tags", -1), -1)
+            table = read_rows(found["lectures"], "utf-8-sig")
+            table.require("lecture_id")
+            lectures = _placed(_numbers(table, "lecture_id"), _integers(table, "tags", -1), -1)
+        letters = dict(zip("abcd", range(4), strict=True))
+        answers = [letters.get(text, -1) for text in _texts(questions, "correct_answer")]
         return cls(
-            answer=_placed(size, ids, pc.fill_null(answers, -1).to_numpy(), -1).astype(np.int8),
-            part=_placed(size, ids, _integers(questions, "part", 0), 0).astype(np.int8),
-            bundle=_placed(size, ids, bundles, 0),
+            answer=_placed(ids, answers, -1).astype(np.int8),
+            part=_placed(ids, _integers(questions, "part", 0), 0).astype(np.int8),
+            bundle=_placed(ids, bundles, 0),
             tags=matrix,
             lecture_tags=lectures,
-            hashes={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found.values()},
+            hashes={path.name: hash_file(path) for path in found.values()},
         )
 
     @classmethod
@@ -97,59 +100,28 @@ class Contents:
         return marked
 
 
-def _table(folder: Path, name: str) -> Path | None:
-    if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}; give the folder of EdNet's contents tables.")
-    places = (folder / f"{name}.csv", folder / "contents" / f"{name}.csv")
-    return next((path for path in places if path.is_file()), None)
+def _texts(table: TextRows, column: str) -> list[str]:
+    return [row.get(column, "") for _, row in table]
 
 
-def _read(path: Path, needed: tuple[str, ...]) -> pa.Table:
-    try:
-        table = pacsv.read_csv(
-            pa.BufferReader(path.read_bytes().removeprefix(b"\xef\xbb\xbf")),
-            convert_options=pacsv.ConvertOptions(
-                column_types={name: pa.string() for name in ("tags", "part", *needed, "bundle_id")}
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
-    for name in needed:
-        if name not in table.column_names:
-            raise InputError(f"{path} has no column {name!r}. Its columns: {', '.join(table.column_names)}.")
-    return table
-
-
-def _numbers(table: pa.Table, column: str, path: Path) -> np.ndarray:
-    try:
-        ids = pc.cast(pc.utf8_slice_codeunits(table[column], 1), pa.int64()).to_numpy()
-        if ids.min(initial=0) < 0 or ids.max(initial=0) > LARGEST_ID:
-            raise ValueError
-    except (pa.ArrowInvalid, ValueError):
+def _numbers(table: TextRows, column: str) -> list[int]:
+    """Return the numbers of ids such as q12."""
+    found = [re.fullmatch(r".(\d{1,9})", text, re.ASCII) for text in _texts(table, column)]
+    numbers = [int(match[1]) for match in found if match]
+    if len(numbers) < len(found) or max(numbers, default=0) > LARGEST_ID:
         raise InputError(
-            f"{path}: column {column!r} must hold a letter and a number up to {LARGEST_ID}, such as q12."
-        ) from None
-    return np.asarray(ids, np.int64)
+            f"{table.name}: column {column!r} must hold a letter and a number up to {LARGEST_ID},"
+            " such as q12."
+        )
+    return numbers
 
 
-def _integers(table: pa.Table, column: str, missing: int) -> np.ndarray:
-    if column not in table.column_names:
-        return np.full(len(table), missing, np.int64)
-    texts = table[column].cast(pa.string())
-    sound = pc.match_substring_regex(texts, r"^-?\d{1,9}$")
-    values = pc.cast(pc.if_else(sound, texts, None), pa.int64())
-    return np.asarray(pc.fill_null(values, missing).to_numpy(), np.int64)
+def _integers(table: TextRows, column: str, missing: int) -> list[int]:
+    return [int(text) if re.fullmatch(r"-?\d{1,9}", text) else missing for text in _texts(table, column)]
 
 
-def _tag_rows(questions: pa.Table) -> list[list[int]]:
-    """Return the tags of each question; "-1" and nothing mean none."""
-    if "tags" not in questions.column_names:
-        return [[] for _ in range(len(questions))]
-    rows = (text or "" for text in questions["tags"].to_pylist())
-    return [[int(tag) for tag in row.split(";") if tag.strip().isdigit()] for row in rows]
-
-
-def _placed(size: int, ids: np.ndarray, values: np.ndarray, missing: int) -> np.ndarray:
-    placed = np.full(size, missing, np.int32)
+def _placed(ids: list[int], values: list[int], missing: int) -> np.ndarray:
+    """Return the values in an array that is indexed by id."""
+    placed = np.full(max(ids, default=0) + 1, missing, np.int32)
     placed[ids] = values
     return placed

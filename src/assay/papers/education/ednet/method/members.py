@@ -25,13 +25,13 @@ LARGEST_MEMBER = 24 << 20
 """Bytes that one student's file may hold, unpacked, so that reading stays under 300 MB. EdNet's largest holds
 some 15 MB."""
 EXAMPLES = 10
+NO_STUDENT = "not a student's file"
 HIGHEST_RATIO = 1032
 """Bytes that one byte of a deflated member unpacks to, at most."""
-CHUNK = 1 << 20
 SMALL = 4 << 20
 """Bytes that may be unpacked before they are compared with what was declared."""
 _USER = re.compile(r"u(\d{1,10})\.csv", re.ASCII)
-_HEAD = struct.Struct("<4s4xHHHHIIIHHHHHII")
+_HEAD = struct.Struct("<4s4xHH4xIIIHHH4xII")
 _LENGTHS = struct.Struct("<HH")
 
 
@@ -62,20 +62,16 @@ class FolderMembers:
     def __init__(self, root: Path, largest: int = LARGEST_MEMBER) -> None:
         self.root, self.largest = root, largest
 
-    def __iter__(self) -> Iterator[tuple[int, str, os.DirEntry[str]]]:
-        """Yield the student, the name and what `read` takes of each student's file."""
-        yield from self.walk(Skipped())
-
-    def walk(self, skipped: Skipped) -> Iterator[tuple[int, str, os.DirEntry[str]]]:
-        """Yield like iteration, and count what is skipped."""
-        waiting = [str(self.root)]
+    def walk(self, skipped: Skipped | None = None) -> Iterator[tuple[int, str, os.DirEntry[str]]]:
+        """Yield the student, the name and what `read` takes of each student's file; count what is skipped."""
+        skipped, waiting = skipped or Skipped(), [str(self.root)]
         while waiting:
             with os.scandir(waiting.pop()) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
                     elif (user := user_of(entry.name)) is None:
-                        skipped.add("not a student's file", entry.name)
+                        skipped.add(NO_STUDENT, entry.name)
                     elif entry.is_file(follow_symlinks=False):
                         yield user, entry.name, entry
                     else:
@@ -88,18 +84,12 @@ class FolderMembers:
             InputError: it is larger than allowed, or cannot be read.
         """
         try:
-            handle = os.open(entry.path, os.O_RDONLY)
-            try:
-                content = os.read(handle, CHUNK)
-                while CHUNK <= len(content) <= self.largest and (more := os.read(handle, CHUNK)):
-                    content += more
-            finally:
-                os.close(handle)
+            if entry.stat().st_size > self.largest:
+                raise _too_large(name, self.largest)
+            with open(entry.path, "rb", buffering=0) as file:  # a buffer would cost more than the reading
+                return file.readall()
         except OSError as error:
             raise InputError(f"{entry.path} cannot be read: {error.strerror or error}.") from error
-        if len(content) > self.largest:
-            raise _too_large(name, self.largest)
-        return content
 
 
 @dataclass(frozen=True)
@@ -127,43 +117,35 @@ class ZipMembers:
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.size = len(self._map)
-        self.members, self._start, self._length = self._directory()
+        self.members, self._start, self._end = self._directory()
         self._read_since_drop = 0
 
-    def __iter__(self) -> Iterator[tuple[int, str, Entry]]:
-        """Yield the student, the name and what `read` takes of each student's file."""
-        yield from self.walk(Skipped())
-
-    def walk(self, skipped: Skipped) -> Iterator[tuple[int, str, Entry]]:
-        """Yield like iteration, and count what is skipped."""
-        position, end = self._start, self._start + self._length
+    def walk(self, skipped: Skipped | None = None) -> Iterator[tuple[int, str, Entry]]:
+        """Yield the student, the name and what `read` takes of each student's file; count what is skipped."""
+        skipped = skipped or Skipped()
+        position = self._start
         for _ in range(self.members):
-            if position + 46 > end:
+            if position + 46 > self._end:
                 raise _truncated(self.path)
             head = _HEAD.unpack_from(self._map, position)
-            mark, flags, method, _, _, checksum, packed, size, name_length, extra, comment = head[:11]
-            attributes, offset = head[13], head[14]
+            mark, flags, method, checksum, packed, size, named, extra, comment, attributes, offset = head
             if mark != b"PK\x01\x02":
                 raise _truncated(self.path)
             start = position + 46
-            name = self._map[start : start + name_length].decode(
-                "utf-8" if flags & 0x800 else "cp437", "replace"
-            )
+            more = start + named
+            name = self._map[start:more].decode("utf-8" if flags & 0x800 else "cp437", "replace")
             if 0xFFFFFFFF in (packed, size, offset):
-                more = self._map[start + name_length : start + name_length + extra]
-                size, packed, offset = _zip64(more, size, packed, offset, self.path)
-            position = start + name_length + extra + comment
-            reason = _reason(name, flags, method, attributes)
-            if reason == "folder":
+                size, packed, offset = _zip64(
+                    self._map[more : more + extra], (size, packed, offset), self.path
+                )
+            position = more + extra + comment
+            if name.endswith(("/", "\\")):
                 continue
-            user = user_of(name)
-            if reason is None and user is None:
-                reason = "not a student's file"
-            if reason is not None:
-                skipped.add(reason, name)
-                continue
-            assert user is not None
-            yield user, name, Entry(offset, packed, size, method, checksum)
+            reason, user = _reason(name, flags, method, attributes), user_of(name)
+            if reason is None and user is not None:
+                yield user, name, Entry(offset, packed, size, method, checksum)
+            else:
+                skipped.add(reason or NO_STUDENT, name)
 
     def read(self, name: str, entry: Entry) -> bytes:
         """Return the content of a member, checked against its length and its CRC-32.
@@ -210,7 +192,7 @@ class ZipMembers:
             self._read_since_drop = 0
 
     def _directory(self) -> tuple[int, int, int]:
-        """Return how many members there are, and where the central directory starts and how long it is."""
+        """Return how many members there are, and where the central directory starts and ends."""
         end = self._map.rfind(b"PK\x05\x06", max(self.size - 65_557, 0))
         if end < 0 or end + 22 > self.size:
             raise _truncated(self.path)
@@ -224,13 +206,10 @@ class ZipMembers:
             members, length, start = struct.unpack_from("<32xQQQ", self._map, wide)
         if start + length > end:
             raise _truncated(self.path)
-        return members, start, length
+        return members, start, start + length
 
 
-Members = FolderMembers | ZipMembers
-
-
-def open_members(root: Path, largest: int = LARGEST_MEMBER) -> Members:
+def open_members(root: Path, largest: int = LARGEST_MEMBER) -> FolderMembers | ZipMembers:
     """Open a folder or a zip archive.
 
     Raises:
@@ -250,21 +229,19 @@ def _reason(name: str, flags: int, method: int, attributes: int) -> str | None:
     slashed = name.replace("\\", "/") if "\\" in name else name
     if slashed[:1] == "/" or name[1:2] == ":" or (".." in name and ".." in slashed.split("/")):
         return "path leads outside the archive"
-    if slashed[-1:] == "/":
-        return "folder"
     if flags & 0x1:
         return "encrypted"
     return None if method in (0, 8) else "unknown compression"
 
 
-def _zip64(extra: bytes, size: int, packed: int, offset: int, path: Path) -> tuple[int, int, int]:
+def _zip64(extra: bytes, values: tuple[int, int, int], path: Path) -> list[int]:
+    """Return the values, those that do not fit 32 bits from the extra field of kind 1."""
     position = 0
     while position + 4 <= len(extra):
         kind, length = _LENGTHS.unpack_from(extra, position)
         if kind == 1 and position + 4 + length <= len(extra):
             wide = list(struct.unpack_from(f"<{length // 8}Q", extra, position + 4))
-            values = [wide.pop(0) if one == 0xFFFFFFFF and wide else one for one in (size, packed, offset)]
-            return values[0], values[1], values[2]
+            return [wide.pop(0) if one == 0xFFFFFFFF and wide else one for one in values]
         position += 4 + length
     raise _truncated(path)
 

@@ -11,7 +11,7 @@ import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -60,6 +60,7 @@ COLUMNS = {
 COLUMNS[3] = COLUMNS[2]
 NEEDED = {1: ("timestamp", "item", "answer"), 2: ("timestamp", "action", "item", "answer")}
 
+BOM = b"\xef\xbb\xbf"
 _INTEGERS = {
     "timestamp": pa.int64(),
     "cursor_time": pa.int64(),
@@ -146,22 +147,17 @@ class Student(NamedTuple):
 
     def without_empty_lines(self) -> Student:
         """Return the same file without lines that hold nothing."""
-        lines = [line for line in self.body.split(b"\n") if line.strip()]
-        return self._replace(body=b"".join(line + b"\n" for line in lines))
+        return self._replace(body=b"".join(line for line in self.body.splitlines(True) if line.strip()))
 
 
 def split_file(uid: int, name: str, content: bytes) -> Student:
     """Take a file apart, without byte order mark, carriage returns and NUL bytes."""
-    repairs: tuple[str, ...] = ()
-    if content[:3] == b"\xef\xbb\xbf":
-        content = content[3:]
-        repairs += ("files with a byte order mark",)
-    if b"\r" in content:
+    faults = {"a byte order mark": content[:3] == BOM, "carriage returns": b"\r" in content}
+    faults["NUL bytes"] = b"\0" in content
+    repairs = tuple(f"files with {fault}" for fault, there in faults.items() if there)
+    if repairs:
+        content = content.removeprefix(BOM).replace(b"\0", b"")
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        repairs += ("files with carriage returns",)
-    if b"\0" in content:
-        content = content.replace(b"\0", b"")
-        repairs += ("files with NUL bytes",)
     header, _, body = content.partition(b"\n")
     if body and body[-1:] != b"\n":
         body += b"\n"
@@ -172,6 +168,18 @@ def split_file(uid: int, name: str, content: bytes) -> Student:
 def _trimmed(header: bytes) -> bytes:
     """Return a header without spaces around its names."""
     return b",".join(column.strip() for column in header.split(b","))
+
+
+@functools.lru_cache(maxsize=64)
+def columns_of(header: bytes, level: int) -> dict[str, str] | None:
+    """Return the file's name of each column by ours, or `None` when one that the level needs is missing."""
+    given = [name.strip('"') for name in header.decode("utf-8", "replace").split(",")]
+    found = {
+        ours: next((alias for alias in COLUMN_ALIASES[ours] if alias in given), "") for ours in COLUMNS[level]
+    }
+    if not all(found[name] for name in NEEDED[min(level, 2)]):
+        return None
+    return {ours: theirs for ours, theirs in found.items() if theirs}
 
 
 class Parser:
@@ -191,20 +199,26 @@ class Parser:
             "platform": Vocabulary(list(PLATFORMS)),
         }
 
-    def columns_of(self, header: bytes) -> dict[str, str] | None:
-        """Return the file's name of each column by ours, or `None` when a needed one is missing."""
-        given = [name.strip('"') for name in header.decode("utf-8", "replace").split(",")]
-        found = {
-            ours: next((alias for alias in COLUMN_ALIASES[ours] if alias in given), "")
-            for ours in COLUMNS[self.level]
-        }
-        if not all(found[name] for name in NEEDED[min(self.level, 2)]):
-            return None
-        return {ours: theirs for ours, theirs in found.items() if theirs}
+    @property
+    def names(self) -> dict[str, list[str]]:
+        """The names behind the codes of each column."""
+        return {column: list(words.names) for column, words in self.vocabularies.items()}
+
+    def state(self) -> dict[str, Any]:
+        """Return what an interrupted reading needs to go on, as JSON has it."""
+        return {"tally": vars(self.tally), "names": self.names}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned, if anything."""
+        if state:
+            counts = {name: Counter(state["tally"][name]) for name in ("counts", "actions", "kinds")}
+            self.tally = Tally(**state["tally"] | counts)
+            for column, words in state["names"].items():
+                self.vocabularies[column].names = words
 
     def parse(self, students: Sequence[Student]) -> tuple[pa.Table, np.ndarray]:
         """Return the rows of students whose headers agree, and how many rows each has: int64 [students]."""
-        columns = self.columns_of(students[0].header)
+        columns = columns_of(students[0].header, self.level)
         assert columns is not None
         for student in students:
             self.tally.counts.update(student.repairs)

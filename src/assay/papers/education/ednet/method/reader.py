@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +13,7 @@ import pyarrow as pa
 from assay.errors import InputError
 from assay.papers.education.ednet.method.contents import Contents
 from assay.papers.education.ednet.method.members import LARGEST_MEMBER, Skipped, ZipMembers, open_members
-from assay.papers.education.ednet.method.parsing import Parser, Student, Tally, schema, split_file
+from assay.papers.education.ednet.method.parsing import Parser, Student, columns_of, schema, split_file
 from assay.papers.education.ednet.method.shards import (
     LICENCE,
     READER_VERSION,
@@ -86,9 +85,9 @@ class EdNetReader:
         parser, skipped = Parser(self.level, self.contents), Skipped()
         task = self._task(shard_rows)
         writer = ShardWriter(Path(out).expanduser(), schema(self.level), task, shard_rows)
-        _restore(parser, writer.state)
+        parser.restore(writer.state)
         pieces = self._pieces(parser, self._batches(parser, skipped, writer.done))
-        students, rows = writer.write(pieces, lambda: _state(parser), self.on_progress)
+        students, rows = writer.write(pieces, parser.state, self.on_progress)
         if not students:
             raise InputError(
                 f"{self.root} holds no student's file of level {self.level} (u1.csv, u2.csv, ...)."
@@ -110,7 +109,6 @@ class EdNetReader:
         seen = UserSet()
         batch: list[Student] = []
         size = 0
-        known: dict[bytes, bool] = {}
         for uid, name, entry in self.members.walk(skipped):
             if not seen.add(uid):
                 skipped.add("student seen before", name)
@@ -118,9 +116,7 @@ class EdNetReader:
             if uid in done:
                 continue  # in a shard of an interrupted run
             student = split_file(uid, name, self.members.read(name, entry))  # type: ignore[arg-type]
-            if student.header not in known:
-                known[student.header] = parser.columns_of(student.header) is not None
-            if not known[student.header]:
+            if columns_of(student.header, parser.level) is None:
                 skipped.add(f"not of level {parser.level}" if student.header else "empty", name)
                 continue
             if batch and student.header != batch[0].header:
@@ -137,15 +133,13 @@ class EdNetReader:
 
     def _detected(self) -> int:
         """Return the level by the columns of the first student's file; 3 also stands for 2."""
-        for uid, name, entry in self.members:
-            content = self.members.read(name, entry)  # type: ignore[arg-type]
-            header = split_file(uid, name, content).header
+        for _, name, entry in self.members.walk():
+            header = split_file(0, name, self.members.read(name, entry)).header  # type: ignore[arg-type]
             if b"cursor_time" in header:
                 return 4
-            if Parser(3, Contents.none()).columns_of(header) is not None:
-                return 3
-            if Parser(1, Contents.none()).columns_of(header) is not None:
-                return 1
+            for level in (3, 1):
+                if columns_of(header, level) is not None:
+                    return level
         raise InputError(
             f"{self.root} holds no student's file (u1.csv, u2.csv, ...) with the columns of EdNet. Give the"
             " unpacked folder of KT1 to KT4, or its zip."
@@ -176,7 +170,7 @@ class EdNetReader:
             "last_timestamp": tally.last,
             "actions": dict(tally.actions),
             "items": dict(tally.kinds),
-            "names": _names(parser),
+            "names": parser.names,
             "noticed": dict(tally.counts),
             "skipped": {"files": dict(skipped.counts), "names": skipped.names},
             "contents": dict(self.contents.hashes),
@@ -197,20 +191,3 @@ def _ahead(batches: Iterator[list[Student]]) -> Iterator[list[Student]]:
             yield batch
             del batch
             batch = coming.result() if coming else next(batches, None)
-
-
-def _state(parser: Parser) -> dict[str, Any]:
-    """Return what an interrupted reading needs to go on, as JSON has it."""
-    return {"tally": vars(parser.tally), "names": _names(parser)}
-
-
-def _names(parser: Parser) -> dict[str, list[str]]:
-    return {name: list(words.names) for name, words in parser.vocabularies.items()}
-
-
-def _restore(parser: Parser, state: dict[str, Any]) -> None:
-    if state:
-        counts = {name: Counter(state["tally"][name]) for name in ("counts", "actions", "kinds")}
-        parser.tally = Tally(**state["tally"] | counts)
-        for name, words in state["names"].items():
-            parser.vocabularies[name].names = words

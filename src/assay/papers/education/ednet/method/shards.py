@@ -7,8 +7,6 @@ FOLDER/manifest.json                           counts, names of codes, hashes, t
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from assay import files
+from assay.data import hash_file
 from assay.errors import InputError
 
 READER_VERSION = 1
@@ -76,34 +75,37 @@ class ShardWriter:
         self.folder, self.schema, self.task, self.shard_rows = folder, schema, dict(task), shard_rows
         if (folder / MANIFEST).exists():
             raise InputError(f"{folder} holds a finished log already. Choose another folder or remove it.")
-        self._begin()
         self._writer: pq.ParquetWriter | None = None
         self._buffer: list[pa.Table] = []
-        self._buffered = self._rows = 0
+        self._rows = 0
         self._index: list[np.ndarray] = []
-
-    def _begin(self) -> None:
-        """Make the folder, or find out what an interrupted run has finished."""
         self.state: dict[str, Any] = {}
         self.shards: list[dict[str, Any]] = []
         self.done = UserSet()
         for part in ("data", "meta"):
-            (self.folder / part).mkdir(parents=True, exist_ok=True)
-        path = self.folder / PROGRESS
-        if path.exists():
-            progress = files.read_json(path)
-            if progress.get("task") != self.task:
-                raise InputError(
-                    f"{self.folder} was begun for something else"
-                    f" ({_difference(progress.get('task'), self.task)})."
-                    " Give the same options to go on, or another folder."
-                )
-            self.shards, self.state = progress["shards"], progress["state"]
-            for number in range(len(self.shards)):
-                for uid in pq.read_table(self._index_path(number), columns=["uid"])["uid"].to_pylist():
-                    self.done.add(uid)
-        for partial in (self.folder / "data").glob(".*.partial"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        if (folder / PROGRESS).exists():
+            self._resume(files.read_json(folder / PROGRESS))
+        for partial in (folder / "data").glob(".*.partial"):
             partial.unlink()
+
+    def _resume(self, progress: dict[str, Any]) -> None:
+        """Take over what an interrupted run has finished."""
+        begun = progress.get("task") or {}
+        changed = [
+            f"{name}: {begun.get(name)!r}, now {new!r}"
+            for name, new in self.task.items()
+            if begun.get(name) != new
+        ]
+        if changed:
+            raise InputError(
+                f"{self.folder} was begun for something else ({'; '.join(changed)})."
+                " Give the same options to continue, or another folder."
+            )
+        self.shards, self.state = progress["shards"], progress["state"]
+        for number in range(len(self.shards)):
+            for uid in pq.read_table(self._index_path(number), columns=["uid"])["uid"].to_pylist():
+                self.done.add(uid)
 
     def write(
         self,
@@ -123,10 +125,10 @@ class ShardWriter:
         try:
             while (piece := next(pieces, None)) is not None:
                 students, rows = students + len(piece[1]), rows + len(piece[0])
-                full = self._append(*piece)
+                self._append(*piece)
                 del piece  # or the next would be read beside it
-                if full:
-                    self.close_shard(state())
+                if self._rows >= self.shard_rows:
+                    self._close_shard(state())
                 if on_progress is not None:
                     on_progress(students, rows)
         except BaseException:
@@ -134,22 +136,19 @@ class ShardWriter:
                 self._writer.close()
                 self._partial(len(self.shards)).unlink(missing_ok=True)
             raise
-        self.close_shard(state())
+        self._close_shard(state())
         return students, rows
 
-    def _append(self, table: pa.Table, uids: np.ndarray, lengths: np.ndarray) -> bool:
-        """Write the rows of whole students, in this order; return whether a shard was closed."""
+    def _append(self, table: pa.Table, uids: np.ndarray, lengths: np.ndarray) -> None:
         offsets = self._rows + np.cumsum(lengths) - lengths
         shard = np.full(len(uids), len(self.shards))
         self._index.append(np.stack([uids, shard, offsets, lengths], axis=1))
         self._buffer.append(table)
-        self._buffered += len(table)
         self._rows += len(table)
-        if self._buffered >= ROW_GROUP:
+        if sum(map(len, self._buffer)) >= ROW_GROUP:
             self._flush()
-        return self._rows >= self.shard_rows
 
-    def close_shard(self, state: Mapping[str, Any]) -> None:
+    def _close_shard(self, state: Mapping[str, Any]) -> None:
         """Make the open shard whole, and remember it together with `state`."""
         if not self._index:
             return
@@ -161,8 +160,7 @@ class ShardWriter:
         pq.write_table(pa.table(list(index.T), schema=INDEX), self._index_path(number))
         self._partial(number).replace(self._shard(number))
         self.shards.append({"rows": int(self._rows), "students": len(index)})
-        self.state = dict(state)
-        progress = {"task": self.task, "shards": self.shards, "state": self.state}
+        progress = {"task": self.task, "shards": self.shards, "state": dict(state)}
         files.write_json(self.folder / PROGRESS, progress)
         self._index, self._rows = [], 0
 
@@ -175,32 +173,33 @@ class ShardWriter:
             target = self.folder / "data" / name
             if self._shard(number).exists():
                 self._shard(number).replace(target)
-            described.append({"file": name, **shard, "sha256": _hash(target)})
-        with pq.ParquetWriter(self.folder / "meta" / ".index.partial", INDEX, compression="zstd") as writer:
-            for number in range(total):
-                writer.write_table(pq.read_table(self._index_path(number)))
-        (self.folder / "meta" / ".index.partial").replace(self.folder / "meta" / "index.parquet")
+            described.append({"file": name, **shard, "sha256": hash_file(target)})
+        partial, parts = self.folder / "meta" / ".index.partial", [self._index_path(n) for n in range(total)]
+        with pq.ParquetWriter(partial, INDEX, compression="zstd") as writer:
+            for part in parts:
+                writer.write_table(pq.read_table(part))
+        partial.replace(partial.with_name("index.parquet"))
         files.write_json(self.folder / MANIFEST, {**manifest, "shards": described})
-        for number in range(total):
-            self._index_path(number).unlink()
+        for part in parts:
+            part.unlink()
         (self.folder / PROGRESS).unlink(missing_ok=True)
 
     def _flush(self) -> None:
         if self._buffer:
             self._opened().write_table(pa.concat_tables(self._buffer), row_group_size=ROW_GROUP)
-            self._buffer, self._buffered = [], 0
+            self._buffer = []
             pa.default_memory_pool().release_unused()
 
     def _opened(self) -> pq.ParquetWriter:
         if self._writer is None:
-            plain = [name for name in self.schema.names if name in RISING]
+            names = self.schema.names
             self._writer = pq.ParquetWriter(
                 self._partial(len(self.shards)),
                 self.schema,
                 compression="zstd",
                 compression_level=1,
-                use_dictionary=[name for name in self.schema.names if name not in plain],
-                column_encoding=dict.fromkeys(plain, "DELTA_BINARY_PACKED"),
+                use_dictionary=[name for name in names if name not in RISING],
+                column_encoding={name: "DELTA_BINARY_PACKED" for name in names if name in RISING},
             )
         return self._writer
 
@@ -226,7 +225,9 @@ class EdNetLog:
         path = self.folder / MANIFEST
         if not path.is_file():
             begun = (self.folder / PROGRESS).exists()
-            reason = "the ingest was interrupted; start it again to go on" if begun else "ingest writes one"
+            reason = (
+                "the ingest was interrupted; start it again to continue" if begun else "ingest writes one"
+            )
             raise InputError(f"{self.folder} holds no {MANIFEST}: {reason}.")
         self.manifest: dict[str, Any] = files.read_json(path)
         version = self.manifest.get("reader_version")
@@ -279,9 +280,9 @@ class EdNetLog:
         ends = np.cumsum([file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)])
         first = int(np.searchsorted(ends, offset, side="right"))
         last = int(np.searchsorted(ends, max(offset + length - 1, offset), side="right"))
-        groups = [n for n in range(first, last + 1) if n < file.num_row_groups]
+        groups = range(first, min(last + 1, file.num_row_groups))
         skipped = int(ends[first - 1]) if first else 0
-        return file.read_row_groups(groups).slice(offset - skipped, length)
+        return file.read_row_groups(list(groups)).slice(offset - skipped, length)
 
     def shards(self) -> Iterator[Piece]:
         """Yield the rows, the students and their lengths, by pieces of a shard that hold whole students."""
@@ -305,15 +306,14 @@ class EdNetLog:
 
     def table(self) -> pa.Table:
         """Return all rows at once; mind the memory."""
-        parts = [rows for rows, _, _ in self.shards()]
-        return pa.concat_tables(parts).combine_chunks()
+        return pa.concat_tables([rows for rows, _, _ in self.shards()]).combine_chunks()
 
     def verify(self) -> list[str]:
         """Return the shards whose content is not what the manifest says."""
         return [
             shard["file"]
             for shard in self.manifest["shards"]
-            if _hash(self.folder / "data" / shard["file"]) != shard["sha256"]
+            if hash_file(self.folder / "data" / shard["file"]) != shard["sha256"]
         ]
 
     def _path(self, shard: int) -> Path:
@@ -325,14 +325,3 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _difference(old: Any, new: Mapping[str, Any]) -> str:
-    old = old if isinstance(old, dict) else {}
-    changed = [f"{name}: {old.get(name)!r}, now {new[name]!r}" for name in new if old.get(name) != new[name]]
-    return "; ".join(changed) or json.dumps(old)
