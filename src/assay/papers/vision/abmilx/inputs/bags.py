@@ -192,8 +192,7 @@ class BagLoader:
 
     def _read_all(self, steps: Sequence[Sequence[tuple[int, list[Tensor] | None]]]) -> Iterator[list[Tensor]]:
         if all(isinstance(reader, InMemory) for bag in self.bags for reader in bag.readers):
-            for step in steps:
-                yield [self._read(*wanted) for wanted in step]
+            yield from ([self._read(*wanted) for wanted in step] for step in steps)
             return
         waiting: deque[list[Future[Tensor]]] = deque()
         with ThreadPoolExecutor(THREADS) as pool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,47 +37,35 @@ class FeatureFolder:
         Raises:
             InputError: a file cannot be read, or its features have another width than those of the first.
         """
-        found = [_open(self.paths[name]) for name in names]
-        width = found[0].features.shape[1]
-        for name, opened in zip(names, found, strict=True):
-            if opened.features.shape[1] != width:
+        bags: list[Bag] = []
+        widths: list[int] = []
+        for name in names:
+            features, places = _open(self.paths[name])
+            size, width = features.shape
+            widths.append(width)
+            if width != widths[0]:
                 raise InputError(
-                    f"{self.paths[name]} has features of width {opened.features.shape[1]}, those of"
-                    f" {self.paths[names[0]]} have {width}."
+                    f"{self.paths[name]} has features of width {width}, those of {self.paths[names[0]]} have"
+                    f" {widths[0]}."
                 )
-        return [
-            Bag(name, (_Reader(self.paths[name]),), (opened.features.shape[0],), coords=opened.coords())
-            for name, opened in zip(names, found, strict=True)
-        ]
+            known = places is not None and tuple(places.shape) == (size, 2)
+            coords = _tensor(places).long().numpy() if known else None
+            bags.append(Bag(name, (partial(_read, self.paths[name]),), (size,), coords=coords))
+        return bags
 
 
-@dataclass(frozen=True)
-class _Opened:
-    features: Tensor | StoredTensor
-    places: Tensor | StoredTensor | None
-
-    def coords(self) -> Any:
-        if self.places is None or tuple(self.places.shape) != (self.features.shape[0], 2):
-            return None
-        return _tensor(self.places).long().numpy()
+def _read(path: Path, rows: Tensor) -> Tensor:
+    with refusals():
+        return _tensor(_open(path)[0])[rows].float()
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Reads some of the features of a file."""
-
-    path: Path
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        with refusals():
-            return _tensor(_open(self.path).features)[rows].float()
+def _tensor(stored: Any) -> Tensor:
+    loaded: Tensor = stored.load() if isinstance(stored, StoredTensor) else stored
+    return loaded
 
 
-def _tensor(stored: Tensor | StoredTensor) -> Tensor:
-    return stored.load() if isinstance(stored, StoredTensor) else stored
-
-
-def _open(path: Path) -> _Opened:
+def _open(path: Path) -> tuple[Tensor | StoredTensor, Tensor | StoredTensor | None]:
+    """Return the features of a file, and the places of its patches where it has them."""
     with refusals():
         values: Any = read_tensors(path) if path.suffix == ".safetensors" else open_torch_file(path)
     tensors = values if isinstance(values, dict) else {"features": values}
@@ -87,4 +75,4 @@ def _open(path: Path) -> _Opened:
     if not alone or not isinstance(features, Tensor | StoredTensor) or len(features.shape) != 2:
         raise InputError(f"{path} holds no tensor of features [n, d], and none that is called features.")
     places = tensors.get("coords")
-    return _Opened(features, places if isinstance(places, Tensor | StoredTensor) else None)
+    return features, places if isinstance(places, Tensor | StoredTensor) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,39 +39,29 @@ class PictureFolder:
         Raises:
             InputError: a bag has no picture, or the first picture cannot be read.
         """
-        listed = [
-            (name, _pictures(self.folder / name), _pictures(self.folder / name / LOW)) for name in names
-        ]
-        empty = [name for name, pictures, _ in listed if not pictures]
+        found = {name: [_pictures(self.folder / name / low) for low in ("", LOW)] for name in names}
+        empty = [name for name, (high, _) in found.items() if not high]
         if empty:
             raise InputError(
                 f"{self.place}: the bag {empty[0]!r} has no picture. Leave it out of the labels."
             )
-        height, width = read_picture(listed[0][1][0]).shape[:2]
+        height, width = read_picture(found[names[0]][0][0]).shape[:2]
         size = (self.pixels, self.pixels) if self.pixels else (height, width)
         return [
             Bag(
                 name,
-                tuple(_Reader(paths, size, bool(self.pixels)) for paths in (high, low) if paths),
-                tuple(len(paths) for paths in (high, low) if paths),
-                coords=_coordinates(high),
+                tuple(partial(_read, paths, size, bool(self.pixels)) for paths in both if paths),
+                tuple(len(paths) for paths in both if paths),
+                coords=_coordinates(both[0]),
                 patch=width,  # in pixels of the slide, as the coordinates are, resized or not
             )
-            for name, high, low in listed
+            for name, both in found.items()
         ]
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Reads pictures of one size."""
-
-    paths: Sequence[Path]
-    size: tuple[int, int]
-    resize: bool
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        paths = [self.paths[row] for row in rows.tolist()]
-        return as_tensor([at_size(read_picture(path), self.size, str(path), self.resize) for path in paths])
+def _read(paths: Sequence[Path], size: tuple[int, int], resize: bool, rows: Tensor) -> Tensor:
+    chosen = [paths[row] for row in rows.tolist()]
+    return as_tensor([at_size(read_picture(path), size, str(path), resize) for path in chosen])
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -86,4 +76,4 @@ def _coordinates(paths: Sequence[Path]) -> np.ndarray | None:
     parts = [path.stem.rsplit("_", 2) for path in paths]
     if not all(len(part) == 3 and part[1].isdecimal() and part[2].isdecimal() for part in parts):
         return None
-    return np.array([[int(part[1]), int(part[2])] for part in parts])
+    return np.array([[int(x), int(y)] for _, x, y in parts])

@@ -61,11 +61,9 @@ def read_labels(path: Path, survival: bool) -> list[BagLabel]:
             continue
         if replace(known, slides=row.slides, copies=1) != row:
             raise InputError(f"{where}: an earlier line says something else of the bag {row.bag_id!r}.")
-        more = set(row.slides) - set(known.slides)
-        if more:  # one row for each slide of a case
-            found[row.bag_id] = replace(known, slides=known.slides + row.slides)
-        else:
-            found[row.bag_id] = replace(known, copies=known.copies + 1)
+        repeated = set(row.slides) <= set(known.slides)  # else one row for each slide of a case
+        more = {"copies": known.copies + 1} if repeated else {"slides": known.slides + row.slides}
+        found[row.bag_id] = replace(known, **more)
     return list(found.values())
 
 

@@ -6,8 +6,8 @@ unpickler sees them: see `assay.data.torch_files`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,7 @@ class LmdbTiles:
     def __init__(self, places: Sequence[Path], pixels: int | None) -> None:
         self.files, self.pixels = [Packed(place) for place in places], pixels
         self.place = ", ".join(str(packed.path) for packed in self.files)
-        self.names = [
-            name for name in self.files[0].counts if all(name in file.counts for file in self.files)
-        ]
+        self.names = [name for name in self.files[0].counts if name in self.files[-1].counts]
 
     def bags(self, names: Sequence[str]) -> list[Bag]:
         """Return one bag for each slide."""
@@ -49,7 +47,7 @@ class LmdbTiles:
         return [
             Bag(
                 name,
-                tuple(_Reader(packed, name, size) for packed in self.files),
+                tuple(partial(_read, packed, name, size) for packed in self.files),
                 tuple(packed.counts[name] for packed in self.files),
                 patch=size[1],
             )
@@ -75,7 +73,7 @@ class Packed:
             )
         except lmdb.Error as error:
             raise InputError(f"{path} is no LMDB that can be read ({error}).") from error
-        counts = self._value(COUNTS)
+        counts = self._value(COUNTS, read_pickle)
         if not isinstance(counts, dict) or not all(isinstance(name, str) for name in counts):
             raise InputError(f"{path}: {COUNTS} is no dict from slides to their number of tiles.")
         self.counts = {name: self._count(name, count) for name, count in counts.items()}
@@ -83,21 +81,16 @@ class Packed:
     def tile(self, slide: str, number: int) -> np.ndarray:
         """Return one tile in RGB: uint8 [h, w, 3]."""
         key = f"{slide}-{number}"
-        try:
-            content = bytes_of(self._value(key))
-        except InputError:
-            raise
-        except ValueError as error:
-            raise InputError(f"{self.path}, {key}: {error}.") from None
+        content = self._value(key, lambda stored: bytes_of(read_pickle(stored)))
         return read_picture(content, name=f"{self.path}, {key}")
 
-    def _value(self, key: str) -> Any:
+    def _value(self, key: str, decode: Callable[[bytes], Any]) -> Any:
         with self.environment.begin() as transaction:
             found = transaction.get(key.encode())
         if found is None:
             raise InputError(f"{self.path} has nothing under {key!r}: it is not in the authors' layout.")
         try:
-            return read_pickle(bytes(found))
+            return decode(bytes(found))
         except ValueError as error:
             raise InputError(f"{self.path}, {key}: {error}.") from None
 
@@ -124,14 +117,6 @@ def _downloaded(place: Path) -> Path:
     return Path(found) / wanted
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Reads tiles of one slide."""
-
-    packed: Packed
-    slide: str
-    size: tuple[int, int]
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        tiles = [self.packed.tile(self.slide, row) for row in rows.tolist()]
-        return as_tensor([at_size(tile, self.size, self.slide, resize=True) for tile in tiles])
+def _read(packed: Packed, slide: str, size: tuple[int, int], rows: Tensor) -> Tensor:
+    tiles = [packed.tile(slide, row) for row in rows.tolist()]
+    return as_tensor([at_size(tile, size, slide, resize=True) for tile in tiles])

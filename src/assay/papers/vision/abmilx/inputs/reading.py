@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import replace
 
 from assay.errors import InputError, nearest
@@ -49,7 +49,14 @@ def _from_files(data: Bags, slides: Slides, pixels: int | None, survival: bool) 
             f"{data.source} has no labels: name a CSV with the columns bag and label (--data.labels)."
         )
     labels = read_labels(user_path(data.labels), survival)
-    store = _open(data, slides, pixels)
+    places = data.places()
+    stores: dict[str, Callable[[], SlideStore]] = {
+        "folder": lambda: PictureFolder(places[0], pixels),
+        "slides": lambda: SlideFolder(places[0], slides),
+        "features": lambda: FeatureFolder(places[0]),
+        "lmdb": lambda: LmdbTiles(places, pixels),
+    }
+    store = stores[data.kind or ""]()
     known = set(store.names)
     found, missing = [], []
     for label in labels:
@@ -65,30 +72,12 @@ def _from_files(data: Bags, slides: Slides, pixels: int | None, survival: bool) 
     names = list(dict.fromkeys(name for _, of_bag in found for name in of_bag))
     opened = dict(zip(names, store.bags(names), strict=True))
     classes = () if survival else tuple(sorted({label.label or "" for label, _ in found}, key=_natural))
-    bags = tuple(
-        replace(
-            join_slides(label.bag_id, [opened[name] for name in of_bag]),
-            label=-1 if label.label is None else classes.index(label.label),
-            time=label.time,
-            died=label.died,
-            group=label.group,
-            part=label.part,
-            copies=label.copies,
-        )
-        for label, of_bag in found
-    )
-    return BagSet(bags, classes, data.source)
-
-
-def _open(data: Bags, slides: Slides, pixels: int | None) -> SlideStore:
-    places = data.places()
-    if data.kind == "folder":
-        return PictureFolder(places[0], pixels)
-    if data.kind == "slides":
-        return SlideFolder(places[0], slides)
-    if data.kind == "features":
-        return FeatureFolder(places[0])
-    return LmdbTiles(places, pixels)
+    bags = []
+    for label, of_bag in found:
+        known_of = {name: getattr(label, name) for name in ("time", "died", "group", "part", "copies")}
+        known_of["label"] = -1 if label.label is None else classes.index(label.label)
+        bags.append(replace(join_slides(label.bag_id, [opened[name] for name in of_bag]), **known_of))
+    return BagSet(tuple(bags), classes, data.source)
 
 
 def _slides_of(label: BagLabel, known: Set[str]) -> tuple[list[str], list[str]]:

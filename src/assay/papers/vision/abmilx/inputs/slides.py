@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,7 @@ ALIKE = 1.1
 
 
 class SlideFolder:
-    """A folder of whole-slide pictures.
-
-    Args:
-        folder: where they are.
-        options: how patches are cut.
-    """
+    """A folder of whole-slide pictures."""
 
     def __init__(self, folder: Path, options: Slides) -> None:
         self.place, self.options = str(folder), options
@@ -73,22 +68,19 @@ def _bag(name: str, slide: Slide, options: Slides) -> Bag:
     if options.microns is not None and slide.microns is not None:
         factors = tuple(wanted / slide.microns for wanted in options.microns)
     grids = [slide.patches(options.patch, factor, options.least_tissue) for factor in factors]
-    if options.most_patches is not None:
-        grids = [_thin(grid, options.most_patches) for grid in grids]
+    if (most := options.most_patches) is not None:  # spread evenly
+        spread = [np.linspace(0, len(grid) - 1, min(most, len(grid))).round() for grid in grids]
+        grids = [grid[np.unique(rows).astype(int)] for grid, rows in zip(grids, spread, strict=True)]
     if not len(grids[0]):
         raise InputError(
             f"{slide.path} has no patch with {options.least_tissue:.0%} tissue. Lower --slides.least-tissue"
             " or leave the slide out of the labels."
         )
-    readers = tuple(
-        _Reader(slide, grid, options.patch, factor)
-        for grid, factor in zip(grids, factors, strict=True)
-        if len(grid)
-    )
+    there = [(grid, factor) for grid, factor in zip(grids, factors, strict=True) if len(grid)]
     return Bag(
         name,
-        readers,
-        tuple(len(grid) for grid in grids if len(grid)),
+        tuple(partial(_read, slide, grid, options.patch, factor) for grid, factor in there),
+        tuple(len(grid) for grid, _ in there),
         coords=grids[0],
         patch=round(options.patch * factors[0]),
         thumbnail=slide.thumbnail,
@@ -96,17 +88,8 @@ def _bag(name: str, slide: Slide, options: Slides) -> Bag:
     )
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Reads patches of a slide at one magnification."""
-
-    slide: Slide
-    grid: Int[np.ndarray, "n 2"]
-    patch: int
-    factor: float
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        return as_tensor([self.slide.read(self.grid[row], self.patch, self.factor) for row in rows.tolist()])
+def _read(slide: Slide, grid: Int[np.ndarray, "n 2"], patch: int, factor: float, rows: Tensor) -> Tensor:
+    return as_tensor([slide.read(grid[row], patch, factor) for row in rows.tolist()])
 
 
 class Slide:
@@ -118,8 +101,18 @@ class Slide:
     """
 
     def __init__(self, path: Path) -> None:
+        try:
+            import openslide
+        except (ImportError, OSError) as error:
+            raise MissingExtraError("openslide-python", "vision") from error
+        try:
+            self.handle: Any = openslide.OpenSlide(str(path))
+        except openslide.OpenSlideError as error:
+            raise InputError(
+                f"{path} is no slide that openslide reads ({error}). Give pyramidal TIFF, SVS, NDPI, MRXS or"
+                " the like."
+            ) from error
         self.path = path
-        self.handle = _open(path)
         self.size: tuple[int, int] = self.handle.dimensions
         written = self.handle.properties.get("openslide.mpp-x")
         self.microns: float | None = float(written) if written else None
@@ -160,20 +153,6 @@ class Slide:
             raise InputError(f"{self.path} cannot be read: {error}. It is damaged.") from error
 
 
-def _open(path: Path) -> Any:
-    try:
-        import openslide
-    except (ImportError, OSError) as error:
-        raise MissingExtraError("openslide-python", "vision") from error
-    try:
-        return openslide.OpenSlide(str(path))
-    except openslide.OpenSlideError as error:
-        raise InputError(
-            f"{path} is no slide that openslide reads ({error}). Give pyramidal TIFF, SVS, NDPI, MRXS or the"
-            " like."
-        ) from error
-
-
 def tissue(thumbnail: UInt8[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
     """Return where there is tissue: where the saturation of the colour is above Otsu's threshold.
 
@@ -187,9 +166,3 @@ def tissue(thumbnail: UInt8[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
         return np.full(saturation.shape, bool(saturation.min() >= 8))
     found: Bool[np.ndarray, "h w"] = saturation > threshold_otsu(saturation)
     return found
-
-
-def _thin(grid: Int[np.ndarray, "n 2"], most: int) -> Int[np.ndarray, "m 2"]:
-    rows = np.linspace(0, len(grid) - 1, min(most, len(grid))).round().astype(int)
-    thin: np.ndarray = grid[np.unique(rows)]
-    return thin

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import datasets
 import numpy as np
@@ -26,16 +26,7 @@ def has_bags(data: Bags) -> bool:
 
 
 def bags_of_table(data: Bags, pixels: int | None = None, survival: tuple[str, str] | None = None) -> BagSet:
-    """Read bags from a table; rows of its test split are bags of the part `test`.
-
-    Args:
-        data: where the rows are, and which column names a row's bag.
-        pixels: pictures are resized to so many pixels squared.
-        survival: the columns of time and death, instead of a label.
-
-    Raises:
-        InputError: a column is missing, or a bag has two labels.
-    """
+    """Read bags from a table; rows of its test split are bags of the part `test`. See `read_bags`."""
     column = data.bag or BAG
     columns = data.table().load(needs=()).rows.column_names
     if column not in columns:
@@ -47,13 +38,10 @@ def bags_of_table(data: Bags, pixels: int | None = None, survival: tuple[str, st
     table = dataclasses.replace(data.table(), id=column, label=label).load()
     if survival is None and not table.label_names:
         raise InputError(f"{data.source} has no bag labels. Name their column with --data.label.")
-    bags: list[Bag] = []
-    for part, rows in (("train", table.rows), ("test", table.test)):
-        if rows is not None:
-            found = _bags(table, rows, pixels, survival)
-            bags += (
-                [dataclasses.replace(bag, part=part) for bag in found] if table.test is not None else found
-            )
+    bags = _bags(table, table.rows, pixels, survival)
+    if table.test is not None:
+        parts = {"train": bags, "test": _bags(table, table.test, pixels, survival)}
+        bags = [dataclasses.replace(bag, part=part) for part, some in parts.items() for bag in some]
     return BagSet(tuple(bags), table.label_names if survival is None else (), data.source)
 
 
@@ -66,17 +54,12 @@ def instance_tensor(table: LoadedTable, rows: datasets.Dataset, pixels: int | No
     if "image" not in rows.column_names:
         return torch.from_numpy(table.matrix(rows)).float()
     pictures = cast(list[PIL.Image.Image], list(rows["image"]))
-    grey = all(picture.mode in ("1", "L") for picture in pictures)
-    arrays = [
-        read_picture(picture, "L" if grey else "RGB", name=f"{table.source}: the picture of row {row}")
-        for row, picture in enumerate(pictures, start=1)
-    ]
-    names = (f"{table.source}: picture {row}" for row in range(1, len(arrays) + 1))
-    height, width = arrays[0].shape[:2]
+    mode: Literal["L", "RGB"] = "L" if all(picture.mode in ("1", "L") for picture in pictures) else "RGB"
+    named = [(picture, f"{table.source}: picture {row}") for row, picture in enumerate(pictures, start=1)]
+    arrays = [(read_picture(picture, mode, name=name), name) for picture, name in named]
+    height, width = arrays[0][0].shape[:2]
     size = (pixels, pixels) if pixels else (height, width)
-    return as_tensor(
-        [at_size(array, size, name, bool(pixels)) for array, name in zip(arrays, names, strict=True)]
-    )
+    return as_tensor([at_size(array, size, name, bool(pixels)) for array, name in arrays])
 
 
 def at_size(picture: np.ndarray, size: tuple[int, int], name: str, resize: bool) -> np.ndarray:
@@ -114,9 +97,8 @@ def _bags(
     for name in dict.fromkeys(names.tolist()):
         where = np.flatnonzero(names == name)
         constant = {key: _one(column[where], key, name, table.source) for key, column in about.items()}
-        reader = InMemory(values[torch.from_numpy(where)])
-        places = None if coords is None else coords[where]
-        bags.append(Bag(name, (reader,), (len(where),), coords=places, patch=side, **constant))
+        constant |= {"patch": side, "coords": None if coords is None else coords[where]}
+        bags.append(Bag(name, (InMemory(values[torch.from_numpy(where)]),), (len(where),), **constant))
     return bags
 
 
