@@ -1,9 +1,12 @@
 """What the EFT paper says."""
 
+from typing import Any
+
 from assay.paper import (
     Arm,
     AtLeast,
     AtMost,
+    Better,
     Claim,
     Metric,
     NonInferior,
@@ -12,6 +15,7 @@ from assay.paper import (
     Recipe,
     Reported,
     Superior,
+    Test,
 )
 
 TINY = {
@@ -54,10 +58,15 @@ QWEN = {
     "dtype": "bfloat16",
 }
 HH = {"data": "hub:Anthropic/hh-rlhf#test", "data.text": "chosen"}
-LARGER = {"family.small_width": 64, "family.large_width": 384, "family.layers": 6, "family.steps": 20_000}
 TRAINED_HERE = (
     *DIFFERS[1:],
     "the models are trained here, 64 and 384 numbers wide; the paper's own are measured by `adapt`",
+)
+LARGER = Preset(
+    {"family.small_width": 64, "family.large_width": 384, "family.layers": 6, "family.steps": 20_000},
+    TRAINED_HERE,
+    cost="1 GPU hour a seed",
+    seeds=5,
 )
 
 TRAINED = (
@@ -71,6 +80,39 @@ small one is not over-trained, and no test text was read by any model."""
 
 EQUAL = ("pretraining_steps", "scored_tokens")
 
+RULE = {"weights": (1.0,), "amplify": 1.0}
+"""The paper's: all of the fine-tuning, and of what the large model knows beyond the small one."""
+
+
+def _fraction(name: str, description: str, better: Better = "higher") -> Metric:
+    return Metric(name, better, "fraction", description=description)
+
+
+def _nats(name: str, description: str, better: Better = "lower") -> Metric:
+    return Metric(name, better, "nats a token", description=description)
+
+
+def _other_reference(settings: dict[str, Any]) -> Arm:
+    """Return the control whose delta is not that of a fine-tuning."""
+    removed = "the ancestor: the reference is a small base model of another initialisation"
+    return Arm("other-reference", "control", settings | {"delta_from": "other-reference"}, removed)
+
+
+def _mix(share: float) -> Arm:
+    """Return a mixture with this share of the first behaviour."""
+    return Arm(f"mix-{share:.0%}"[:-1], "method", {"weights": (share, 1 - share)})
+
+
+def _adapt(
+    name: str, statement: str, reported: Reported, *tests: Test, equal: tuple[str, ...] = EQUAL
+) -> Claim:
+    return Claim(name, statement, "adapt", reported, tests, TRAINED, equal)
+
+
+def _summaries(text: str) -> Reported:
+    return Reported(text, "summaries of the paper")
+
+
 PAPER = Paper(
     slug="eft",
     family="language",
@@ -81,71 +123,35 @@ PAPER = Paper(
     code="https://github.com/eric-mitchell/emulated-fine-tuning",
     summary="gives a large language model the fine-tuning of a small one, without training it",
     metrics=(
-        Metric("token_nll", "lower", "nats a token", description="of held-out texts of the domain"),
-        Metric(
-            "gap_recovered",
-            "higher",
-            "fraction",
-            description="of the way in token_nll from the small tuned model to the large tuned one",
+        _nats("token_nll", "of held-out texts of the domain"),
+        _fraction(
+            "gap_recovered", "of the way in token_nll from the small tuned model to the large tuned one"
         ),
-        Metric(
-            "tuning_gain",
-            "higher",
-            "nats a token",
-            description="what fine-tuning took off the small model's token_nll",
-        ),
-        Metric(
-            "scale_gain",
-            "higher",
-            "nats a token",
-            description="token_nll of the small tuned model minus that of the large tuned one",
-        ),
-        Metric(
-            "overfit",
-            "lower",
-            "nats a token",
-            description="token_nll of the small tuned model minus that on its own training texts",
-        ),
-        Metric("leaked", "lower", "fraction", description="test texts that some model was trained on"),
-        Metric("first_nll", "lower", "nats a token", description="of held-out texts of the first domain"),
-        Metric("second_nll", "lower", "nats a token", description="of held-out texts of the second domain"),
-        Metric("first_gain", "higher", "nats a token", description="tuning_gain on the first domain"),
-        Metric("second_gain", "higher", "nats a token", description="tuning_gain on the second domain"),
-        Metric(
-            "obedience",
-            "higher",
-            "fraction",
-            description="replies that are just the name of a class, then end",
-        ),
-        Metric(
-            "factuality", "higher", "fraction", description="replies whose first named class is the right one"
-        ),
-        Metric(
-            "knowledge",
-            "higher",
-            "fraction",
-            description="right classes in completed statements, as pre-training tells them",
-        ),
-        Metric("most_frequent", "lower", "fraction", description="facts with the most frequent class"),
+        _nats("tuning_gain", "what fine-tuning took off the small model's token_nll", "higher"),
+        _nats("scale_gain", "token_nll of the small tuned model minus that of the large tuned one", "higher"),
+        _nats("overfit", "token_nll of the small tuned model minus that on its own training texts"),
+        _fraction("leaked", "test texts that some model was trained on", "lower"),
+        _nats("first_nll", "of held-out texts of the first domain"),
+        _nats("second_nll", "of held-out texts of the second domain"),
+        _nats("first_gain", "tuning_gain on the first domain", "higher"),
+        _nats("second_gain", "tuning_gain on the second domain", "higher"),
+        _fraction("obedience", "replies that are just the name of a class, then end"),
+        _fraction("factuality", "replies whose first named class is the right one"),
+        _fraction("knowledge", "right classes in completed statements, as pre-training tells them"),
+        _fraction("most_frequent", "facts with the most frequent class", "lower"),
         Metric(
             "large_forwards_per_token",
             "lower",
             "passes a token",
             description="passes of the large model a generated token, the prompt's included",
         ),
-        Metric("acceptance", "higher", "fraction", description="drafted tokens that are accepted"),
-        Metric(
+        _fraction("acceptance", "drafted tokens that are accepted"),
+        _fraction(
             "mean_tv",
+            "total variation distance of the emulated and the small tuned model, over tokens",
             "lower",
-            "fraction",
-            description="total variation distance of the emulated and the small tuned model, over tokens",
         ),
-        Metric(
-            "sampled_nll",
-            "lower",
-            "nats a token",
-            description="of sampled tokens under the emulated model",
-        ),
+        _nats("sampled_nll", "of sampled tokens under the emulated model"),
         Metric(
             "law_excess",
             "lower",
@@ -159,7 +165,7 @@ PAPER = Paper(
             inputs=("prompts",),
             summary="reply to prompts with the emulated model, and keep it",
             presets={
-                "tiny": Preset(settings=TINY | TEXTS | {"max_prompts": 2, "max_new_tokens": 4}),
+                "tiny": Preset(TINY | TEXTS | {"max_prompts": 2, "max_new_tokens": 4}),
                 "laptop": Preset(cost="1 min, 1 core, where models are trained here"),
                 "llama": Preset(
                     data_settings={"prompts": "hub:Anthropic/hh-rlhf#test"},
@@ -173,33 +179,28 @@ PAPER = Paper(
             config="Adapt",
             summary="measure the emulated model on held-out texts of a domain",
             arms=(
-                Arm("eft", role="method", settings={"weights": (1.0,), "amplify": 1.0}),
-                Arm("small-tuned", role="baseline", settings={"weights": (1.0,), "amplify": 0.0}),
-                Arm("large-base", role="baseline", settings={"weights": (0.0,), "amplify": 1.0}),
-                Arm("ensemble", role="baseline", settings={"weights": (0.5,), "amplify": 0.5}),
+                Arm("eft", "method", RULE),
+                Arm("small-tuned", "baseline", RULE | {"amplify": 0.0}),
+                Arm("large-base", "baseline", RULE | {"weights": (0.0,)}),
+                Arm("ensemble", "baseline", {"weights": (0.5,), "amplify": 0.5}),
                 Arm(
                     "other-place",
-                    role="control",
-                    settings={"weights": (1.0,), "amplify": 1.0, "delta_from": "other-place"},
-                    removes="the context: the small pair's delta is that of another place in the texts",
+                    "control",
+                    RULE | {"delta_from": "other-place"},
+                    "the context: the small pair's delta is that of another place in the texts",
                 ),
-                Arm(
-                    "other-reference",
-                    role="control",
-                    settings={"weights": (1.0,), "amplify": 1.0, "delta_from": "other-reference"},
-                    removes="the ancestor: the reference is a small base model of another initialisation",
-                ),
+                _other_reference(RULE),
                 Arm(
                     "eft-top-p",
-                    role="method",
-                    settings={"weights": (1.0,), "amplify": 1.0, "delta_top_p": 0.95},
+                    "method",
+                    RULE | {"delta_top_p": 0.95},
                 ),
-                Arm("half-amplified", role="reference", settings={"weights": (1.0,), "amplify": 0.5}),
-                Arm("amplified", role="reference", settings={"weights": (1.0,), "amplify": 1.5}),
-                Arm("large-tuned", role="reference", settings={"system": "upper"}),
+                Arm("half-amplified", "reference", RULE | {"amplify": 0.5}),
+                Arm("amplified", "reference", RULE | {"amplify": 1.5}),
+                Arm("large-tuned", "reference", {"system": "upper"}),
             ),
             presets={
-                "tiny": Preset(settings=TINY | TEXTS, cost="5 s, 1 core", seeds=2),
+                "tiny": Preset(TINY | TEXTS, cost="5 s, 1 core", seeds=2),
                 "laptop": Preset(differs=ON_TEXT, cost="3 min, 2 cores", seeds=4),
                 "paper": Preset(
                     data_settings=HH,
@@ -209,7 +210,7 @@ PAPER = Paper(
                     seeds=5,
                 ),
                 "own": Preset(
-                    settings={"max_texts": 500},
+                    {"max_texts": 500},
                     differs=("your own models and texts: what they were trained on is not known here",),
                     cost="three passes over the texts a seed",
                     seeds=4,
@@ -227,21 +228,16 @@ PAPER = Paper(
             config="Facts",
             summary="who knows and who answers as asked, by size of pre-training and of fine-tuning",
             arms=(
-                Arm("up-scaled", role="method", settings={"system": "emulated"}),
-                Arm("down-scaled", role="method", settings={"system": "down-scaled"}),
-                Arm("small-tuned", role="baseline", settings={"system": "small-tuned"}),
-                Arm("large-base", role="baseline", settings={"system": "base"}),
-                Arm(
-                    "other-reference",
-                    role="control",
-                    settings={"system": "emulated", "delta_from": "other-reference"},
-                    removes="the ancestor: the reference is a small base model of another initialisation",
-                ),
-                Arm("small-base", role="reference", settings={"system": "small-base"}),
-                Arm("large-tuned", role="reference", settings={"system": "upper"}),
+                Arm("up-scaled", "method", {"system": "emulated"}),
+                Arm("down-scaled", "method", {"system": "down-scaled"}),
+                Arm("small-tuned", "baseline", {"system": "small-tuned"}),
+                Arm("large-base", "baseline", {"system": "base"}),
+                _other_reference({"system": "emulated"}),
+                Arm("small-base", "reference", {"system": "small-base"}),
+                Arm("large-tuned", "reference", {"system": "upper"}),
             ),
             presets={
-                "tiny": Preset(settings=TINY, cost="5 s, 1 core", seeds=2),
+                "tiny": Preset(TINY, cost="5 s, 1 core", seeds=2),
                 "laptop": Preset(
                     differs=(
                         *DIFFERS,
@@ -251,33 +247,29 @@ PAPER = Paper(
                     cost="1 min, 2 cores",
                     seeds=4,
                 ),
-                "larger": Preset(settings=LARGER, differs=TRAINED_HERE, cost="1 GPU hour a seed", seeds=5),
+                "larger": LARGER,
             },
         ),
         "interpolate": Recipe(
             config="Interpolate",
             summary="mix two fine-tunings of one small model when the model is used",
             arms=(
-                Arm("mix-50", role="method", settings={"weights": (0.5, 0.5)}),
-                Arm("mix-0", role="method", settings={"weights": (0.0, 1.0)}),
-                Arm("mix-25", role="method", settings={"weights": (0.25, 0.75)}),
-                Arm("mix-75", role="method", settings={"weights": (0.75, 0.25)}),
-                Arm("mix-100", role="method", settings={"weights": (1.0, 0.0)}),
-                Arm("small-mix-50", role="baseline", settings={"weights": (0.5, 0.5), "size": "small"}),
+                *map(_mix, (0.5, 0.0, 0.25, 0.75, 1.0)),
+                Arm("small-mix-50", "baseline", {"weights": (0.5, 0.5), "size": "small"}),
                 Arm(
                     "no-delta",
-                    role="control",
-                    settings={"weights": (0.0, 0.0)},
-                    removes="both behaviours: the large base alone",
+                    "control",
+                    {"weights": (0.0, 0.0)},
+                    "both behaviours: the large base alone",
                 ),
                 Arm(
                     "averaged",
-                    role="reference",
-                    settings={"weights": (0.5, 0.5), "mixed": "parameters"},
+                    "reference",
+                    {"weights": (0.5, 0.5), "mixed": "parameters"},
                 ),
             ),
             presets={
-                "tiny": Preset(settings=TINY | TEXTS, cost="5 s, 1 core", seeds=2),
+                "tiny": Preset(TINY | TEXTS, cost="5 s, 1 core", seeds=2),
                 "laptop": Preset(
                     differs=(
                         *DIFFERS,
@@ -287,27 +279,27 @@ PAPER = Paper(
                     cost="1 min, 2 cores",
                     seeds=4,
                 ),
-                "larger": Preset(settings=LARGER, differs=TRAINED_HERE, cost="1 GPU hour a seed", seeds=5),
+                "larger": LARGER,
             },
         ),
         "draft": Recipe(
             config="Draft",
             summary="count passes of the large model when the small tuned one drafts",
             arms=(
-                Arm("speculative", role="method", settings={"decoding": "speculative", "block_size": 4}),
-                Arm("plain", role="baseline", settings={"decoding": "plain", "block_size": 4}),
+                Arm("speculative", "method", {"decoding": "speculative", "block_size": 4}),
+                Arm("plain", "baseline", {"decoding": "plain", "block_size": 4}),
                 Arm(
                     "always-accept",
-                    role="control",
-                    settings={"decoding": "always-accept", "block_size": 4},
-                    removes="the test of each drafted token: all drafts are taken as they are",
+                    "control",
+                    {"decoding": "always-accept", "block_size": 4},
+                    "the test of each drafted token: all drafts are taken as they are",
                 ),
-                Arm("blocks-of-2", role="reference", settings={"decoding": "speculative", "block_size": 2}),
-                Arm("blocks-of-8", role="reference", settings={"decoding": "speculative", "block_size": 8}),
+                Arm("blocks-of-2", "reference", {"decoding": "speculative", "block_size": 2}),
+                Arm("blocks-of-8", "reference", {"decoding": "speculative", "block_size": 8}),
             ),
             presets={
                 "tiny": Preset(
-                    settings=TINY | TEXTS | {"max_new_tokens": 4, "continued": 4, "law_draws": 2500},
+                    TINY | TEXTS | {"max_new_tokens": 4, "continued": 4, "law_draws": 2500},
                     cost="5 s, 1 core",
                     seeds=2,
                 ),
@@ -320,78 +312,58 @@ PAPER = Paper(
                     cost="1 min, 2 cores",
                     seeds=4,
                 ),
-                "larger": Preset(settings=LARGER, differs=TRAINED_HERE, cost="1 GPU hour a seed", seeds=5),
+                "larger": LARGER,
             },
         ),
     },
     apply="emulate",
     claims=(
-        Claim(
+        _adapt(
             "up-scaling-helps",
             "A large base with the small model's fine-tuning predicts texts of the domain better than the"
             " small fine-tuned model and than the large base.",
-            recipe="adapt",
-            reported=Reported(
+            Reported(
                 "up-scaling improves helpfulness and factuality over the small tuned model in all families",
                 "abstract",
             ),
-            tests=(
-                Superior("token_nll", "eft", over="small-tuned"),
-                Superior("token_nll", "eft", over="large-base"),
-                Superior("token_nll", "eft", over="other-place"),
-            ),
-            requires=TRAINED,
-            equal=EQUAL,
+            Superior("token_nll", "eft", over="small-tuned"),
+            Superior("token_nll", "eft", over="large-base"),
+            Superior("token_nll", "eft", over="other-place"),
         ),
         Claim(
             "half-of-the-gap",
             "Up-scaling goes at least half of the way from the small tuned model to the large tuned one.",
             recipe="adapt",
-            reported=Reported(
-                "nearly all of the factuality gap, part of the helpfulness gap", "summaries of the paper"
-            ),
+            reported=_summaries("nearly all of the factuality gap, part of the helpfulness gap"),
             tests=(AtLeast("gap_recovered", "eft", 0.5),),
             requires=(AtLeast("tuning_gain", "eft", 0.05), AtLeast("scale_gain", "eft", 0.05)),
         ),
-        Claim(
+        _adapt(
             "ancestor-matters",
             "The delta works because the reference is what the small model was tuned from.",
-            recipe="adapt",
-            reported=Reported("the implicit reward is log pi_ft - log pi_ref", "summaries of the paper"),
-            tests=(Superior("token_nll", "eft", over="other-reference"),),
-            requires=TRAINED,
+            _summaries("the implicit reward is log pi_ft - log pi_ref"),
+            Superior("token_nll", "eft", over="other-reference"),
             equal=("scored_tokens",),
         ),
-        Claim(
+        _adapt(
             "more-than-an-ensemble",
             "The delta does more than averaging the log-probabilities of the large base and the small"
             " fine-tuned model.",
-            recipe="adapt",
-            reported=Reported(
-                "fine-tuning is a reward added to the large model's log-probabilities",
-                "summaries of the paper",
-            ),
-            tests=(Superior("token_nll", "eft", over="ensemble"),),
-            requires=TRAINED,
-            equal=EQUAL,
+            _summaries("fine-tuning is a reward added to the large model's log-probabilities"),
+            Superior("token_nll", "eft", over="ensemble"),
         ),
-        Claim(
+        _adapt(
             "top-p-helps",
             "Taking the up-scaling delta only inside the small fine-tuned model's top p helps a little.",
-            recipe="adapt",
-            reported=Reported("top-p filtering of up-scaling weights helps mildly", source="recalled"),
-            tests=(Superior("token_nll", "eft-top-p", over="eft"),),
-            requires=TRAINED,
-            equal=EQUAL,
+            Reported("top-p filtering of up-scaling weights helps mildly", source="recalled"),
+            Superior("token_nll", "eft-top-p", over="eft"),
         ),
         Claim(
             "knowledge-from-pre-training",
             "What the up-scaled model knows comes from the large pre-training: it is more factual than the"
             " small fine-tuned and the down-scaled model, and hardly less than the large fine-tuned one.",
             recipe="facts",
-            reported=Reported(
-                "up-scaling recovers nearly all of the factuality gap", "summaries of the paper"
-            ),
+            reported=_summaries("up-scaling recovers nearly all of the factuality gap"),
             tests=(
                 Superior("factuality", "up-scaled", over="small-tuned"),
                 Superior("factuality", "up-scaled", over="down-scaled"),
@@ -409,9 +381,7 @@ PAPER = Paper(
             "How a model answers comes from fine-tuning, small or large: up-scaled and down-scaled models"
             " answer as asked, which their bases do not.",
             recipe="facts",
-            reported=Reported(
-                "down-scaling recovers almost all of the helpfulness gap", "summaries of the paper"
-            ),
+            reported=_summaries("down-scaling recovers almost all of the helpfulness gap"),
             tests=(
                 Superior("obedience", "up-scaled", over="large-base", by=0.5),
                 Superior("obedience", "down-scaled", over="small-base", by=0.5),
@@ -429,9 +399,7 @@ PAPER = Paper(
             "interpolation",
             "The more weight a behaviour gets, the better the model is at it and the worse at the other.",
             recipe="interpolate",
-            reported=Reported(
-                "test-time interpolation traces a helpful and harmless frontier", "summaries of the paper"
-            ),
+            reported=_summaries("test-time interpolation traces a helpful and harmless frontier"),
             tests=(
                 *(
                     Superior("first_nll", f"mix-{more}", over=f"mix-{less}")
@@ -468,9 +436,7 @@ PAPER = Paper(
             "speculative-law",
             "Drafted and verified tokens follow the law of plain sampling; drafts taken unverified do not.",
             recipe="draft",
-            reported=Reported(
-                "speculative decoding leaves the distribution unchanged", "summaries of the paper"
-            ),
+            reported=_summaries("speculative decoding leaves the distribution unchanged"),
             tests=(
                 NonInferior("law_excess", "speculative", to="plain", within=0.5),
                 Superior("law_excess", "speculative", over="always-accept", by=0.5),
@@ -481,7 +447,7 @@ PAPER = Paper(
             "speculative-speed-up",
             "With drafts of the small fine-tuned model, the large one runs 2.5 times less often a token.",
             recipe="draft",
-            reported=Reported("about 2.5 times faster end to end", "summaries of the paper"),
+            reported=_summaries("about 2.5 times faster end to end"),
             tests=(AtMost("large_forwards_per_token", "speculative", 0.4),),
             requires=(AtMost("law_excess", "speculative", 1.5),),
         ),
@@ -489,15 +455,13 @@ PAPER = Paper(
             "llama-and-falcon",
             "Up-scaling recovers nearly all of the factuality gap and part of the helpfulness gap in Llama,"
             " Llama-2 and Falcon, as GPT-4 judges.",
-            reported=Reported(
-                "Llama 7B to 65B, Llama-2 7B to 70B, Falcon 7B to 180B", "summaries of the paper"
-            ),
+            reported=_summaries("Llama 7B to 65B, Llama-2 7B to 70B, Falcon 7B to 180B"),
             untested="needs 70B models and a judge; `assay run eft --preset llama --judge ...` measures it",
         ),
         Claim(
             "amplification",
             "Amplifying the up-scaling delta raises HumanEval pass@1 and ELI5 factuality, up to a point.",
-            reported=Reported("moderate gains for beta above 1", "summaries of the paper"),
+            reported=_summaries("moderate gains for beta above 1"),
             untested="needs large code and chat models; `assay run eft --prompts hub:openai/openai_humaneval"
             " --amplify 1.2 --sandbox ...` measures one point",
         ),
