@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from assay.errors import InputError
 from assay.papers.vision.instageo.method import (
     EncoderShape,
     PrithviEncoder,
@@ -64,7 +65,7 @@ def test_real_shapes_of_one_block_run_from_the_hubs_file(tmp_path, monkeypatch):
 def test_weights_that_run_code_are_refused(tmp_path, monkeypatch):
     torch.save({"encoder.cls_token": torch.nn.Linear(2, 2)}, tmp_path / "evil.pt")
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda name, file: tmp_path / "evil.pt")
-    with pytest.raises(Exception, match=r"[Ww]eights.only|Unsupported"):
+    with pytest.raises(InputError, match=r"evil.pt holds no tensors by name"):
         fetch_prithvi("v1-100m")
 
 

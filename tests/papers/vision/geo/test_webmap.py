@@ -11,7 +11,7 @@ import torch
 from playwright.sync_api import expect, sync_playwright
 from torch import nn
 
-from assay.papers.vision.geo.predict import NO_CLASS
+from assay.papers.vision.geo.webmap import NO_CLASS
 from assay.papers.vision.instageo.method import (
     Predicted,
     StaticMap,

@@ -11,7 +11,7 @@ import numpy as np
 
 from assay.data import existing_file, hash_file, parse_dates, read_rows
 from assay.papers.vision.geo.points import MOST_CLASSES, NO_LABEL, Task, label_dtype, not_classes
-from assay.papers.vision.geo.rasters import TIFF, open_raster, read_header, read_square
+from assay.papers.vision.geo.rasters import open_raster, read_header, read_square, tiffs_in
 from assay.papers.vision.geo.scenes import date_of
 
 
@@ -45,23 +45,16 @@ def read_label_rasters(source: str | Path) -> list[LabelRaster]:
 
 
 def _in_folder(folder: Path) -> list[LabelRaster]:
-    paths = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in TIFF and not path.name.startswith(".")
-    ]
-    dates = [date_of(path.stem, read_header(path).tags).replace(tzinfo=None) for path in paths]
-    return [LabelRaster(path, np.datetime64(date, "s")) for path, date in zip(paths, dates, strict=True)]
+    dated = [(path, date_of(path.stem, read_header(path).tags)) for path in tiffs_in(folder)]
+    return [LabelRaster(path, np.datetime64(date.replace(tzinfo=None), "s")) for path, date in dated]
 
 
 def _in_table(path: Path) -> list[LabelRaster]:
     rows = read_rows(path)
     rows.require("path", "date")
-    listed = [(path.parent / row["path"], row["date"]) for _, row in rows]
-    dates = parse_dates([date for _, date in listed], f"{path.name}: column 'date'")
-    for raster, _ in listed:
-        existing_file(raster)
-    return [LabelRaster(raster, date) for (raster, _), date in zip(listed, dates, strict=True)]
+    dates = parse_dates([row["date"] for _, row in rows], f"{path.name}: column 'date'")
+    files = [existing_file(path.parent / row["path"]) for _, row in rows]
+    return [LabelRaster(file, date) for file, date in zip(files, dates, strict=True)]
 
 
 def labelled_cells(path: Path, size: int, task: Task) -> Iterator[tuple[int, int, np.ndarray]]:

@@ -1,11 +1,14 @@
-"""Clouds, shadows and water from quality bands, and how they blank a chip and its labels."""
+"""Quality bands: clouds, shadows and water, what they blank; and cleaning of chips and label maps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+
+from assay.papers.vision.geo.points import NO_LABEL
 
 Strategy = Literal["each", "any"]
 MaskType = Literal["cloud", "near_cloud_or_shadow", "cloud_shadow", "water"]
@@ -23,11 +26,10 @@ def quality_mask(quality: np.ndarray, kind: str, types: Sequence[str]) -> np.nda
         ValueError: this kind of quality band does not know a type.
     """
     known = FMASK_BITS if kind == "Fmask" else SCL_CLASSES
-    unknown = [name for name in types if name not in known]
-    if unknown:
-        raise ValueError(f"{kind} has no {unknown[0]!r}; it has {', '.join(known)}.")
     found = np.zeros(quality.shape, dtype=bool)
     for name in types:
+        if name not in known:
+            raise ValueError(f"{kind} has no {name!r}; it has {', '.join(known)}.")
         if kind == "Fmask":
             found |= (quality >> FMASK_BITS[name]) & 1 == 1
         else:
@@ -40,10 +42,9 @@ def blank(chip: np.ndarray, masks: np.ndarray, strategy: Strategy, no_data: int)
 
     `each` blanks the bands of the step that is masked, `any` all bands where any step is.
     """
-    steps = len(masks)
     if strategy == "any":
         masks = np.broadcast_to(masks.any(axis=0), masks.shape)
-    repeated = np.repeat(masks, len(chip) // steps, axis=0)
+    repeated = np.repeat(masks, len(chip) // len(masks), axis=0)
     return np.where(repeated, np.asarray(no_data, chip.dtype), chip)
 
 
@@ -52,3 +53,45 @@ def observed(chip: np.ndarray, strategy: Strategy, no_data: int) -> np.ndarray:
     there = chip != no_data
     found: np.ndarray = there.any(axis=0) if strategy == "each" else there.all(axis=0)
     return found
+
+
+@dataclass(frozen=True)
+class ChipCleaner:
+    """Leaves out chips with little to see.
+
+    Args:
+        share: of a chip's pixels that may lack data.
+        strategy: a pixel lacks data where `any` band, or where all bands (`each`), have none.
+        no_data: what marks it.
+    """
+
+    share: float = 0.5
+    strategy: Strategy = "any"
+    no_data: int = 0
+
+    def keeps(self, chip: np.ndarray) -> bool:
+        """Return whether a chip [bands, h, w] has enough data."""
+        return bool((~observed(chip, self.strategy, self.no_data)).mean() <= self.share)
+
+    def clean(self, chips: Sequence[np.ndarray]) -> list[int]:
+        """Return the numbers of the chips that are kept."""
+        return [number for number, chip in enumerate(chips) if self.keeps(chip)]
+
+
+def buffer_labels(labels: np.ndarray, window: int) -> np.ndarray:
+    """Return a label map [h, w] in which each label also fills the empty pixels up to `window` around it.
+
+    An empty pixel takes the nearest label, by steps that may be diagonal.
+    """
+    from scipy.ndimage import distance_transform_cdt
+
+    turned = labels[::-1, ::-1]  # so that of two equally near labels the one further down and right wins
+    if (turned == NO_LABEL).all():
+        return labels.copy()
+    distance, nearest = distance_transform_cdt(turned == NO_LABEL, "chessboard", return_indices=True)
+    return np.where(distance <= window, turned[tuple(nearest)], turned)[::-1, ::-1]
+
+
+def limit_labels(labels: np.ndarray, chip: np.ndarray, no_data: int = 0) -> np.ndarray:
+    """Return a label map without labels where no band of the chip [bands, h, w] has data."""
+    return np.where(observed(chip, "each", no_data), labels, NO_LABEL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,11 +26,12 @@ PRITHVI: dict[str, dict[str, Any]] = {
 }
 """The published sizes."""
 HUB = {
-    "v1-100m": ("ibm-nasa-geospatial/Prithvi-EO-1.0-100M", "Prithvi_EO_V1_100M.pt"),
-    "v2-300m": ("ibm-nasa-geospatial/Prithvi-EO-2.0-300M", "Prithvi_EO_V2_300M.pt"),
-    "v2-300m-tl": ("ibm-nasa-geospatial/Prithvi-EO-2.0-300M-TL", "Prithvi_EO_V2_300M_TL.pt"),
-    "v2-600m": ("ibm-nasa-geospatial/Prithvi-EO-2.0-600M", "Prithvi_EO_V2_600M.pt"),
-    "v2-600m-tl": ("ibm-nasa-geospatial/Prithvi-EO-2.0-600M-TL", "Prithvi_EO_V2_600M_TL.pt"),
+    name: (
+        f"ibm-nasa-geospatial/Prithvi-EO-{name[1]}.0-{name[3:].upper()}",
+        f"Prithvi_EO_{name.upper().replace('-', '_')}.pt",
+    )
+    for name in PRITHVI
+    if name != "tiny"
 }
 """Name on the hub and file of the weights."""
 
@@ -68,19 +70,6 @@ class EncoderShape:
         return cls(**{"patch_size": 16, **PRITHVI[name]}, num_frames=num_frames, image_size=image_size)
 
 
-class PatchEmbed(nn.Module):
-    """Cut [b, c, t, h, w] into patches and project them: a convolution whose stride is its kernel."""
-
-    def __init__(self, shape: EncoderShape) -> None:
-        super().__init__()
-        patch = (1, shape.patch_size, shape.patch_size)
-        self.proj = nn.Conv3d(shape.in_channels, shape.dim, patch, stride=patch)
-
-    def forward(self, pixels: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b tokens dim"]:
-        projected: Tensor = self.proj(pixels)
-        return projected.flatten(2).transpose(1, 2)
-
-
 class Attention(nn.Module):
     """Multi-head self-attention with one projection for queries, keys and values."""
 
@@ -98,25 +87,16 @@ class Attention(nn.Module):
         return projected
 
 
-class Mlp(nn.Module):
-    """Two linear layers with a GELU between them."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1, self.fc2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
-
-    def forward(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b n dim"]:
-        projected: Tensor = self.fc2(functional.gelu(self.fc1(tokens)))
-        return projected
-
-
 class Block(nn.Module):
     """A residual block: attention and perceptron, each after its normalisation."""
 
     def __init__(self, dim: int, heads: int, mlp_ratio: float) -> None:
         super().__init__()
         self.norm1, self.attn = nn.LayerNorm(dim), Attention(dim, heads)
-        self.norm2, self.mlp = nn.LayerNorm(dim), Mlp(dim, int(dim * mlp_ratio))
+        self.norm2 = nn.LayerNorm(dim)
+        hidden = int(dim * mlp_ratio)
+        layers = {"fc1": nn.Linear(dim, hidden), "act": nn.GELU(), "fc2": nn.Linear(hidden, dim)}
+        self.mlp = nn.Sequential(OrderedDict(layers))  # with the names of the published weights
 
     def forward(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b n dim"]:
         tokens = tokens + self.attn(self.norm1(tokens))
@@ -148,7 +128,9 @@ class PrithviEncoder(nn.Module):
     def __init__(self, shape: EncoderShape) -> None:
         super().__init__()
         self.shape = shape
-        self.patch_embed = PatchEmbed(shape)
+        patch = (1, shape.patch_size, shape.patch_size)
+        projection = nn.Conv3d(shape.in_channels, shape.dim, patch, stride=patch)
+        self.patch_embed = nn.Sequential(OrderedDict(proj=projection))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, shape.dim))
         side = shape.image_size // shape.patch_size
         self.register_buffer("pos_embed", position_table(shape.dim, shape.num_frames, side, side)[None])
@@ -179,7 +161,7 @@ class PrithviEncoder(nn.Module):
         patch = self.shape.patch_size
         if height % patch or width % patch:
             raise ValueError(f"chips of {height} x {width} pixels cannot be divided into patches of {patch}.")
-        tokens = self.patch_embed(pixels)
+        tokens = self.patch_embed(pixels).flatten(2).transpose(1, 2)
         positions = self._positions(frames, height // patch, width // patch)
         tokens = tokens + positions[:, 1:]
         if self.shape.coordinates and dates is not None:
@@ -246,16 +228,11 @@ def load_prithvi(encoder: PrithviEncoder, weights: Mapping[str, Tensor]) -> list
     Raises:
         ValueError: weights are missing or have another shape; names the first.
     """
-    found = {}
-    dropped = []
     mine = encoder.state_dict()
-    for name, tensor in weights.items():
-        inner = _ENCODER.sub("", name)
-        if name.startswith("decoder") or inner not in mine or inner == "pos_embed":
-            dropped.append(name)
-        else:
-            found[inner] = tensor
-    missing = [name for name in mine if name != "pos_embed" and name not in found]
+    wanted = mine.keys() - {"pos_embed"}
+    inner = {name: _ENCODER.sub("", name) for name in weights if not name.startswith("decoder")}
+    found = {short: weights[name] for name, short in inner.items() if short in wanted}
+    missing = [name for name in mine if name in wanted and name not in found]
     if missing:
         raise ValueError(f"the weights lack {missing[0]} and {len(missing) - 1} others: another model's?")
     for name, tensor in found.items():
@@ -269,7 +246,7 @@ def load_prithvi(encoder: PrithviEncoder, weights: Mapping[str, Tensor]) -> list
     if on_meta:
         side = encoder.shape.image_size // encoder.shape.patch_size
         encoder.pos_embed = position_table(encoder.shape.dim, encoder.shape.num_frames, side, side)[None]
-    return dropped
+    return [name for name in weights if inner.get(name) not in wanted]
 
 
 def fetch_prithvi(name: str) -> dict[str, Tensor]:

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-TIFF = {".tif", ".tiff"}
+from assay.data import files_in
+
 WARP_ERROR = 1e-6
 """Pixels by which a warped place may be off; GDAL accepts no 0."""
 WEB_MERCATOR = 3857
@@ -29,6 +30,11 @@ class Grid:
     transform: Any
     height: int
     width: int
+
+    @classmethod
+    def in_file(cls, file: Any) -> Grid:
+        """Return the grid of an open file."""
+        return cls(file.crs, file.transform, file.height, file.width)
 
     @classmethod
     def of(cls, path: str | Path) -> Grid:
@@ -49,15 +55,21 @@ class Grid:
         """Return x and y of a position in pixels; arrays too."""
         return _apply(self.transform, column, row)
 
-    def to_globe(
-        self, columns: Sequence[float | int], rows: Sequence[float | int]
-    ) -> tuple[list[float], list[float]]:
-        """Return longitudes, from -180 to 180, and latitudes of positions in pixels."""
+    def to_globe(self, columns: Any, rows: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return longitudes [n], from -180 to 180, and latitudes of positions in pixels."""
         from rasterio.warp import transform
 
-        x, y = _apply(self.transform, np.asarray(columns), np.asarray(rows))
-        longitude, latitude = transform(self.crs, 4326, x.tolist(), y.tolist())
-        return [(east + 180) % 360 - 180 if abs(east) > 180 else east for east in longitude], latitude
+        x, y = self.place(np.atleast_1d(columns), np.atleast_1d(rows))
+        longitude, latitude = (np.array(v) for v in transform(self.crs, 4326, x.tolist(), y.tolist()))
+        return np.where(np.abs(longitude) > 180, (longitude + 180) % 360 - 180, longitude), latitude
+
+    def outline(self) -> tuple[tuple[float, float], ...]:
+        """Return (longitude, latitude) along the edges, in 20 steps each."""
+        steps, full, none = np.arange(20) / 20, np.ones(20), np.zeros(20)
+        across = np.concatenate([steps, full, 1 - steps, none]) * self.width
+        down = np.concatenate([none, steps, full, 1 - steps]) * self.height
+        longitude, latitude = self.to_globe(across, down)
+        return tuple(zip(longitude.tolist(), latitude.tolist(), strict=True))
 
     def from_globe(self, longitude: np.ndarray, latitude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return columns and rows of places, as whole numbers by floor."""
@@ -97,39 +109,37 @@ def open_raster(path: str | Path, grid: Grid | None = None, resampling: str = "n
     A raster on another grid is warped exactly, not by rasterio's approximation.
     """
     import rasterio
-    from rasterio.enums import Resampling
-    from rasterio.vrt import WarpedVRT
 
     with rasterio.open(path) as file:
-        if grid is None or (file.crs, file.transform, file.shape) == (
-            grid.crs,
-            grid.transform,
-            (grid.height, grid.width),
-        ):
+        if grid is None or Grid.in_file(file) == grid:
             yield file
             return
         if file.crs is None:
             raise ValueError(f"{path} has no coordinate reference system (CRS). Set one.")
-        no_data = 0 if file.nodata is None else file.nodata
-        with WarpedVRT(
-            file,
-            crs=grid.crs,
-            transform=grid.transform,
-            width=grid.width,
-            height=grid.height,
-            src_nodata=no_data,
-            nodata=no_data,
-            resampling=Resampling[resampling],
-            tolerance=WARP_ERROR,
-        ) as warped:
+        with _warped(file, grid, 0, resampling, tolerance=WARP_ERROR) as warped:
             yield warped
+
+
+def _warped(file: Any, grid: Grid, empty: Any, resampling: str = "nearest", **options: Any) -> Any:
+    """Return an open raster as it is on another grid; `empty` marks no data where the file does not say."""
+    from rasterio.enums import Resampling
+    from rasterio.vrt import WarpedVRT
+
+    no_data = empty if file.nodata is None else file.nodata
+    options |= {"crs": grid.crs, "transform": grid.transform, "width": grid.width, "height": grid.height}
+    return WarpedVRT(file, src_nodata=no_data, nodata=no_data, resampling=Resampling[resampling], **options)
+
+
+def tiffs_in(folder: str | Path) -> list[Path]:
+    """Return the GeoTIFFs in a folder and its subfolders, by name."""
+    return [path for path in files_in(Path(folder)) if path.suffix.lower() in (".tif", ".tiff")]
 
 
 def read_header(path: str | Path) -> Header:
     """Read what a raster says of itself."""
     with open_raster(path) as file:
         return Header(
-            Grid(file.crs, file.transform, file.height, file.width),
+            Grid.in_file(file),
             tuple(file.descriptions),
             dict(file.tags()),
             file.dtypes[0],
@@ -209,38 +219,22 @@ def read_in_mercator(
     The box is [west, south, east, north]; a raster over 180 degrees goes on to the east of it. A raster
     without a CRS gives `None`.
     """
-    from rasterio.enums import Resampling
-    from rasterio.vrt import WarpedVRT
     from rasterio.warp import calculate_default_transform
 
     with _quiet_affine(), open_raster(path) as file:
         if file.crs is None:
             return None
         thin = max(1.0, max(file.shape) / largest)
-        grid = Grid(file.crs, file.transform, *file.shape)
-        longitude, _ = grid.to_globe([0, file.width, file.width, 0], [0, 0, file.height, file.height])
-        over = max(longitude) - min(longitude) > 180
-        mercator = "+proj=merc +a=6378137 +b=6378137 +lon_0=180 +units=m" if over else WEB_MERCATOR
-        transform, width, height = calculate_default_transform(
-            file.crs,
-            mercator,
-            file.width,
-            file.height,
-            *file.bounds,
-            dst_width=round(file.width / thin),
-            dst_height=round(file.height / thin),
+        longitude, _ = Grid.in_file(file).to_globe(
+            [0, file.width, file.width, 0], [0, 0, file.height, file.height]
         )
-        no_data = empty if file.nodata is None else file.nodata
-        with WarpedVRT(
-            file,
-            crs=mercator,
-            transform=transform,
-            width=width,
-            height=height,
-            src_nodata=no_data,
-            nodata=no_data,
-            resampling=Resampling.nearest,
-        ) as warped:
+        over = longitude.max() - longitude.min() > 180
+        mercator = "+proj=merc +a=6378137 +b=6378137 +lon_0=180 +units=m" if over else WEB_MERCATOR
+        size = {"dst_width": round(file.width / thin), "dst_height": round(file.height / thin)}
+        transform, width, height = calculate_default_transform(
+            file.crs, mercator, file.width, file.height, *file.bounds, **size
+        )
+        with _warped(file, Grid(mercator, transform, height, width), empty) as warped:
             values = np.nan_to_num(warped.read(list(indexes)), nan=empty)
             west, south, east, north = (float(edge) for edge in warped.bounds)
     half = np.pi * 6378137 if over else 0.0

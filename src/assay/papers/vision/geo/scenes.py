@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from assay.papers.vision.geo.rasters import TIFF, Grid, read_header
+from assay.papers.vision.geo.rasters import Grid, read_header, tiffs_in
 
 BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
 """What the models read: blue, green, red, narrow near infrared and two of the short-wave infrared."""
@@ -196,10 +196,9 @@ class LocalScenes(SceneList):
     def __init__(self, folder: str | Path, bands: Sequence[str] = ()) -> None:
         notes: list[str] = []
         groups: dict[str, dict[str, BandFile]] = defaultdict(dict)
-        for path in sorted(Path(folder).rglob("*")):
-            if path.suffix.lower() in TIFF and not path.name.startswith("."):
-                scene, found = _bands_of(path)
-                groups[f"{path.parent}/{scene}"] |= found
+        for path in tiffs_in(folder):
+            scene, found = _bands_of(path)
+            groups[f"{path.parent}/{scene}"] |= found
         if not groups:
             raise ValueError(f"{folder} holds no GeoTIFF (.tif, .tiff).")
         read: list[Scene] = []
@@ -217,8 +216,8 @@ _BAND_NAME = re.compile(
     r"(?P<scene>.+?)[._-](?P<band>B\d{1,2}A?|Fmask|SCL|blue|green|red|nir|swir1|swir2|VV|VH|HH|HV)",
     re.IGNORECASE,
 )
-_DAY = re.compile(r"(?<!\d)(\d{4})-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])(?!\d)")
-_DAY_OF_YEAR = re.compile(r"(?<!\d)((?:19|20)\d{2})([0-3]\d{2})(?!\d)")
+_DAY = re.compile(r"\d{4}-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])")
+_DAY_OF_YEAR = re.compile(r"(?:19|20)\d{2}(?:[0-2]\d{2}|3[0-5]\d|36[0-6])(?!\d)")
 
 
 def _bands_of(path: Path) -> tuple[str, dict[str, BandFile]]:
@@ -235,26 +234,14 @@ def _local_scene(name: str, files: Mapping[str, BandFile], wanted: Sequence[str]
     bands = pick_bands(files, wanted, at=name)
     first = next(iter(bands.values())).path
     grid, tags = Grid.of(first), read_header(first).tags
-    kind = next((mask for mask in MASKS if mask in files), None)
     cloud = tags.get("CLOUD_COVER", tags.get("CLOUD_COVERAGE"))
-    return Scene(
-        name,
-        date_of(name, tags),
-        (_outline(grid),),
-        bands,
-        None if cloud is None else float(cloud),
-        files[kind] if kind else None,
-        kind,
-    )
+    cover = None if cloud is None else float(cloud)
+    return Scene(name, date_of(name, tags), (grid.outline(),), bands, cover, *_quality_band(files))
 
 
-def _outline(grid: Grid) -> Ring:
-    """Return the footprint in WGS 84, its edges followed in 20 steps each."""
-    steps, full, none = np.arange(20) / 20, np.ones(20), np.zeros(20)
-    across = np.concatenate([steps, full, 1 - steps, none]) * grid.width
-    down = np.concatenate([none, steps, full, 1 - steps]) * grid.height
-    longitude, latitude = grid.to_globe(across.tolist(), down.tolist())
-    return tuple(zip(longitude, latitude, strict=True))
+def _quality_band(files: Mapping[str, BandFile]) -> tuple[BandFile | None, str | None]:
+    """Return the file and the kind of the quality band, where there is one."""
+    return next(((files[kind], kind) for kind in MASKS if kind in files), (None, None))
 
 
 def date_of(name: str, tags: Mapping[str, str]) -> datetime:
@@ -267,19 +254,22 @@ def date_of(name: str, tags: Mapping[str, str]) -> datetime:
         match = re.match(r"(\d{4})[:-](\d\d)[:-](\d\d)(?:[ T](\d\d):(\d\d):(\d\d))?", tags.get(tag, ""))
         if match:
             return datetime(*(int(part) for part in match.groups() if part), tzinfo=UTC)  # type: ignore[misc,arg-type]
-    spaced = re.sub(r"[_.T]", " ", name)
-    for word in spaced.split():
-        if match := _DAY.fullmatch(word):
-            return datetime(*(int(part) for part in match.groups()), tzinfo=UTC)  # type: ignore[misc,arg-type]
-        if (match := _DAY_OF_YEAR.fullmatch(word)) and 1 <= int(match[2]) <= 366:
-            return datetime(int(match[1]), 1, 1, tzinfo=UTC) + timedelta(days=int(match[2]) - 1)
+    for word in re.sub(r"[_.T]", " ", name).split():
+        if _DAY.fullmatch(word):
+            return datetime.fromisoformat(word.replace("-", "")).replace(tzinfo=UTC)
+        if _DAY_OF_YEAR.fullmatch(word):
+            return _day_of_year(word)
     # LT52240631988227CUB02: the date stands inside a word, behind path and row
-    if match := re.search(r"((?:19|20)\d{2})([0-3]\d{2})(?=[A-Z])", name):
-        return datetime(int(match[1]), 1, 1, tzinfo=UTC) + timedelta(days=int(match[2]) - 1)
+    if match := re.search(rf"{_DAY_OF_YEAR.pattern}(?=[A-Z])", name):
+        return _day_of_year(match[0])
     raise ValueError(
         f"{name} has no date, neither as a tag (TIFFTAG_DATETIME) nor in its name. Write one into the name:"
         f" {name}_20220531.tif."
     )
+
+
+def _day_of_year(text: str) -> datetime:
+    return datetime(int(text[:4]), 1, 1, tzinfo=UTC) + timedelta(days=int(text[4:]) - 1)
 
 
 # --- STAC ---------------------------------------------------------------------------------------
@@ -370,21 +360,15 @@ def _scene_of(item: Any, bands: Sequence[str]) -> Scene:
         raise ValueError(f"{item.id} has no {'datetime' if item.datetime is None else 'geometry'}.")
     assets = dict(_asset_files(item))
     picked = pick_bands(assets, bands, at=item.id, platform=str(item.properties.get("platform", "")))
-    kind = next((mask for mask in MASKS if mask in assets), None)
-    for name, file in [*picked.items(), *([(kind, assets[kind])] if kind else [])]:
+    mask, kind = _quality_band(assets)
+    for name, file in [*picked.items(), *([(kind, mask)] if mask else [])]:
         if "://" not in file.path and not Path(file.path).exists():
             raise ValueError(f"the file of asset {name} of {item.id} is missing: {file.path}.")
     when = item.datetime if item.datetime.tzinfo else item.datetime.replace(tzinfo=UTC)
     cloud = item.properties.get("eo:cloud_cover")
-    return Scene(
-        item.id,
-        when.astimezone(UTC),
-        _rings(item.geometry, item.id),
-        picked,
-        None if cloud is None else float(cloud),
-        assets[kind] if kind else None,
-        kind,
-    )
+    cover = None if cloud is None else float(cloud)
+    footprint = _rings(item.geometry, item.id)
+    return Scene(item.id, when.astimezone(UTC), footprint, picked, cover, mask, kind)
 
 
 def _asset_files(item: Any) -> Iterator[tuple[str, BandFile]]:

@@ -1,4 +1,7 @@
-"""A map of predictions as one HTML file: nothing outside is loaded, and it works from the disk."""
+"""Prediction rasters, one for each chip, and a map of them as one HTML file.
+
+The page loads nothing from outside, and works from the disk.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,81 @@ import io
 import itertools
 import json
 import pkgutil
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from assay import files
+from assay.papers.vision.geo.dataset import ChipDataset
 from assay.papers.vision.geo.points import NO_LABEL
-from assay.papers.vision.geo.predict import NO_CLASS, Predicted
-from assay.papers.vision.geo.rasters import read_header, read_in_mercator, read_raster
+from assay.papers.vision.geo.rasters import read_header, read_in_mercator, read_raster, write_raster
+from assay.training.evaluation import predict
 
 VALUE_STEPS = 8
 LARGEST_SIDE = 1024
 """Pixels of an overlay's longer side; larger rasters are thinned out."""
+NO_CLASS = 255
+"""What a raster of classes holds where there is no observation."""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A prediction raster and the chip that it was made from."""
+
+    path: Path
+    chip: Path
+    label: Path | None = None
+
+
+def predict_rasters(
+    model: nn.Module, chips: ChipDataset, out: str | Path, batch_size: int = 16
+) -> list[Predicted]:
+    """Write a GeoTIFF for each chip, with its CRS and transform: uint8 classes, or float32 values.
+
+    The model predicts on the device that it is on. Pixels that no band has observed are 255 (NaN for
+    values). `chip_NAME.tif` becomes `prediction_NAME.tif`. Files that are there already are kept, so that a
+    stopped run resumes.
+
+    Raises:
+        ValueError: there are more than 255 classes, or two chips have one name.
+    """
+    wanted = [Path(out) / f"prediction_{_bare(path)}.tif" for path in chips.inputs]
+    if len(set(wanted)) != len(wanted):
+        raise ValueError("two chips have the same file name; predict for their folders one by one.")
+    todo = [row for row, path in enumerate(wanted) if not path.exists()]
+    for start in range(0, len(todo), batch_size):
+        rows = todo[start : start + batch_size]
+        inputs = torch.stack([chips[row][0] for row in rows])
+        empty = (inputs == chips.no_data).flatten(1, 2).all(dim=1)
+        predicted = predict(model, inputs, batch_size=batch_size)
+        for row, logits, nothing in zip(rows, predicted, empty, strict=True):
+            _write_prediction(logits, nothing.numpy(), chips.inputs[row], wanted[row])
+    return [Predicted(*paths) for paths in zip(wanted, chips.inputs, chips.labels, strict=True)]
+
+
+def _write_prediction(logits: torch.Tensor, empty: np.ndarray, chip: Path, path: Path) -> None:
+    grid = read_header(chip).grid
+    if len(logits) == 1:
+        values = np.where(empty, np.nan, logits[0].numpy()).astype(np.float32)
+        write_raster(path, values[None], grid, np.nan, ["value"])
+        return
+    if len(logits) > NO_CLASS:
+        raise ValueError(f"a raster of 8 bits holds {NO_CLASS} classes at most, not {len(logits)}.")
+    classes = np.where(empty, NO_CLASS, logits.argmax(dim=0).numpy()).astype(np.uint8)
+    write_raster(path, classes[None], grid, NO_CLASS, ["class"])
+
+
+def _bare(chip: Path) -> str:
+    return chip.stem.removeprefix("chip_").removesuffix("_merged").removesuffix("_S2Hand")
+
+
+# --- the map ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -58,17 +121,19 @@ class StaticMap:
                 continue
             layers["prediction"].append(found)
             layers["picture"].append(_picture(each.chip))
-            if each.label is not None and each.label.exists():
+            if each.label and each.label.exists():
                 labels = _overlay(each.label, each.path.stem, NO_LABEL, steps)
                 layers["labels"] += [labels] if labels else []
         if not layers["prediction"]:
             raise ValueError("no prediction has a CRS and a pixel, so that none has a place on a map.")
         names = self._names(layers) if steps is None else step_names(steps)
-        palette = [_rgb(color) for color in self._palette(len(names))]
+        if self.colors and len(self.colors) < len(names):
+            raise ValueError(f"{len(self.colors)} colours are given for {len(names)} classes.")
+        colors = self.colors or distinct_colors(len(names))
         data = {
             "layers": {name: items for name, items in layers.items() if items},
             "classes": [
-                {"name": name, "color": list(color)} for name, color in zip(names, palette, strict=True)
+                {"name": name, "color": rgb(color)} for name, color in zip(names, colors, strict=False)
             ],
         }
         path = Path(out) / "map.html"
@@ -82,11 +147,6 @@ class StaticMap:
             str(self.class_names[number]) if number < len(self.class_names) else f"class {number}"
             for number in range(max(seen, len(self.class_names)))
         ]
-
-    def _palette(self, count: int) -> list[str]:
-        if self.colors and len(self.colors) < count:
-            raise ValueError(f"{len(self.colors)} colours are given for {count} classes.")
-        return list(self.colors[:count]) if self.colors else distinct_colors(count)
 
 
 def _overlay(path: Path, name: str, nothing: int, steps: np.ndarray | None) -> dict[str, Any] | None:
@@ -159,11 +219,13 @@ def _png(pixels: np.ndarray) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _rgb(color: str) -> tuple[int, int, int]:
+def rgb(color: str) -> tuple[int, int, int]:
+    """Return red, green and blue, from 0 to 255, of `#rrggbb`."""
     digits = color.removeprefix("#")
-    if len(digits) != 6 or any(digit not in "0123456789abcdefABCDEF" for digit in digits):
+    if len(digits) != 6 or set(digits) - set(string.hexdigits):
         raise ValueError(f"{color!r} is no colour; write #rrggbb.")
-    return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
+    red, green, blue = bytes.fromhex(digits)
+    return red, green, blue
 
 
 def _page(title: str, data: dict[str, Any]) -> str:
@@ -171,7 +233,6 @@ def _page(title: str, data: dict[str, Any]) -> str:
     template = pkgutil.get_data(__package__, "map.html")
     assert template is not None
     text = template.decode()
-    plain = json.dumps(data, separators=(",", ":"))
-    for letter in "<>&":
-        plain = plain.replace(letter, f"\\u{ord(letter):04x}")
+    escapes = str.maketrans({letter: f"\\u{ord(letter):04x}" for letter in "<>&"})
+    plain = json.dumps(data, separators=(",", ":")).translate(escapes)
     return text.replace("@@TITLE@@", html.escape(title)).replace("@@DATA@@", plain)

@@ -14,18 +14,6 @@ from assay.paper import (
     Superior,
 )
 
-DEPTH_MATTERS = (
-    AtLeast("miou", "teacher", 0.4),
-    Superior("miou", "teacher", over="random-init", by=0.015),
-)
-"""The teacher solves the task, and one block alone does not: else any student keeps its accuracy."""
-
-DEPTH_MATTERS_FULL = (
-    AtLeast("miou", "teacher-full", 0.4),
-    Superior("miou", "teacher-full", over="random-init-full", by=0.015),
-)
-"""The same with all labels."""
-
 EQUAL = ("gradient_steps", "labelled_pixels")
 
 PRITHVI = {
@@ -56,6 +44,48 @@ SMALL = {
     "finetune.gradient_steps": 2,
     "finetune.teacher_steps": 2,
 }
+SMALLER = Reported("up to 8 times smaller with minimal loss of accuracy", where="abstract")
+
+
+def _arms(suffix: str, settings: dict[str, bool]) -> tuple[Arm, ...]:
+    """Return the arms that are run both with few labels and with all of them."""
+    control = settings | {"kd_weight": 0.0, "start": "random"}
+    removes = "the teacher: neither its first blocks nor its soft labels"
+    return (
+        Arm(f"distilled{suffix}", role="method", settings=settings),
+        Arm(f"ce-only{suffix}", role="baseline", settings=settings | {"kd_weight": 0.0}),
+        Arm(f"random-init{suffix}", role="control", settings=control, removes=removes),
+        Arm(f"teacher{suffix}", role="reference", settings=settings | {"trained": "teacher"}),
+    )
+
+
+def _smaller(name: str, statement: str, suffix: str) -> Claim:
+    """Return the claim on size; its task needs depth: else any student keeps the teacher's accuracy."""
+    teacher, student = f"teacher{suffix}", f"distilled{suffix}"
+    return Claim(
+        name,
+        statement,
+        recipe="compress",
+        reported=SMALLER,
+        tests=(AtLeast("size_ratio", student, 4), NonInferior("miou", student, to=teacher, within=0.015)),
+        requires=(
+            AtLeast("miou", teacher, 0.4),
+            Superior("miou", teacher, over=f"random-init{suffix}", by=0.015),
+        ),
+        equal=("labelled_pixels",),
+    )
+
+
+def _teacher_helps(name: str, statement: str, suffix: str) -> Claim:
+    teacher, ce_only = f"teacher{suffix}", f"ce-only{suffix}"
+    return Claim(
+        name,
+        statement,
+        recipe="compress",
+        tests=(Superior("miou", f"distilled{suffix}", over=ce_only),),
+        requires=(AtLeast("miou", teacher, 0.4), Superior("miou", teacher, over=ce_only)),
+        equal=EQUAL,
+    )
 
 
 PAPER = Paper(
@@ -99,30 +129,10 @@ PAPER = Paper(
             inputs=("chips",),
             summary="one student, or the teacher, tested on scenes that it was not trained on",
             arms=(
-                Arm("distilled", role="method"),
-                Arm("ce-only", role="baseline", settings={"kd_weight": 0.0}),
-                Arm(
-                    "random-init",
-                    role="control",
-                    settings={"kd_weight": 0.0, "start": "random"},
-                    removes="the teacher: neither its first blocks nor its soft labels",
-                ),
-                Arm(
-                    "kl-only",
-                    role="reference",
-                    settings={"ce_weight": 0.0, "everywhere": True},
-                ),
+                *_arms("", {}),
+                Arm("kl-only", role="reference", settings={"ce_weight": 0.0, "everywhere": True}),
                 Arm("distilled-2", role="reference", settings={"depth": 2}),
-                Arm("teacher", role="reference", settings={"trained": "teacher"}),
-                Arm("distilled-full", role="method", settings={"all_labels": True}),
-                Arm("ce-only-full", role="baseline", settings={"all_labels": True, "kd_weight": 0.0}),
-                Arm(
-                    "random-init-full",
-                    role="control",
-                    settings={"all_labels": True, "kd_weight": 0.0, "start": "random"},
-                    removes="the teacher: neither its first blocks nor its soft labels",
-                ),
-                Arm("teacher-full", role="reference", settings={"all_labels": True, "trained": "teacher"}),
+                *_arms("-full", {"all_labels": True}),
             ),
             presets={
                 "tiny": Preset(settings=SMALL, cost="10 s, 1 core", seeds=2),
@@ -196,49 +206,20 @@ PAPER = Paper(
     },
     apply="distil",
     claims=(
-        Claim(
+        _smaller(
             "smaller-for-little-loss",
             "A student of one block is 4 times smaller than the teacher and within 1.5 points of its mIoU.",
-            recipe="compress",
-            reported=Reported("up to 8 times smaller with minimal loss of accuracy", where="abstract"),
-            tests=(
-                AtLeast("size_ratio", "distilled", 4),
-                NonInferior("miou", "distilled", to="teacher", within=0.015),
-            ),
-            requires=DEPTH_MATTERS,
-            equal=("labelled_pixels",),
+            "",
         ),
-        Claim(
-            "smaller-with-all-labels",
-            "The same holds where every training pixel is labelled.",
-            recipe="compress",
-            reported=Reported("up to 8 times smaller with minimal loss of accuracy", where="abstract"),
-            tests=(
-                AtLeast("size_ratio", "distilled-full", 4),
-                NonInferior("miou", "distilled-full", to="teacher-full", within=0.015),
-            ),
-            requires=DEPTH_MATTERS_FULL,
-            equal=("labelled_pixels",),
+        _smaller(
+            "smaller-with-all-labels", "The same holds where every training pixel is labelled.", "-full"
         ),
-        Claim(
+        _teacher_helps(
             "teacher-helps",
             "With few labels, learning from the teacher too beats learning from the labels alone.",
-            recipe="compress",
-            tests=(Superior("miou", "distilled", over="ce-only"),),
-            requires=(AtLeast("miou", "teacher", 0.4), Superior("miou", "teacher", over="ce-only")),
-            equal=EQUAL,
+            "",
         ),
-        Claim(
-            "teacher-helps-with-all-labels",
-            "With all labels it does so too.",
-            recipe="compress",
-            tests=(Superior("miou", "distilled-full", over="ce-only-full"),),
-            requires=(
-                AtLeast("miou", "teacher-full", 0.4),
-                Superior("miou", "teacher-full", over="ce-only-full"),
-            ),
-            equal=EQUAL,
-        ),
+        _teacher_helps("teacher-helps-with-all-labels", "With all labels it does so too.", "-full"),
         Claim(
             "first-block-helps",
             "A student that starts from the teacher's first block beats one that starts from nothing.",

@@ -7,11 +7,6 @@ StaticMap(["water", "forest"]).export(predictions, "map")
 """
 
 from assay.papers.vision.augmentation import Augmentation as Augmentation
-from assay.papers.vision.geo.cleaning import (
-    ChipCleaner as ChipCleaner,
-    buffer_labels as buffer_labels,
-    limit_labels as limit_labels,
-)
 from assay.papers.vision.geo.dataset import ChipDataset as ChipDataset, to_steps as to_steps
 from assay.papers.vision.geo.label_rasters import (
     LabelRaster as LabelRaster,
@@ -20,7 +15,10 @@ from assay.papers.vision.geo.label_rasters import (
 from assay.papers.vision.geo.masks import (
     FMASK_BITS as FMASK_BITS,
     SCL_CLASSES as SCL_CLASSES,
+    ChipCleaner as ChipCleaner,
     blank as blank,
+    buffer_labels as buffer_labels,
+    limit_labels as limit_labels,
     observed as observed,
     quality_mask as quality_mask,
 )
@@ -33,7 +31,6 @@ from assay.papers.vision.geo.places import (
     utm_zone as utm_zone,
 )
 from assay.papers.vision.geo.points import Columns as Columns, Points as Points, read_points as read_points
-from assay.papers.vision.geo.predict import Predicted as Predicted, predict_rasters as predict_rasters
 from assay.papers.vision.geo.prithvi import (
     HUB as HUB,
     PRITHVI as PRITHVI,
@@ -61,7 +58,12 @@ from assay.papers.vision.geo.scenes import (
     StacTree as StacTree,
     read_items as read_items,
 )
-from assay.papers.vision.geo.webmap import StaticMap as StaticMap, distinct_colors as distinct_colors
+from assay.papers.vision.geo.webmap import (
+    Predicted as Predicted,
+    StaticMap as StaticMap,
+    distinct_colors as distinct_colors,
+    predict_rasters as predict_rasters,
+)
 from assay.papers.vision.segmentation import (
     ConfusionMatrix as ConfusionMatrix,
     RocHistogram as RocHistogram,

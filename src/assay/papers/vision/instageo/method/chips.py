@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -61,19 +62,6 @@ class Job:
     cells: Sequence[tuple[Cell, str]]
     labels: Callable[[Cell], np.ndarray]
     most: int = MOST
-
-
-@dataclass(frozen=True)
-class ListedChip:
-    """A row of `chips.csv`: files relative to its folder, and where and when the chip lies."""
-
-    Input: str
-    Label: str
-    date: str
-    tile: str
-    longitude: float
-    latitude: float
-    points: int
 
 
 @dataclass(frozen=True)
@@ -143,21 +131,18 @@ class ChipCreator:
         given = points if isinstance(points, Points) else read_points(points, task=self.task)
         folder = Path(out)
         columns = (given.longitude, given.latitude, given.date, given.label)
-        self._claim(folder, b"".join(np.ascontiguousarray(column).tobytes() for column in columns))
+        self._claim(folder, b"".join(column.tobytes() for column in columns))
         taken: set[str] = set()
+        size, window, dtype = self.chip_size, self.window_size, label_dtype(self.task)
 
         def paint(cell: Cell) -> np.ndarray:
-            dtype = label_dtype(self.task)
-            return paint_labels(
-                given.label[cell.points], cell.pixels, self.chip_size, self.window_size, dtype
-            )
+            return paint_labels(given.label[cell.points], cell.pixels, size, window, dtype)
 
         def jobs(group: Group, funnel: Funnel) -> Iterator[Job]:
             grid = Grid.of(next(iter(group.scenes[0].bands.values())).path)
-            cells = list(self._cells(group, given, grid, funnel))
-            yield Job(
-                group, grid, [(cell, _unique(_name(group, cell), group, taken)) for cell in cells], paint
-            )
+            cells = self._cells(group, given, grid, funnel)
+            named = [(cell, _unique(_name(group, cell), group, taken)) for cell in cells]
+            yield Job(group, grid, named, paint)
 
         return self._create(given, folder, jobs)
 
@@ -183,41 +168,39 @@ class ChipCreator:
         self._claim(folder, describe_rasters(read))
         grids = [Grid.of(raster.path) for raster in read]
         cells: list[tuple[int, Cell]] = []
-        middles: list[tuple[float, float]] = []
+        places: list[np.ndarray] = []
         for number, (raster, grid) in enumerate(zip(read, grids, strict=True)):
             if min(grid.width, grid.height) < size:
                 self._note_small(raster.path.name, grid, "its labels are lost")
             for column, row, pixels in labelled_cells(raster.path, size, self.task):
                 cells.append((number, Cell(column, row, np.full(len(pixels), len(cells)), pixels)))
-                middles.append(  # inside the raster, which may cut the cell off
-                    (
-                        (column * size + min(grid.width, (column + 1) * size)) / 2,
-                        (row * size + min(grid.height, (row + 1) * size)) / 2,
-                    )
-                )
+                # the middle of what is inside the raster, which may cut the cell off
+                right, bottom = min(grid.width, (column + 1) * size), min(grid.height, (row + 1) * size)
+                places.append(np.stack(grid.to_globe((column * size + right) / 2, (row * size + bottom) / 2)))
         if not cells:
             raise ValueError(f"none of {len(read)} label rasters has a label: all pixels are no data.")
-        places = [
-            grids[number].to_globe([x], [y]) for (number, _), (x, y) in zip(cells, middles, strict=True)
-        ]
-        longitude, latitude = np.array(places)[..., 0].T
+        longitude, latitude = np.concatenate(places, axis=1)
         dates = np.array([read[number].date for number, _ in cells], "datetime64[s]")
         points = Points(longitude, latitude, dates, np.zeros(len(cells), label_dtype(self.task)))
 
         def jobs(group: Group, funnel: Funnel) -> Iterator[Job]:
             for number, (raster, grid) in enumerate(zip(read, grids, strict=True)):
-                mine = [cell for owner, cell in (cells[row] for row in group.rows) if owner == number]
-                mine = [cell for cell in mine if (cell.column + 1) * size <= grid.width]
-                mine = [cell for cell in mine if (cell.row + 1) * size <= grid.height]
+                mine = [
+                    cell
+                    for owner, cell in (cells[row] for row in group.rows)
+                    if owner == number
+                    and (cell.column + 1) * size <= grid.width
+                    and (cell.row + 1) * size <= grid.height
+                ]
                 funnel.in_a_whole_chip += sum(len(cell.pixels) for cell in mine)
                 named = [(cell, _name(group, cell, f"_{raster.path.stem}")) for cell in mine]
-                yield Job(group, grid, named, self._reader(raster), FULL)
+                yield Job(group, grid, named, functools.partial(self._labels, raster.path), FULL)
 
         weights = np.array([len(cell.pixels) for _, cell in cells])
         return self._create(points, folder, jobs, weights)
 
-    def _reader(self, raster: LabelRaster) -> Callable[[Cell], np.ndarray]:
-        return lambda cell: read_labels(raster.path, cell.column, cell.row, self.chip_size, self.task)
+    def _labels(self, raster: Path, cell: Cell) -> np.ndarray:
+        return read_labels(raster, cell.column, cell.row, self.chip_size, self.task)
 
     def _create(
         self,
@@ -226,14 +209,16 @@ class ChipCreator:
         jobs: Callable[[Group, Funnel], Iterable[Job]],
         weights: np.ndarray | None = None,
     ) -> ChipDataset:
-        """Match points with scenes, and cut what each set of granules has to give."""
+        """Match points with scenes, and cut the chips of each set of granules."""
+        import pandas as pd
+
         steps = TimeSteps(
             self.num_steps, self.temporal_step, self.temporal_tolerance, self.shift_to_month_start
         )
         matching = Matching(steps, self.min_count, self.cloud_coverage)
         groups, funnel = group_observations(points, self.source, matching, weights)
         self._check_scenes(groups)
-        rows: list[ListedChip] = []
+        rows: list[dict[str, Any]] = []
         with ThreadPoolExecutor(self.workers) as pool:
             for group in groups:
                 for job in jobs(group, funnel):
@@ -242,36 +227,44 @@ class ChipCreator:
         funnel.chips = len(rows)
         if not rows:
             raise ValueError(self._nothing(points, funnel, matching))
-        return self._finish(folder, rows, funnel, groups)
+        listing = pd.DataFrame(rows).sort_values("Input")
+        files.write_atomic(folder / "chips.csv", listing.to_csv(index=False))
+        described = files.read_json(folder / "chips.json") | {
+            "funnel": dict(funnel.rows()),
+            "notes": self.notes,
+            "bands": list(groups[0].scenes[0].bands),
+            "granules": sorted({scene.id for group in groups for scene in group.scenes}),
+        }
+        files.write_json(folder / "chips.json", described)
+        return ChipDataset.load(folder)
 
     # --- one set of granules --------------------------------------------------------------------
 
-    def _cut(self, job: Job, folder: Path, funnel: Funnel, pool: ThreadPoolExecutor) -> list[ListedChip]:
+    def _cut(self, job: Job, folder: Path, funnel: Funnel, pool: ThreadPoolExecutor) -> list[dict[str, Any]]:
         """Write the chips of a job that are not there yet, and list all of them."""
-        missing = [
-            (cell, name) for cell, name in job.cells if not all(p.exists() for p in _pair(folder, name))
-        ]
-        written: dict[str, np.ndarray | None] = {}
+        missing = [one for one in job.cells if not all(path.exists() for path in _pair(folder, one[1]))]
+        labels_of: dict[str, np.ndarray] = {}
         for start in range(0, len(missing), CELLS_AT_ONCE):
             block = missing[start : start + CELLS_AT_ONCE]
             chips, masks = self._read(job, [cell for cell, _ in block], pool)
-            made: list[tuple[Cell, str, np.ndarray, np.ndarray]] = []
+            writes = []
             for (cell, name), chip, mask in zip(block, chips, masks, strict=True):
                 if self.mask_types:
                     chip = blank(chip, mask, self.masking_strategy, self.no_data)
-                labels = job.labels(cell)
+                labels = labels_of[name] = job.labels(cell)
                 labels[~observed(chip, self.masking_strategy, self.no_data)] = NO_LABEL
-                written[name] = labels if (labels != NO_LABEL).any() else None
-                if written[name] is None:
-                    funnel.chips_without_label += 1
+                if (labels != NO_LABEL).any():
+                    writes.append(pool.submit(self._write, job, cell, _pair(folder, name), chip, labels))
                 else:
-                    made.append((cell, name, chip, labels))
-            list(pool.map(lambda one: self._write(job, folder, *one), made))
-        return [
-            self._listed(job, cell, name, written.get(name, _pair(folder, name)[1]), funnel)
-            for cell, name in job.cells
-            if name not in written or written[name] is not None
-        ]
+                    funnel.chips_without_label += 1
+            for write in writes:
+                write.result()
+        rows = []
+        for cell, name in job.cells:
+            labels = labels_of[name] if name in labels_of else read_raster(_pair(folder, name)[1])[0]
+            if (labels != NO_LABEL).any():
+                rows.append(self._listed(job, cell, name, labels, funnel))
+        return rows
 
     def _cells(self, group: Group, points: Points, grid: Grid, funnel: Funnel) -> Iterator[Cell]:
         """Yield the cells with points, and count the points that lie in a whole cell."""
@@ -364,50 +357,29 @@ class ChipCreator:
     # --- writing --------------------------------------------------------------------------------
 
     def _write(
-        self, job: Job, folder: Path, cell: Cell, name: str, chip: np.ndarray, labels: np.ndarray
+        self, job: Job, cell: Cell, paths: tuple[Path, Path], chip: np.ndarray, labels: np.ndarray
     ) -> None:
         scenes, size = job.group.scenes, self.chip_size
         placed = job.grid.cut(cell.column * size, cell.row * size, size)
         bands = [f"{band}_{step}" for step in range(len(scenes)) for band in scenes[0].bands]
-        chip_path, label_path = _pair(folder, name)
-        write_raster(chip_path, chip, placed, self.no_data, bands)
-        write_raster(label_path, labels[None], placed, NO_LABEL)
+        write_raster(paths[0], chip, placed, self.no_data, bands)
+        write_raster(paths[1], labels[None], placed, NO_LABEL)
 
-    def _listed(
-        self, job: Job, cell: Cell, name: str, labels: np.ndarray | Path | None, funnel: Funnel
-    ) -> ListedChip:
-        """Return a chip's row in the listing, and count what is left in it."""
-        known = read_raster(labels)[0] if isinstance(labels, Path) else labels
-        assert known is not None
-        funnel.not_cloudy += int((known[cell.pixels[:, 0], cell.pixels[:, 1]] != NO_LABEL).sum())
-        funnel.labelled_pixels += int((known != NO_LABEL).sum())
-        middle = (cell.column + 0.5) * self.chip_size, (cell.row + 0.5) * self.chip_size
-        (longitude,), (latitude,) = job.grid.to_globe([middle[0]], [middle[1]])
-        return ListedChip(
-            f"chips/chip_{name}.tif",
-            f"seg_maps/seg_map_{name}.tif",
-            job.group.scenes[0].datetime.date().isoformat(),
-            job.group.tile,
-            round(longitude, 6),
-            round(latitude, 6),
-            len(cell.points),
-        )
-
-    def _finish(
-        self, folder: Path, rows: list[ListedChip], funnel: Funnel, groups: Sequence[Group]
-    ) -> ChipDataset:
-        import pandas as pd
-
-        listing = pd.DataFrame([asdict(row) for row in rows]).sort_values("Input")
-        files.write_atomic(folder / "chips.csv", listing.to_csv(index=False))
-        described = files.read_json(folder / "chips.json") | {
-            "funnel": dict(funnel.rows()),
-            "notes": self.notes,
-            "bands": list(groups[0].scenes[0].bands),
-            "granules": sorted({scene.id for group in groups for scene in group.scenes}),
+    def _listed(self, job: Job, cell: Cell, name: str, labels: np.ndarray, funnel: Funnel) -> dict[str, Any]:
+        """Return a chip's row of `chips.csv`, and count what is left in it."""
+        funnel.not_cloudy += int((labels[cell.pixels[:, 0], cell.pixels[:, 1]] != NO_LABEL).sum())
+        funnel.labelled_pixels += int((labels != NO_LABEL).sum())
+        size = self.chip_size
+        (longitude,), (latitude,) = job.grid.to_globe((cell.column + 0.5) * size, (cell.row + 0.5) * size)
+        return {
+            "Input": f"chips/chip_{name}.tif",
+            "Label": f"seg_maps/seg_map_{name}.tif",
+            "date": job.group.scenes[0].datetime.date().isoformat(),
+            "tile": job.group.tile,
+            "longitude": round(longitude, 6),
+            "latitude": round(latitude, 6),
+            "points": len(cell.points),
         }
-        files.write_json(folder / "chips.json", described)
-        return ChipDataset.load(folder)
 
     # --- checks ---------------------------------------------------------------------------------
 
@@ -418,9 +390,7 @@ class ChipCreator:
         mine = {
             "settings": settings | {"mask_types": list(self.mask_types)},  # as JSON has it
             "points": hashlib.sha256(content).hexdigest(),
-            "num_steps": self.num_steps,
-            "no_data": self.no_data,
-            "task": self.task,
+            **{name: settings[name] for name in ("num_steps", "no_data", "task")},
         }
         path = folder / "chips.json"
         if not path.exists():
@@ -456,8 +426,8 @@ class ChipCreator:
             self.notes.append(text)
 
     def _note_small(self, name: str, grid: Grid, lost: str) -> None:
-        pixels = f"{grid.width} x {grid.height} pixels"
-        self._note(f"{name} has {pixels}, less than a chip of {self.chip_size}; {lost}.")
+        size = f"{grid.width} x {grid.height} pixels, less than a chip of {self.chip_size}"
+        self._note(f"{name} has {size}; {lost}.")
 
     def _nothing(self, points: Points, funnel: Funnel, matching: Matching) -> str:
         """Say why there is no chip."""
@@ -468,9 +438,10 @@ class ChipCreator:
             swapped = replace(points, longitude=points.latitude, latitude=points.longitude)
             there = group_observations(swapped, self.source, Matching(matching.steps))[1].in_a_scene
             if there:
-                hints.insert(
-                    0, f"with x and y exchanged {there} would be: longitude and latitude seem swapped"
-                )
+                hints = [
+                    f"with x and y exchanged {there} would be: longitude and latitude seem swapped",
+                    *hints,
+                ]
         return f"no chip could be made. {funnel}." + "".join(f" ({hint})" for hint in hints)
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from assay.data import read_text
+from assay.models.flops import count_flops
 from assay.training.evaluation import mode
 
 RAPL = Path("/sys/class/powercap")
@@ -24,16 +23,8 @@ def count_parameters(model: nn.Module) -> int:
 
 def count_macs(model: nn.Module, inputs: Tensor) -> int:
     """Return the multiply-adds of one input, counted while it runs."""
-    attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
-    counter = FlopCounterMode(display=False, custom_mapping=attention)
-    with mode(model, training=False), torch.no_grad(), counter:
-        model(inputs[:1])
-    return int(counter.get_total_flops()) // 2
-
-
-def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    """Return the operations of attention on a CPU, which torch's counter leaves out."""
-    return int(sdpa_flop_count(query, key, value))
+    with mode(model, training=False):
+        return count_flops(model, inputs[:1]) // 2
 
 
 @dataclass
@@ -54,21 +45,16 @@ class EnergyMeter:
     def __exit__(self, *_: Any) -> None:
         start, before = self._before
         self.seconds = time.perf_counter() - start
-        after = self._read()
-        if (
-            before is not None
-            and after is not None
-            and all(b <= a for b, a in zip(before, after, strict=True))
-        ):
-            self.joules = sum(a - b for b, a in zip(before, after, strict=True)) / 1e6
+        spent = [now - then for then, now in zip(before, self._read(), strict=False)]
+        if spent and min(spent) >= 0:  # a counter starts again from 0 now and then
+            self.joules = sum(spent) / 1e6
 
     def grams(self, per_kwh: float) -> float | None:
         """Return grams of CO2 at `per_kwh` grams a kilowatt-hour, or `None` where no energy was counted."""
         return None if self.joules is None else self.joules / 3.6e6 * per_kwh
 
-    def _read(self) -> list[int] | None:
+    def _read(self) -> list[int]:
         try:
-            found = [int(read_text(path)) for path in self.counters]
+            return [int(read_text(path)) for path in self.counters]
         except (OSError, ValueError):  # only root may read it on most machines
-            return None
-        return found or None
+            return []

@@ -99,11 +99,11 @@ class RegressionDistillationLoss(nn.Module):
         """Return the loss of a batch; 0 without a valid position."""
         valid = labels != self.ignore_index
         values = student[:, 0]
-        total = values.sum() * 0.0
-        if valid.any():
-            total = total + functional.mse_loss(values[valid], labels[valid])
-            if teacher is not None:
-                total = total + self.kd_weight * functional.mse_loss(values[valid], teacher[:, 0][valid])
+        if not valid.any():
+            return values.sum() * 0.0
+        total = functional.mse_loss(values[valid], labels[valid])
+        if teacher is not None:
+            total = total + self.kd_weight * functional.mse_loss(values[valid], teacher[:, 0][valid])
         return total
 
 
@@ -162,9 +162,7 @@ def kept_blocks(total: int, depth: int, keep: Keep = "first") -> list[int]:
         return list(range(depth))
     if keep == "last":
         return list(range(total - depth, total))
-    if depth == 1:
-        return [0]
-    return [round(number * (total - 1) / (depth - 1)) for number in range(depth)]
+    return [round(number * (total - 1) / max(1, depth - 1)) for number in range(depth)]
 
 
 def prune(teacher: nn.Module, depth: int, blocks: str = "auto", keep: Keep = "first") -> nn.Module:
@@ -247,7 +245,7 @@ class DepthDistiller:
             steps: gradient steps.
             student: what to train, where it does not start from the teacher.
             scheduler: makes a schedule of the optimizer.
-            on_step: called as `on_step(step, loss)` after each gradient step; training ends when it is true.
+            on_step: called as `on_step(step, loss)` after each gradient step; training ends if it is true.
         """
         student = self.student() if student is None else student
         optimizer = torch.optim.AdamW(
@@ -263,17 +261,8 @@ class DepthDistiller:
             return value
 
         made = scheduler(optimizer) if scheduler else None
-        fit(
-            student,
-            batches,
-            loss,
-            optimizer=optimizer,
-            epochs=epochs,
-            steps=steps,
-            scheduler=made,
-            compute=self.compute,
-            on_step=on_step,
-        )
+        more: dict[str, Any] = {"epochs": epochs, "steps": steps, "on_step": on_step, "compute": self.compute}
+        fit(student, batches, loss, optimizer=optimizer, scheduler=made, **more)
         return student
 
     def teach(self, inputs: Any) -> Tensor:

@@ -91,15 +91,8 @@ class SegmentationModel(nn.Module):
         super().__init__()
         self.shape, self.num_classes, self.projection = shape, num_classes, projection
         self.encoder = PrithviEncoder(shape)
-        self.head = UpsampleSegHead(
-            shape.dim,
-            shape.num_frames,
-            num_classes,
-            up_blocks(shape.patch_size),
-            shape.patch_size,
-            dropout=dropout,
-            projection=projection,
-        )
+        sizes = (shape.dim, shape.num_frames, num_classes, up_blocks(shape.patch_size), shape.patch_size)
+        self.head = UpsampleSegHead(*sizes, dropout=dropout, projection=projection)
         self.register_buffer("mean", torch.zeros(shape.in_channels))
         self.register_buffer("deviation", torch.ones(shape.in_channels))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -43,13 +42,7 @@ class TimeSteps:
 
 @dataclass(frozen=True)
 class Matching:
-    """How observations find scenes.
-
-    Args:
-        steps: when an observation is looked at.
-        min_count: tiles of 100 km with fewer points are left out.
-        cloud_coverage: scenes with more, in percent, are left out.
-    """
+    """How observations find scenes: see `ChipCreator` for the two limits."""
 
     steps: TimeSteps = TimeSteps()
     min_count: int = 1
@@ -105,17 +98,15 @@ def group_observations(
     """
     tiles = mgrs_tiles(points.longitude, points.latitude)
     weights = np.ones(len(points), int) if weights is None else weights
-    counts: Counter[str] = Counter()
-    for tile, weight in zip(tiles.tolist(), weights.tolist(), strict=True):
-        counts[tile] += weight
-    funnel = Funnel(points=int(weights.sum()))
-    kept = sorted(tile for tile, count in counts.items() if count >= matching.min_count)
+    names, which = np.unique(tiles, return_inverse=True)
+    counts = np.bincount(which, weights).astype(int)
+    kept = names[counts >= matching.min_count].tolist()
     if not kept:
-        most, number = counts.most_common(1)[0]
         raise ValueError(
-            f"none of {len(counts)} tiles has {matching.min_count} points (the most: {number} in {most})."
-            " Lower min_count."
+            f"none of {len(names)} tiles has {matching.min_count} points (the most: {counts.max()} in"
+            f" {names[counts.argmax()]}). Lower min_count."
         )
+    funnel = Funnel(points=int(weights.sum()))
     grouped: dict[tuple[str, ...], tuple[tuple[Scene, ...], list[int], str]] = {}
     for tile in kept:
         rows = np.flatnonzero(tiles == tile)
@@ -134,16 +125,13 @@ def _match(
     """Yield the points of one tile that have all their granules, with them, and count the stages."""
     queries = matching.steps.queries(points.date)
     margin = timedelta(days=matching.steps.tolerance)
-    west, south, east, north = (
-        float(edge(values)) for edge in (np.min, np.max) for values in (points.longitude, points.latitude)
-    )
-    found = catalog.search(
-        (west, south, east, north), _moment(queries.min()) - margin, _moment(queries.max()) + margin
-    )
+    longitude, latitude = points.longitude, points.latitude
+    box = (float(longitude.min()), float(latitude.min()), float(longitude.max()), float(latitude.max()))
+    found = catalog.search(box, _moment(queries.min()) - margin, _moment(queries.max()) + margin)
     scenes = [s for s in found if s.cloud_cover is None or s.cloud_cover <= matching.cloud_coverage]
     if not scenes:
         return
-    inside = contains(scenes, points.longitude, points.latitude)
+    inside = contains(scenes, longitude, latitude)
     picked = pick_granules(scenes, inside, queries, matching.steps.tolerance)
     complete = (picked >= 0).all(axis=1)
     distinct = complete & (np.diff(np.sort(picked, axis=1), axis=1) != 0).all(axis=1)
@@ -166,8 +154,8 @@ def pick_granules(
 
     Of scenes with the same cloud cover the one nearest in time is taken, then the first by name.
     """
-    times = np.array([scene.datetime.astimezone(UTC).replace(tzinfo=None) for scene in scenes])
-    times = times.astype("datetime64[s]")
+    moments = [scene.datetime.astimezone(UTC).replace(tzinfo=None) for scene in scenes]
+    times = np.array(moments, "datetime64[s]")
     cover = np.array([NO_CLOUD_COVER if s.cloud_cover is None else s.cloud_cover for s in scenes])
     names = np.argsort(np.argsort([scene.id for scene in scenes]))
     limit = np.timedelta64(round(tolerance * 86_400), "s")
