@@ -18,6 +18,7 @@ from assay.papers.education.ednet.method.tracer import (
     build_network,
     train_network,
 )
+from assay.papers.education.ednet.method.windows import Batches
 
 SMALL = NetworkSize(width=8, layers=2, heads=2, slots=4, seq_len=16, dropout=0.1, times=True)
 
@@ -147,9 +148,9 @@ def test_windows_cover_every_step_once(random_steps):
     steps = random_steps(learners=5, length=23)
     for seq_len, stride in ((7, 7), (10, 4), (50, 25)):
         data = KTDataset(steps, seq_len, stride)
-        rows = torch.cat([batch.row[batch.trained] for batch in data.batches(3)])
+        rows = torch.cat([batch.row[batch.trained] for batch in Batches(data, 3)])
         assert sorted(rows.tolist()) == list(range(len(steps)))
-        scored = torch.cat([batch.row[batch.scored] for batch in data.batches(3)])
+        scored = torch.cat([batch.row[batch.scored] for batch in Batches(data, 3)])
         assert sorted(scored.tolist()) == np.flatnonzero(steps.scored).tolist()
 
 

@@ -12,7 +12,6 @@ from assay.papers.education.ednet.baselines import shuffle_actions
 from assay.papers.education.ednet.config import (
     Actions,
     Answers,
-    Columns,
     Detect,
     Ingest,
     Leak,
@@ -23,7 +22,7 @@ from assay.papers.education.ednet.config import (
 )
 from assay.papers.education.ednet.method import EdNetLog, KnowledgeTracer
 from assay.papers.education.ednet.recipe import across, actions, detect, ingest, leak, project, stats, train
-from assay.papers.education.options import Simulated
+from assay.papers.education.options import Columns, Simulated
 from assay.papers.education.simulated import GUESS, SLIP, simulate
 from assay.trial import Trial
 from papers.education.ednet.card_files import QUICK, write_answers, write_ednet

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from assay.data.places import parse
 from assay.errors import InputError
-from assay.papers.education.ednet.config import Actions, Answers, Columns, Place, Train
+from assay.papers.education.ednet.config import Actions, Answers, Place, Train
 from assay.papers.education.ednet.method.contents import Contents
 from assay.papers.education.ednet.method.process import ReadTask, read_in_process
 from assay.papers.education.ednet.method.shards import MANIFEST, EdNetLog
@@ -90,13 +90,8 @@ def own_table(data: Answers) -> tuple[pa.Table, pa.Table | None]:
     return rows, None if loaded.test is None else loaded.test.with_format("arrow")[:]
 
 
-def schema_of(columns: Columns) -> KTSchema:
-    """Return the schema that the options name."""
-    return KTSchema(**vars(columns))
-
-
 def _table_learners(config: Train) -> Learners:
-    schema = schema_of(config.columns)
+    schema = KTSchema(**vars(config.columns))
     rows, test = own_table(config.data)
     mapped = schema.map(rows).steps
     own = None if test is None else schema.map(test, mapped.catalogue).steps.at_least(config.min_steps)

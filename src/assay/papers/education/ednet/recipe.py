@@ -24,17 +24,17 @@ from assay.papers.education.ednet.config import (
     Train,
 )
 from assay.papers.education.ednet.evaluation import compare_levels, model_leak
-from assay.papers.education.ednet.inputs import Learners, acting_learners, learners_of, own_table, schema_of
+from assay.papers.education.ednet.inputs import Learners, acting_learners, learners_of, own_table
 from assay.papers.education.ednet.method.contents import Contents
 from assay.papers.education.ednet.method.leakage import detect_leak, expand_tags, fuse
 from assay.papers.education.ednet.method.process import ReadTask, read_in_process
 from assay.papers.education.ednet.method.projection import Rules, project_log
 from assay.papers.education.ednet.method.shards import LICENCE, EdNetLog
-from assay.papers.education.ednet.method.tracer import BASELINES, KnowledgeTracer, auc
+from assay.papers.education.ednet.method.tracer import BASELINES, KnowledgeTracer, auc, scored_auc
 from assay.papers.education.ednet.synthetic import synthesize, zipped
-from assay.papers.education.ednet.training import Fitted, log_training, tune_baseline, tune_network
+from assay.papers.education.ednet.training import log_training, tune
+from assay.papers.education.logs import KTSchema
 from assay.papers.education.simulated import simulate
-from assay.papers.education.steps import Steps
 from assay.trial import Split, Trial
 
 SHARES = {0.05: "auc_5_percent", 0.25: "auc_25_percent"}
@@ -91,7 +91,7 @@ def project(config: Project, trial: Trial) -> dict[str, Value]:
 
 def detect(config: Detect, trial: Trial) -> dict[str, Value]:
     """Say whether a log shows answers of the same question to whoever predicts them."""
-    report = detect_leak(own_table(config.data)[0], schema_of(config.columns))
+    report = detect_leak(own_table(config.data)[0], KTSchema(**vars(config.columns)))
     trial.save("leak", vars(report))
     print(report.reason, file=sys.stderr)
     return {"visible": int(report.visible), "repeated": report.share, "optimistic_auc": report.optimistic_auc}
@@ -102,10 +102,11 @@ def _counts(log: EdNetLog) -> dict[str, Value]:
     students, rows = int(manifest["students"]), len(log)
     counts: dict[str, Value] = {"level": log.level, "students": students, "rows": rows}
     counts["actions a student"] = rows / students
-    counts |= {f"action {name}": count for name, count in sorted(manifest.get("actions", {}).items())}
-    counts |= {f"noticed: {name}": count for name, count in sorted(manifest.get("noticed", {}).items())}
     skipped = manifest.get("skipped", {}).get("files", {})
-    return counts | {f"skipped: {name}": count for name, count in sorted(skipped.items())}
+    groups = {"action ": manifest.get("actions", {}), "noticed: ": manifest.get("noticed", {})}
+    for prefix, group in (groups | {"skipped: ": skipped}).items():
+        counts |= {prefix + name: count for name, count in sorted(group.items())}
+    return counts
 
 
 # --- knowledge tracing --------------------------------------------------------------------------
@@ -124,10 +125,10 @@ def train(config: Train, trial: Trial) -> dict[str, Value]:
     for share in config.shares:
         some = learners.steps.learners(order[: max(round(share * len(order)), 1)])
         trial.progress(f"{config.model} on {len(some.users)} learners")
-        fitted = _tuned(config, some, validation, trial)
-        metrics[SHARES.get(share, "auc")] = _auc(fitted, test)
-    log_training(fitted, trial)
-    tracer = KnowledgeTracer(config.model, fitted.model, learners.steps.catalogue, learners.schema)
+        model = tune(config.model, some, validation, config, trial, config.blind)
+        metrics[SHARES.get(share, "auc")] = scored_auc(model, test)
+    log_training(model, trial)
+    tracer = KnowledgeTracer(config.model, model, learners.steps.catalogue, learners.schema)
     trial.save("tracer", tracer)
     return metrics
 
@@ -137,24 +138,12 @@ def across(arms: dict[str, dict[str, Value]]) -> dict[str, Value]:
 
     def gap(metric: str) -> float | None:
         found = [arms[name].get(metric) for name in ("dkt", *BASELINES)]
-        if not all(isinstance(value, float) for value in found):
-            return None
-        deep, *simple = (float(value) for value in found)  # type: ignore[arg-type]
-        return deep - max(simple)
+        deep, *simple = [value for value in found if isinstance(value, float)] or [0.0]
+        return deep - max(simple) if len(simple) == len(BASELINES) else None
 
     few, all_ = gap("auc_5_percent"), gap("auc")
     growth = None if few is None or all_ is None else all_ - few
     return {"gap_5_percent": few, "gap": all_, "gap_growth": growth}
-
-
-def _tuned(config: Train, train: Steps, validation: Steps, trial: Trial) -> Fitted:
-    if config.model in BASELINES:
-        return tune_baseline(config.model, train, validation, config.candidates, trial)
-    return tune_network(config.model, train, validation, config, trial, config.blind)
-
-
-def _auc(fitted: Fitted, test: Steps) -> float:
-    return auc(fitted.model.predict(test)[test.scored], test.correct[test.scored])
 
 
 def _oracle(learners: Learners, parts: Split[np.ndarray]) -> float | None:
@@ -181,10 +170,10 @@ def actions(config: Actions, trial: Trial) -> dict[str, Value]:
         steps = steps.keep(steps.answered)
     train, validation, test = (steps.learners(part) for part in (parts.train, parts.validation, parts.test))
     trial.count("test_answers", int(test.scored.sum()))
-    fitted = tune_network("dkt", train, validation, config, trial)
-    log_training(fitted, trial)
-    trial.save("tracer", KnowledgeTracer("dkt", fitted.model, steps.catalogue))
-    return {"auc": _auc(fitted, test), "actions_per_answer": read}
+    model = tune("dkt", train, validation, config, trial)
+    log_training(model, trial)
+    trial.save("tracer", KnowledgeTracer("dkt", model, steps.catalogue))
+    return {"auc": scored_auc(model, test), "actions_per_answer": read}
 
 
 # --- the leak through a question's skills -------------------------------------------------------
@@ -197,19 +186,18 @@ def leak(config: Leak, trial: Trial) -> dict[str, Value]:
     if config.form != "questions":
         steps = expand_tags(steps)
     train, validation, test = (steps.learners(part) for part in (parts.train, parts.validation, parts.test))
-    name = "masked" if config.form == "masked" else "dkt"
-    fitted = tune_network(name, train, validation, config, trial)
-    log_training(fitted, trial)
-    chance, correct, scored = fitted.model.predict(test), test.correct, test.scored
+    model = tune("masked" if config.form == "masked" else "dkt", train, validation, config, trial)
+    log_training(model, trial)
+    chance, correct, scored = model.predict(test), test.correct, test.scored
     if config.form == "masked":
         chance, correct, scored = fuse(chance, test)
     trial.count("test_questions", len(fuse(chance, test)[0]) if config.form == "expanded" else len(chance))
-    model = model_leak(fitted.model, test)
+    report = model_leak(model, test)
     return {
         "auc": auc(chance[scored], correct[scored]),
         "leak_in_data": int(detect_leak(test).visible),
-        "leak_in_model": int(model.visible),
-        "moved_share": model.share,
+        "leak_in_model": int(report.visible),
+        "moved_share": report.share,
     }
 
 

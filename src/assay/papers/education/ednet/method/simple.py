@@ -1,8 +1,8 @@
 """Baselines without a network: means, item response theory, performance factors, Bayesian knowledge tracing.
 
 Each has `fit(steps)` and `predict(steps) -> float64 [steps]`: the chance of each answer, from what came
-before it. Steps that are no answers are skipped and get 0.5. What was learnt is in the fields, so that a
-model is saved as a record.
+before it. Steps that are no answers are skipped and get 0.5. The fitted values are fields, so that a model is
+saved as a record.
 """
 
 from __future__ import annotations
@@ -183,26 +183,40 @@ def _opportunities(steps: Steps) -> tuple[np.ndarray, np.ndarray]:
 
 def _earlier(steps: Steps, rows: np.ndarray, skills: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return for each opportunity how often this learner got this skill right and wrong before."""
-    correct = steps.correct[rows].astype(np.int64)
-    order, starts, _ = _by_sequence(steps, rows, skills)
-    sorted_correct = correct[order]
-    total = np.cumsum(sorted_correct) - sorted_correct
-    first = np.repeat(starts, np.diff([*starts, len(rows)]))
-    right, seen = np.empty(len(rows)), np.empty(len(rows))
-    right[order] = total - total[first]
-    seen[order] = np.arange(len(rows)) - first
-    return right, seen - right
+    import pandas as pd
+
+    correct = pd.Series(steps.correct[rows].astype(np.int64))
+    sequences = correct.groupby([steps.owner[rows], skills])
+    right = (sequences.cumsum() - correct).to_numpy()
+    return right, sequences.cumcount().to_numpy() - right
 
 
-def _by_sequence(
-    steps: Steps, rows: np.ndarray, skills: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return an order that puts the opportunities of a learner and a skill together, where each such sequence
-    starts, and its skill."""
-    key = steps.owner[rows] * _skill_count(steps) + skills
-    order = np.argsort(key, kind="stable")
-    starts = np.flatnonzero(np.diff(key[order], prepend=-1))
-    return order, starts, skills[order[starts]]
+@dataclass(frozen=True, eq=False)
+class _Sequences:
+    """The opportunities of each learner and skill in a row of equal length, padded where `mask` is False.
+
+    `rows`: the step of each opportunity. `order`: of the opportunities, by sequence. `skill`: of each
+    sequence. `correct`: int8 [sequences, longest].
+    """
+
+    rows: np.ndarray
+    order: np.ndarray
+    skill: np.ndarray
+    correct: np.ndarray
+    mask: np.ndarray
+
+    @classmethod
+    def of(cls, answers: Steps) -> _Sequences:
+        """Put the opportunities of a learner and a skill together."""
+        rows, skills = _opportunities(answers)
+        key = answers.owner[rows] * _skill_count(answers) + skills
+        order = np.argsort(key, kind="stable")
+        starts = np.flatnonzero(np.diff(key[order], prepend=-1))
+        lengths = np.diff([*starts, len(rows)])
+        mask = np.arange(lengths.max(initial=1)) < lengths[:, None]
+        correct = np.zeros(mask.shape, np.int8)
+        correct[mask] = answers.correct[rows][order]
+        return cls(rows, order, skills[order[starts]], correct, mask)
 
 
 @dataclass(eq=False)
@@ -237,37 +251,35 @@ class BKT:
     def fit(self, steps: Steps) -> BKT:
         """Find the chances of each skill."""
         answers = steps.keep(steps.answered)
-        rows, skills = _opportunities(answers)
-        order, starts, owners = _by_sequence(answers, rows, skills)
-        padded = _padded(answers.correct[rows][order], starts)
+        sequences = _Sequences.of(answers)
         self.set(_skill_count(answers), *self.start)
         for _ in range(self.rounds):
-            self._improve(*padded, owners)
+            self._improve(sequences.correct, sequences.mask, sequences.skill)
         return self
 
     def predict(self, steps: Steps) -> np.ndarray:
         """Return the chance of each answer."""
         answers = steps.keep(steps.answered)
-        rows, skills = _opportunities(answers)
-        order, starts, owners = _by_sequence(answers, rows, skills)
-        correct, mask = _padded(answers.correct[rows][order], starts)
-        chances = np.empty(correct.shape)
-        known = self.known[owners]
-        learn, slip, guess = self.learn[owners], self.slip[owners], self.guess[owners]
-        for place in range(correct.shape[1]):
+        found = _Sequences.of(answers)
+        chances = np.empty(found.correct.shape)
+        known, learn = self.known[found.skill], self.learn[found.skill]
+        slip, guess = self.slip[found.skill], self.guess[found.skill]
+        for place in range(found.correct.shape[1]):
             chances[:, place] = known * (1 - slip) + (1 - known) * guess
-            known = self.step(known, correct[:, place], learn, slip, guess)
-        each = np.empty(len(rows))
-        each[order] = chances[mask]
-        total = np.bincount(rows, weights=each, minlength=len(answers))
-        return _placed(steps, total / np.bincount(rows, minlength=len(answers)))
+            known = self.step(known, found.correct[:, place], learn, slip, guess)
+        each = np.empty(len(found.rows))
+        each[found.order] = chances[found.mask]
+        total = np.bincount(found.rows, weights=each, minlength=len(answers))
+        return _placed(steps, total / np.bincount(found.rows, minlength=len(answers)))
 
     @staticmethod
     def step(
         known: np.ndarray, correct: np.ndarray, learn: np.ndarray, slip: np.ndarray, guess: np.ndarray
     ) -> np.ndarray:
         """Return P(known) after an answer and the chance to learn that follows it."""
-        posterior = _posterior(known, correct, slip, guess)
+        if_known = known * np.where(correct == 1, 1 - slip, slip)
+        if_new = (1 - known) * np.where(correct == 1, guess, 1 - guess)
+        posterior = if_known / (if_known + if_new)
         after: np.ndarray = posterior + (1 - posterior) * learn
         return after
 
@@ -323,20 +335,3 @@ class BKT:
         guess = share((new * (correct == 1)).sum(1), new.sum(1), self.start[3])
         # a skill that is known must not do worse than one that is not
         self.slip, self.guess = np.minimum(slip, 0.45), np.minimum(guess, 0.45)
-
-
-def _posterior(known: np.ndarray, correct: np.ndarray, slip: np.ndarray, guess: np.ndarray) -> np.ndarray:
-    """Return P(known | answer)."""
-    if_known = known * np.where(correct == 1, 1 - slip, slip)
-    if_new = (1 - known) * np.where(correct == 1, guess, 1 - guess)
-    found: np.ndarray = if_known / (if_known + if_new)
-    return found
-
-
-def _padded(correct: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return sequences as rows of equal length, and which places are filled."""
-    lengths = np.diff([*starts, len(correct)])
-    mask = np.arange(lengths.max(initial=1)) < lengths[:, None]
-    padded = np.zeros(mask.shape, np.int8)
-    padded[mask] = correct
-    return padded, mask

@@ -15,7 +15,7 @@ from assay.artefact import Artefact
 from assay.errors import InputError
 from assay.papers.education.ednet.method.networks import NETWORKS, Batch, Network, NetworkSize
 from assay.papers.education.ednet.method.simple import BKT, IRT, PFA, MeanModel
-from assay.papers.education.ednet.method.windows import KTDataset
+from assay.papers.education.ednet.method.windows import Batches, KTDataset
 from assay.papers.education.logs import KTSchema, plain_name
 from assay.papers.education.steps import Catalogue, Steps
 from assay.training import Compute, fit
@@ -31,7 +31,6 @@ BASELINES: dict[str, type[MeanModel | IRT | PFA | BKT]] = {
     "pfa": PFA,
     "bkt": BKT,
 }
-MODELS = (*BASELINES, *NETWORKS)
 Name = Hashable
 
 
@@ -110,10 +109,9 @@ def train_network(
         generator: of the order of windows.
         on_epoch: called with the pass and its validation AUC.
     """
-    training = training or Training()
-    batches = KTDataset(train, network.size.seq_len).batches(training.batch_size, generator)
+    training, trained = training or Training(), Trained()
+    batches = Batches(KTDataset(train, network.size.seq_len), training.batch_size, generator)
     optimizer = torch.optim.Adam(network.parameters(), training.learning_rate, fused=True)
-    trained = Trained()
     best: dict[str, Tensor] = {}
     since = 0
 
@@ -147,10 +145,10 @@ def train_network(
 
 
 class NeuralTracer:
-    """A network as a predictor. Long histories go through overlapping windows."""
+    """A network as a predictor, and how its training went. Long histories go through overlapping windows."""
 
-    def __init__(self, network: Network) -> None:
-        self.network = network
+    def __init__(self, network: Network, trained: Trained | None = None) -> None:
+        self.network, self.trained = network, trained or Trained()
 
     def predict(self, steps: Steps) -> np.ndarray:
         """Return the chance of each answer; steps that are none get 0.5."""
@@ -159,7 +157,7 @@ class NeuralTracer:
         chances = np.full(len(steps), 0.5)
         device = next(self.network.parameters()).device
         with mode(self.network, training=False), torch.inference_mode():
-            for batch in data.batches(128):
+            for batch in Batches(data, 128):
                 found = self.network(Batch(*(part.to(device) for part in batch))).cpu()
                 rows = batch.row[batch.trained]
                 chances[rows.numpy()] = found[batch.trained].double().numpy()
@@ -204,12 +202,9 @@ class KnowledgeTracer(Artefact):
                 there is no learner or no answer, or the question was not in training.
         """
         if isinstance(data, Steps):
-            return self._chances(data)
+            chances: np.ndarray = self.model.predict(data)
+            return chances
         return self.trace(data)["chance"].to_numpy()
-
-    def steps_of(self, data: Steps | pa.Table | pd.DataFrame) -> Steps:
-        """Return a table as steps in this catalogue; questions that the model does not know are content 0."""
-        return data if isinstance(data, Steps) else self.schema.map(data, self.catalogue).steps
 
     def trace(self, data: pa.Table | pd.DataFrame) -> pd.DataFrame:
         """Return a frame with the rows and the index of the data, so that it can be joined to them.
@@ -228,17 +223,13 @@ class KnowledgeTracer(Artefact):
             "item": np.array([None, *self.catalogue.names], object)[steps.item],
             "step": np.arange(len(steps)) - steps.starts[:-1][steps.owner],
             "correct": steps.correct,
-            "chance": np.where(steps.item > 0, self._chances(steps), np.nan),
+            "chance": np.where(steps.item > 0, self.predict(steps), np.nan),
         }
         index = data.index[mapped.parents] if isinstance(data, pd.DataFrame) else mapped.parents
         found = pd.DataFrame(
             {name: values[of] for name, values in columns.items()}, index=np.flatnonzero(known)
         )
         return found.reindex(range(len(known))).set_axis(index)
-
-    def _chances(self, steps: Steps) -> np.ndarray:
-        found: np.ndarray = self.model.predict(steps)
-        return found
 
     def next(self, history: Sequence[tuple[Name, int]], questions: Sequence[Name]) -> dict[Name, float]:
         """Return the chance that a learner answers each question right, after a history.
@@ -267,22 +258,22 @@ class KnowledgeTracer(Artefact):
             kind=np.zeros(length * len(questions), np.int8),
             catalogue=self.catalogue,
         )
-        chances = self._chances(steps)[length - 1 :: length]
+        chances = self.predict(steps)[length - 1 :: length]
         return dict(zip(questions, chances.tolist(), strict=True))
 
     def record(self) -> dict[str, Any]:
         """Return what it consists of, as `Artefact` saves it."""
-        learnt = self.model
-        if isinstance(learnt, NeuralTracer):
-            learnt = {"size": learnt.network.size, "weights": learnt.network.state_dict()}
-        return {"name": self.name, "model": learnt, "catalogue": self.catalogue, "schema": self.schema}
+        if not isinstance(self.model, NeuralTracer):
+            return vars(self)
+        network = self.model.network
+        return vars(self) | {"model": {"size": network.size, "weights": network.state_dict()}}
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> KnowledgeTracer:
         """Build a tracer of what `record` returned."""
-        name, learnt, catalogue = record["name"], record["model"], record["catalogue"]
-        if name in NETWORKS:
-            network = build_network(name, catalogue, learnt["size"])
-            network.load_state_dict(learnt["weights"])
-            learnt = NeuralTracer(network.eval())
-        return cls(name, learnt, catalogue, record["schema"])
+        model = record["model"]
+        if record["name"] in NETWORKS:
+            network = build_network(record["name"], record["catalogue"], model["size"])
+            network.load_state_dict(model["weights"])
+            model = NeuralTracer(network.eval())
+        return cls(**record | {"model": model})

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from assay.papers.education.ednet.method.networks import Batch
@@ -76,36 +76,30 @@ class KTDataset(Dataset[Batch]):
             item.long(), correct.long(), kind.long(), trained, scored, seconds, lag, torch.from_numpy(rows)
         )
 
-    def batches(self, batch_size: int, generator: torch.Generator | None = None) -> Batches:
-        """Return batches that can be iterated again and again, in a new order each time with a generator."""
-        return Batches(self, batch_size, generator)
 
-
+@dataclass(frozen=True)
 class Batches:
-    """Batches of a data set; made by `KTDataset.batches`."""
+    """Batches that can be iterated again and again, in a new order each time with a generator."""
 
-    def __init__(self, data: KTDataset, batch_size: int, generator: torch.Generator | None) -> None:
-        self.data, self.batch_size, self.generator = data, batch_size, generator
+    data: KTDataset
+    batch_size: int
+    generator: torch.Generator | None = None
 
     def __len__(self) -> int:
         return -(-len(self.data) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        total = len(self.data)
-        order = (
-            torch.arange(total) if self.generator is None else torch.randperm(total, generator=self.generator)
-        )
+        order = torch.arange(len(self.data))
+        if self.generator is not None:
+            order = torch.randperm(len(order), generator=self.generator)
         for part in order.split(self.batch_size):
             yield self.data.batch(part.numpy())
 
 
 def collate(windows: Sequence[Batch]) -> Batch:
     """Join windows of a `KTDataset`, padded on the right."""
-    return Batch(*(_pad(parts) for parts in zip(*windows, strict=True)))
-
-
-def _pad(parts: Sequence[Tensor]) -> Tensor:
-    return torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
+    pad = torch.nn.utils.rnn.pad_sequence
+    return Batch(*(pad(list(parts), batch_first=True) for parts in zip(*windows, strict=True)))
 
 
 def _lags(steps: Steps) -> np.ndarray:
