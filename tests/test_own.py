@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from assay.data import hash_file
 from assay.errors import InputError
-from assay.own import import_own
+from assay.own import code_of, import_own
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +40,8 @@ def test_what_is_not_there_is_said_with_the_option(written: str, words: str) -> 
         import_own(written, "--system")
     assert str(error.value).startswith(f"--system {written} cannot be imported: ")
     assert words in str(error.value)
+
+
+def test_the_code_of_a_module_is_identified() -> None:
+    assert code_of("mine_here:listen") == code_of("mine_here:x") == hash_file(Path("mine_here.py"))
+    assert code_of("mine_hear:listen") == code_of(":x") == code_of("sys:path") == "unknown"

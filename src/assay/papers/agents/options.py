@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 
 from assay import files
 from assay.bounds import PositiveInt
 from assay.data import hash_file
 from assay.errors import InputError
+from assay.own import code_of
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,7 @@ class Environment:
     def fingerprint(self) -> str:
         """Identify the environment: the version of gymnasium, and the code of the user's module."""
         name = self.source or ""
-        module = name.partition(":")[0] if ":" in name else None
-        return f"{name} {_installed('gymnasium')} {_code(module) if module else ''}"
+        return f"{name} {_installed('gymnasium')} {code_of(name) if ':' in name else ''}"
 
 
 def _value(text: str) -> int | float | bool | str:
@@ -59,21 +57,6 @@ def _installed(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _code(module: str) -> str:
-    """Return the hash of a module's file, which is in the working folder or on the path."""
-    plain = Path(*module.split("."))
-    for here in (plain.with_suffix(".py"), plain / "__init__.py"):
-        if here.is_file():
-            return hash_file(here)
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
-        return "unknown"
-    return hash_file(Path(spec.origin))
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,7 @@ A `World` separates what is often mixed up at the end of an episode: `Step.next_
 from __future__ import annotations
 
 import copy
-import importlib
 import math
-import os
-import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +20,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from assay.errors import InputError, nearest
+from assay.own import import_module, import_own
 from assay.papers.agents import environments as environments  # so that their names are known to gymnasium
 from assay.papers.agents.options import Environment
 from assay.papers.agents.permutation import StatePermutation
@@ -343,26 +341,13 @@ def find_environment(source: str) -> str | Make:
         InputError: there is no such module, neither installed nor in the working folder, or no such function
             in it.
     """
-    module, colon, attribute = source.partition(":")
+    _, colon, attribute = source.partition(":")
     if not colon:
         return source
-    here = os.getcwd()
-    sys.path.insert(0, here)
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise
-        raise InputError(
-            f"--env {source}: there is no module {module!r}, neither installed nor in {here}."
-        ) from None
-    finally:
-        sys.path.remove(here)
-    made = getattr(found, attribute, None)
-    if callable(made):
-        return made  # type: ignore[no-any-return]
     if "-v" in attribute:  # gymnasium's own MODULE:NAME, whose module registers the name
+        import_module(source, "--env")
         return source
-    raise InputError(
-        f"--env {source}: {module!r} has no function {attribute!r}.{nearest(attribute, dir(found))}"
-    )
+    made: Make = import_own(source, "--env")
+    if not callable(made):
+        raise InputError(f"--env {source} is {made!r}: name a function that returns an environment.")
+    return made

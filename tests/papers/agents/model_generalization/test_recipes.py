@@ -366,7 +366,7 @@ def test_real_numbers_and_the_bernoulli_model(own_module, tmp_path):
         ({"env": "CartPol-v1"}, "CartPole"),
         ({"env": "no_such_module:Env"}, "no module 'no_such_module'"),
         ({"env": "my_walk:Wolk"}, "Did you mean 'Walk'"),
-        ({"env": "my_walk:number"}, "no function 'number'"),
+        ({"env": "my_walk:number"}, "my_walk:number is 3: name a function"),
         ({"env": "Pendulum-v1"}, "the action space is Box"),
         ({"env": "my_walk:Walk", "env.arguments": ("width=3",)}, "does not take these arguments"),
         ({"env.arguments": ("num_pipes",)}, "write NAME=VALUE"),
