@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypedDict, Unpack
+from dataclasses import KW_ONLY, dataclass, fields
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -22,19 +22,13 @@ Sampling = Literal["bernoulli", "threshold", "official_logit"]
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
 
-class Common(TypedDict, total=False):
-    """Options that every kind of model has, see `TransitionModel`."""
-
-    continuing: bool
-    generator: torch.Generator | None
-
-
 def rollout_weights(continuations: Float[Tensor, "h ..."]) -> Float[Tensor, "h ..."]:
     """Return the probability that a rollout gets to each step: w_0 = 1, w_{k+1} = w_k c_k (Section 3)."""
     first = torch.ones_like(continuations[:1])
     return torch.cat([first, continuations[:-1]]).cumprod(0)
 
 
+@dataclass(eq=False, repr=False)
 class TransitionModel(nn.Module):
     """A learned one-step model of reward, continuation and next observation.
 
@@ -42,36 +36,36 @@ class TransitionModel(nn.Module):
     (`step`), what its observation is (`decode`), and how it is trained (`loss`). The Q-network acts on
     features, which are the observations themselves unless the model is a latent one.
 
-    Args:
+    Attributes:
         observation_size: numbers of an observation.
         num_actions: number of actions.
         hidden: units of each hidden layer of each of its networks.
         continuing: whether the task never ends: rollouts then have weight 1 throughout.
-        stack: leading axes of stacked models.
         generator: the random stream of rollouts and latents.
     """
 
-    settings: ClassVar[tuple[str, ...]] = ("observation_size", "num_actions", "hidden", "continuing")
-    """The arguments that a model is made with, apart from its random stream."""
-    feature_size: int
-    """Numbers of a feature."""
+    observation_size: int
+    num_actions: int
+    hidden: Sequence[int] = (200, 200, 200)
+    _: KW_ONLY
+    continuing: bool = False
+    generator: torch.Generator | None = None
 
-    def __init__(
-        self,
-        observation_size: int,
-        num_actions: int,
-        hidden: Sequence[int] = (200, 200, 200),
-        *,
-        continuing: bool = False,
-        stack: Stack = (),
-        generator: torch.Generator | None = None,
-    ) -> None:
+    def __post_init__(self) -> None:
         super().__init__()
-        self.observation_size, self.num_actions = observation_size, num_actions
-        self.hidden, self.continuing, self.stack = tuple(hidden), continuing, tuple(stack)
-        self.feature_size, self.generator = observation_size, generator
+        self.hidden = tuple(self.hidden)
+        self.build()
 
     # --- what a kind of model defines -----------------------------------------------------------
+
+    def build(self) -> None:
+        """Make the networks."""
+        raise NotImplementedError
+
+    @property
+    def feature_size(self) -> int:
+        """Numbers of a feature."""
+        return self.observation_size
 
     def encode(self, obs: Float[Tensor, "*stack n d"]) -> Float[Tensor, "*stack n f"]:
         """Draw features of observations."""
@@ -102,7 +96,8 @@ class TransitionModel(nn.Module):
 
     def record(self) -> dict[str, Any]:
         """Return what `assay.records` saves: settings and weights."""
-        settings = {name: getattr(self, name) for name in self.settings}
+        names = (field.name for field in fields(self) if field.name != "generator")
+        settings = {name: getattr(self, name) for name in names}
         return {"settings": settings, "state": dict(self.state_dict())}
 
     @classmethod
@@ -155,6 +150,7 @@ class TransitionModel(nn.Module):
         return torch.cat([features, functional.one_hot(action, self.num_actions).to(features)], -1)
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ObservationModel(TransitionModel):
     """A model that predicts the next observation itself (the paper's "simple" model).
 
@@ -163,19 +159,12 @@ class ObservationModel(TransitionModel):
         L = -log N(r; mu, 1) + BCE(continue) + [not terminal] * observation term, summed over its numbers
     """
 
-    settings = (*TransitionModel.settings, "stack")
+    stack: Stack = ()
+    """Leading axes of stacked models."""
 
-    def __init__(
-        self,
-        observation_size: int,
-        num_actions: int,
-        hidden: Sequence[int] = (200, 200, 200),
-        *,
-        stack: Stack = (),
-        **common: Unpack[Common],
-    ) -> None:
-        super().__init__(observation_size, num_actions, hidden, stack=stack, **common)
-        self.heads = Heads(observation_size + num_actions, (1, 1, observation_size), hidden, stack)
+    def build(self) -> None:
+        inputs, sizes = self.observation_size + self.num_actions, (1, 1, self.observation_size)
+        self.heads = Heads(inputs, sizes, self.hidden, self.stack)
 
     def loss(self, batch: Transitions) -> dict[str, Float[Tensor, " *stack"]]:
         mean, logit, following = self.heads(self._joined(batch.obs, batch.action))
@@ -207,29 +196,13 @@ class ObservationModel(TransitionModel):
         raise NotImplementedError
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class BernoulliFactoredModel(ObservationModel):
-    """Next bits, drawn independently of each other: the structure of a factored state space.
+    """Next bits, drawn independently of each other: the structure of a factored state space."""
 
-    Args:
-        next_obs_sampling: `bernoulli` draws each bit with probability sigmoid(logit), `threshold` takes the
-            likelier value, `official_logit` draws with the logit itself for probability (cut to 0 to 1), as
-            the authors' code does.
-    """
-
-    settings = (*ObservationModel.settings, "next_obs_sampling")
-
-    def __init__(
-        self,
-        observation_size: int,
-        num_actions: int,
-        hidden: Sequence[int] = (200, 200, 200),
-        *,
-        next_obs_sampling: Sampling = "bernoulli",
-        stack: Stack = (),
-        **common: Unpack[Common],
-    ) -> None:
-        super().__init__(observation_size, num_actions, hidden, stack=stack, **common)
-        self.next_obs_sampling = next_obs_sampling
+    next_obs_sampling: Sampling = "bernoulli"
+    """`bernoulli` draws each bit with probability sigmoid(logit), `threshold` takes the likelier value,
+    `official_logit` draws with the logit itself as probability (cut to 0 to 1), as the authors' code."""
 
     def observation_loss(
         self, predicted: Float[Tensor, "*stack n d"], obs: Float[Tensor, "*stack n d"]
@@ -255,6 +228,7 @@ class GaussianModel(ObservationModel):
         return predicted
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class LatentModel(TransitionModel):
     """A model in a latent space: an encoder q(z|o), a decoder, and a transition p(z'|z, a).
 
@@ -264,27 +238,27 @@ class LatentModel(TransitionModel):
         0.8 KL(sg q(z'|o') || p(z'|z,a)) + 0.2 KL(q(z'|o') || sg p(z'|z,a))
     """
 
-    balance = 0.8
-    settings = (*TransitionModel.settings, "binary")
+    balance: ClassVar[float] = 0.8
+    latents: int = 32
+    """Variables of the latent state."""
+    binary: bool = True
+    """Whether observations are bits."""
 
-    def __init__(
-        self,
-        observation_size: int,
-        num_actions: int,
-        hidden: Sequence[int],
-        *,
-        feature_size: int,
-        parameters: int,
-        binary: bool,
-        **common: Unpack[Common],
-    ) -> None:
-        super().__init__(observation_size, num_actions, hidden, **common)
-        self.feature_size, self.binary = feature_size, binary
-        self.encoder = DenseNet(observation_size, parameters, hidden)
-        self.decoder = DenseNet(feature_size, observation_size, hidden)
-        inputs = feature_size + num_actions
-        self.reward, self.continuation = DenseNet(inputs, 1, hidden), DenseNet(inputs, 1, hidden)
-        self.transition = DenseNet(inputs, parameters, hidden)
+    def build(self) -> None:
+        size, parameters, inputs = (
+            self.observation_size,
+            self.num_parameters,
+            self.feature_size + self.num_actions,
+        )
+        self.encoder = DenseNet(size, parameters, self.hidden)
+        self.decoder = DenseNet(self.feature_size, size, self.hidden)
+        self.reward, self.continuation = DenseNet(inputs, 1, self.hidden), DenseNet(inputs, 1, self.hidden)
+        self.transition = DenseNet(inputs, parameters, self.hidden)
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the distribution of a latent state."""
+        return self.feature_size
 
     def encode(self, obs: Float[Tensor, "n d"]) -> Float[Tensor, "n f"]:
         return self.draw(self.posterior(obs))
@@ -342,32 +316,22 @@ class LatentModel(TransitionModel):
         raise NotImplementedError
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class CategoricalLatentModel(LatentModel):
     """`latents` variables of `classes` classes each, as one-hot vectors with straight-through gradients."""
 
-    settings = (*LatentModel.settings, "latents", "classes")
+    classes: int = 32
 
-    def __init__(
-        self,
-        observation_size: int,
-        num_actions: int,
-        hidden: Sequence[int] = (200, 200, 200),
-        *,
-        latents: int = 32,
-        classes: int = 32,
-        binary: bool = True,
-        **common: Unpack[Common],
-    ) -> None:
-        sizes = {"feature_size": latents * classes, "parameters": latents * classes}
-        super().__init__(observation_size, num_actions, hidden, **sizes, binary=binary, **common)
-        self.latents, self.classes = latents, classes
+    @property
+    def feature_size(self) -> int:
+        return self.latents * self.classes
 
     def _logits(self, parameters: Tensor) -> Tensor:
         logits: Tensor = parameters.unflatten(-1, (self.latents, self.classes))
-        return logits.log_softmax(-1)
+        return logits
 
     def draw(self, parameters: Float[Tensor, "n p"]) -> Float[Tensor, "n f"]:
-        logits = parameters.unflatten(-1, (self.latents, self.classes))
+        logits = self._logits(parameters)
         waiting = -self._uniform(logits).log()  # exponential: the draw is as in `SoftmaxPolicy`
         chosen = (logits - waiting.log()).argmax(-1, keepdim=True)
         drawn = torch.zeros_like(logits).scatter_(-1, chosen, 1.0)
@@ -377,29 +341,23 @@ class CategoricalLatentModel(LatentModel):
         return drawn.flatten(-2)
 
     def divergence(self, first: Float[Tensor, "n p"], second: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
-        mine, other = self._logits(first), self._logits(second)
+        mine, other = (self._logits(side).log_softmax(-1) for side in (first, second))
         return (mine.exp() * (mine - other)).sum((-2, -1))
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class GaussianLatentModel(LatentModel):
     """`latents` normal variables of standard deviation 2 sigmoid(x/2), for the encoder 0.1 more."""
 
-    least_deviation = 0.1
-    settings = (*LatentModel.settings, "latents")
+    least_deviation: ClassVar[float] = 0.1
 
-    def __init__(
-        self,
-        observation_size: int,
-        num_actions: int,
-        hidden: Sequence[int] = (200, 200, 200),
-        *,
-        latents: int = 32,
-        binary: bool = True,
-        **common: Unpack[Common],
-    ) -> None:
-        sizes = {"feature_size": latents, "parameters": 2 * latents}
-        super().__init__(observation_size, num_actions, hidden, **sizes, binary=binary, **common)
-        self.latents = latents
+    @property
+    def feature_size(self) -> int:
+        return self.latents
+
+    @property
+    def num_parameters(self) -> int:
+        return 2 * self.latents
 
     def posterior(self, obs: Float[Tensor, "n d"]) -> Float[Tensor, "n p"]:
         mean, deviation = _deviations(self.encoder(obs))

@@ -121,16 +121,10 @@ def factored_transitions(bits: int, num_actions: int) -> Int[np.ndarray, "m s a"
     For b bits there are 2 + 2b such functions (0, 1, each bit, each bit's opposite), so (2 + 2b)^(b actions)
     models of 2^b states.
     """
-    count = (2 + 2 * bits) ** (bits * num_actions)
-    if bits < 1 or num_actions < 1 or count > 10**6:
-        raise InputError(
-            f"{bits} bits and {num_actions} actions make {count} models: give at most a million of them."
-        )
+    _check_count(bits, "bits", num_actions, (2 + 2 * bits) ** (bits * num_actions))
     states = np.arange(2**bits)
     seen = states[:, None] >> np.arange(bits) & 1
-    functions = np.concatenate(
-        [np.zeros((1, len(states)), int), np.ones((1, len(states)), int), seen.T, 1 - seen.T]
-    )
+    functions = np.vstack([np.zeros_like(states), np.ones_like(states), seen.T, 1 - seen.T])
     one_action = np.array(
         [
             sum(functions[chosen] << place for place, chosen in enumerate(choice))
@@ -142,13 +136,16 @@ def factored_transitions(bits: int, num_actions: int) -> Int[np.ndarray, "m s a"
 
 def unstructured_transitions(states: int, num_actions: int) -> Int[np.ndarray, "m s a"]:
     """Return all deterministic models of so many states."""
-    count = states ** (states * num_actions)
-    if states < 1 or num_actions < 1 or count > 10**6:
-        raise InputError(
-            f"{states} states and {num_actions} actions make {count} models: give at most a million of them."
-        )
+    _check_count(states, "states", num_actions, states ** (states * num_actions))
     one_action = np.array(list(itertools.product(range(states), repeat=states)))
     return _for_each_action(one_action, num_actions)
+
+
+def _check_count(size: int, what: str, num_actions: int, models: int) -> None:
+    if size < 1 or num_actions < 1 or models > 10**6:
+        raise InputError(
+            f"{size} {what} and {num_actions} actions make {models} models: give at most a million of them."
+        )
 
 
 def _for_each_action(one_action: np.ndarray, num_actions: int) -> np.ndarray:
