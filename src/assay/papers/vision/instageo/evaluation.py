@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from assay.papers.vision.geo.webmap import rgb
 from assay.papers.vision.instageo.inputs import ChipSplit, LabelledChips
 from assay.papers.vision.instageo.method import (
     ConfusionMatrix,
@@ -17,20 +18,18 @@ from assay.papers.vision.instageo.method import (
     distinct_colors,
 )
 from assay.papers.vision.instageo.stages import CutChips
-from assay.training.evaluation import mode
+from assay.training.evaluation import mode, predict
 from assay.trial import Trial
 
 
 def score(model: nn.Module, part: LabelledChips, split: ChipSplit) -> dict[str, float]:
     """Return mIoU and the area under the ROC curve, or R^2 and the error of values, from one pass."""
     matrix, areas, errors = ConfusionMatrix(split.outputs), RocHistogram(split.outputs), ValueErrors()
-    device = next(model.parameters()).device
-    with mode(model, training=False), torch.no_grad():
-        for chips, labels in zip(part.chips.split(16), part.labels.split(16), strict=True):
-            logits = model(chips.to(device)).float().cpu()
-            if split.regression:
-                errors.add(logits[:, 0], labels)
-                continue
+    for chips, labels in zip(part.chips.split(16), part.labels.split(16), strict=True):
+        logits = predict(model, chips).float()
+        if split.regression:
+            errors.add(logits[:, 0], labels)
+        else:
             matrix.add(logits.argmax(dim=1), labels)
             areas.add(logits, labels)
     if split.regression:
@@ -65,19 +64,11 @@ def show_maps(trial: Trial, model: SegmentationModel, split: ChipSplit, what: st
     """Keep a picture of the predicted and the true classes side by side, for two test chips."""
     if split.regression:
         return
-    colors = [
-        tuple(int(text[at : at + 2], 16) for at in (1, 3, 5))
-        for text in distinct_colors(len(split.class_names))
-    ]
-    palette = np.array([*colors, (255, 255, 255)], np.uint8)
-    device = next(model.parameters()).device
-    with mode(model, training=False), torch.no_grad():
-        predicted = model(split.test.chips[:2].to(device)).argmax(dim=1).cpu()
-    tiles = [
-        np.concatenate([palette[guess.numpy()], palette[true.numpy()]], axis=1)
-        for guess, true in zip(predicted, split.test.labels[:2], strict=True)
-    ]
-    picture = np.concatenate(tiles, axis=0)
+    colors = [rgb(color) for color in distinct_colors(len(split.class_names))]
+    palette = np.array([*colors, (255, 255, 255)], np.uint8)  # the last one is that of -1
+    predicted = predict(model, split.test.chips[:2]).argmax(dim=1)
+    side_by_side = torch.cat([predicted, split.test.labels[:2]], dim=2)
+    picture = palette[np.concatenate(side_by_side.numpy())]
     scale = max(1, 384 // picture.shape[1])
     trial.show(
         picture.repeat(scale, axis=0).repeat(scale, axis=1),

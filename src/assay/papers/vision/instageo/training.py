@@ -15,7 +15,7 @@ from assay.data import read_tensors
 from assay.errors import InputError, refusals
 from assay.papers.vision.instageo.config import Backbone, Compress, Distil, Finetune, Vit
 from assay.papers.vision.instageo.evaluation import score
-from assay.papers.vision.instageo.inputs import ChipSplit
+from assay.papers.vision.instageo.inputs import ChipSplit, split_chips
 from assay.papers.vision.instageo.method import (
     Augmentation,
     DepthDistiller,
@@ -26,7 +26,10 @@ from assay.papers.vision.instageo.method import (
     class_weights,
     fetch_prithvi,
     load_prithvi,
+    prune,
+    reset_head,
 )
+from assay.papers.vision.instageo.method.distil import Keep
 from assay.training import Compute, batches, predict, warmup_cosine
 from assay.training.loader import TensorBatches
 from assay.trial import Trial
@@ -37,7 +40,7 @@ MOST_LOGITS = 2**30
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How a model is made and trained."""
+    """How a model is made and trained; `teacher` says that it is a teacher."""
 
     finetune: Finetune
     vit: Vit
@@ -46,7 +49,6 @@ class TrainingPlan:
     ce_weight: float = 1.0
     everywhere: bool = False
     teacher: bool = False
-    """Whether it is a teacher that is trained."""
 
     @classmethod
     def of(cls, config: Distil | Compress) -> TrainingPlan:
@@ -65,15 +67,15 @@ class TrainingPlan:
         return finetune.epochs * -(-rows // finetune.batch_size) if fixed is None else fixed
 
 
+# --- the teacher --------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class TrainedModel:
     """Weights, and the logits on the training chips where they are few and always the same."""
 
     weights: dict[str, Tensor]
     logits: Tensor | None
-
-
-# --- the teacher --------------------------------------------------------------------------------
 
 
 def build_teacher(plan: TrainingPlan, split: ChipSplit, fetch: bool = True) -> SegmentationModel:
@@ -83,14 +85,12 @@ def build_teacher(plan: TrainingPlan, split: ChipSplit, fetch: bool = True) -> S
     """
     vit, backbone = plan.vit, plan.backbone
     _, bands, dates, height, _ = split.train.chips.shape
-    height = split.side or height
+    side = split.side or height
     with refusals():
         if backbone.source is None:
-            shape = EncoderShape(
-                vit.dim, vit.depth, vit.heads, vit.patch_size, bands, dates, image_size=height
-            )
+            shape = EncoderShape(vit.dim, vit.depth, vit.heads, vit.patch_size, bands, dates, side)
         else:
-            shape = EncoderShape.prithvi(backbone.name, dates, height)
+            shape = EncoderShape.prithvi(backbone.name, dates, side)
         model = SegmentationModel(shape, split.outputs, vit.dropout, vit.projection)
         if backbone.source is not None and fetch:
             place = backbone.path
@@ -100,23 +100,14 @@ def build_teacher(plan: TrainingPlan, split: ChipSplit, fetch: bool = True) -> S
 
 
 def train_teacher(plan: TrainingPlan, split: ChipSplit, compute: Compute) -> TrainedModel:
-    """Train a model by a plan."""
+    """Train a model by a plan, on labels alone."""
     model = build_teacher(plan, split)
-    distiller = DepthDistiller(
-        model,
-        model.shape.depth,
-        loss=make_loss(plan, split),
-        learning_rate=plan.finetune.learning_rate,
-        weight_decay=plan.finetune.weight_decay,
-        compute=compute,
-    )
     generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
-    train(distiller, model, split, plan, generator)
+    Studies(split, model, plan).train(model, compute, generator)
     few = 4 * split.train.labels.numel() * split.outputs <= MOST_LOGITS
     constant = plan.finetune.augment == "none"  # what is changed has other logits
-    logits = None
-    if plan.teacher and constant and few:
-        logits = predict(model, split.train.chips, batch_size=16)
+    kept = plan.teacher and constant and few
+    logits = predict(model, split.train.chips, batch_size=16) if kept else None
     return TrainedModel(model.cpu().state_dict(), logits)
 
 
@@ -137,70 +128,66 @@ def shared_model(
 
 @dataclass(frozen=True)
 class Studies:
-    """What students learn from: chips, a teacher with its logits on them, and a plan."""
+    """What a model learns from: chips, a teacher with its logits on them, and a plan."""
 
     split: ChipSplit
     teacher: SegmentationModel
-    logits: Tensor | None
     plan: TrainingPlan
+    logits: Tensor | None = None
+
+    @classmethod
+    def prepare(cls, config: Distil | Compress, trial: Trial) -> Studies:
+        """Split the chips of a config, and train the teacher or take the one that other arms have trained."""
+        split, plan = split_chips(config, trial), TrainingPlan.of(config)
+        trial.progress("teacher")
+        teacher, logits = shared_model(plan.of_teacher(), split, trial, "teacher")
+        return cls(split, teacher, plan, logits)
 
     def train_student(
-        self, depth: int, trial: Trial, start: str = "teacher", keep: str = "first"
+        self, depth: int, trial: Trial, start: str = "teacher", keep: Keep = "first"
     ) -> SegmentationModel:
         """Train a student of the teacher's blocks with a new head, or of random weights."""
-        plan, finetune = self.plan, self.plan.finetune
-        distiller = DepthDistiller(
+        known = self.teacher
+        with refusals():
+            if start == "teacher":
+                student = prune(known, depth, "encoder.blocks", keep).requires_grad_(True)
+                assert isinstance(student, SegmentationModel)
+                reset_head(student.head)
+            else:
+                shape = replace(known.shape, depth=depth)
+                student = SegmentationModel(shape, known.num_classes, known.head.drop.p, known.projection)
+                student.mean, student.deviation = known.mean.clone(), known.deviation.clone()
+        self.train(student, trial.compute, trial.generator("batches"))
+        return student
+
+    def train(self, student: SegmentationModel, compute: Compute, generator: torch.Generator) -> None:
+        """Train a model by the plan; it ends with its last weights, or with its best ones."""
+        plan, finetune, chips = self.plan, self.plan.finetune, self.split.train
+        logits = [] if self.logits is None or not plan.kd_weight else [self.logits]
+        size = min(finetune.batch_size, len(chips))
+        loader: Any = batches(chips.chips, chips.labels, *logits, batch_size=size, generator=generator)
+        passes, steps = len(loader), plan.steps(len(chips))
+        if finetune.augment != "none":
+            make = Augmentation.full if finetune.augment == "all" else Augmentation
+            loader = Augmented(loader, make(crop=finetune.crop, no_data=self.split.no_data), generator)
+        best = Best(student, self.split, passes, steps) if finetune.select == "best" else None
+        schedule = warmup_cosine(steps, round(finetune.warmup * steps))
+        DepthDistiller(
             self.teacher,
-            depth,
-            blocks="encoder.blocks",
-            keep=keep,  # type: ignore[arg-type]
-            reset=("head",),
+            student.shape.depth,
             loss=make_loss(plan, self.split),
             learning_rate=finetune.learning_rate,
             weight_decay=finetune.weight_decay,
-            compute=trial.compute,
+            compute=compute,
+        ).fit(
+            loader,
+            steps=steps,
+            student=student,
+            scheduler=lambda optimizer: LambdaLR(optimizer, schedule),
+            on_step=best,
         )
-        with refusals():
-            student = distiller.student() if start == "teacher" else self._untrained(depth)
-        generator = trial.generator("batches")
-        train(distiller, student, self.split, plan, generator, self.logits if plan.kd_weight else None)
-        assert isinstance(student, SegmentationModel)
-        return student
-
-    def _untrained(self, depth: int) -> SegmentationModel:
-        known = self.teacher
-        shape = replace(known.shape, depth=depth)
-        student = SegmentationModel(shape, known.num_classes, known.head.drop.p, known.projection)
-        student.mean, student.deviation = known.mean.clone(), known.deviation.clone()
-        return student
-
-
-def train(
-    distiller: DepthDistiller,
-    student: nn.Module,
-    split: ChipSplit,
-    plan: TrainingPlan,
-    generator: torch.Generator,
-    logits: Tensor | None = None,
-) -> None:
-    """Train a student by a plan; it ends with its last weights, or with its best ones."""
-    finetune, chips = plan.finetune, split.train
-    tensors = (chips.chips, chips.labels) if logits is None else (chips.chips, chips.labels, logits)
-    loader: Any = batches(*tensors, batch_size=min(finetune.batch_size, len(chips)), generator=generator)
-    passes, steps = len(loader), plan.steps(len(chips))
-    if finetune.augment != "none":
-        make = Augmentation.full if finetune.augment == "all" else Augmentation
-        loader = Augmented(loader, make(crop=finetune.crop, no_data=split.no_data), generator)
-    best = Best(student, split, passes, steps) if finetune.select == "best" else None
-    distiller.fit(
-        loader,
-        steps=steps,
-        student=student,
-        scheduler=lambda optimizer: LambdaLR(optimizer, warmup_cosine(steps, round(finetune.warmup * steps))),
-        on_step=best,
-    )
-    if best is not None:
-        student.load_state_dict(best.weights)
+        if best is not None:
+            student.load_state_dict(best.weights)
 
 
 @dataclass

@@ -6,22 +6,19 @@ from assay.paper import Value
 from assay.papers.vision.instageo.artefact import Segmenter
 from assay.papers.vision.instageo.config import Compress
 from assay.papers.vision.instageo.evaluation import measure, show_maps
-from assay.papers.vision.instageo.inputs import split_chips
-from assay.papers.vision.instageo.training import Studies, TrainingPlan, shared_model
+from assay.papers.vision.instageo.training import Studies
 from assay.trial import Trial
 
 
 def compress(config: Compress, trial: Trial) -> dict[str, Value]:
     """Train one student, or take the teacher, and test it on other scenes."""
-    split, plan = split_chips(config, trial), TrainingPlan.of(config)
-    trial.progress("teacher")
-    teacher, logits = shared_model(plan.of_teacher(), split, trial, "teacher")
-    model = teacher
+    studies = Studies.prepare(config, trial)
+    split, model = studies.split, studies.teacher
     if config.trained == "student":
-        model = Studies(split, teacher, logits, plan).train_student(config.depth, trial, config.start)
-        trial.count("gradient_steps", plan.steps(len(split.train)))
+        model = studies.train_student(config.depth, trial, config.start)
+        trial.count("gradient_steps", studies.plan.steps(len(split.train)))
     trial.count("labelled_pixels", int((split.train.labels >= 0).sum()))
     show_maps(trial, model, split, trial.arm or config.trained)
-    metrics = measure(model, teacher, split, trial)
+    metrics = measure(model, studies.teacher, split, trial)
     trial.save("student", Segmenter(model, split.class_names))
     return dict(metrics)

@@ -7,7 +7,6 @@ from assay.paper import Value
 from assay.papers.vision.instageo.artefact import DepthReport, Segmenter
 from assay.papers.vision.instageo.config import Distil
 from assay.papers.vision.instageo.evaluation import measure, score, show_maps
-from assay.papers.vision.instageo.inputs import split_chips
 from assay.papers.vision.instageo.method import (
     EnergyMeter,
     SegmentationModel,
@@ -15,19 +14,17 @@ from assay.papers.vision.instageo.method import (
     count_macs,
     count_parameters,
 )
-from assay.papers.vision.instageo.training import Studies, TrainingPlan, shared_model
+from assay.papers.vision.instageo.training import Studies
 from assay.trial import Trial
 
 
 def distil(config: Distil, trial: Trial) -> dict[str, Value]:
     """Fine-tune a teacher, train students of several depths, and keep the smallest that is good enough."""
-    split, plan = split_chips(config, trial), TrainingPlan.of(config)
-    trial.progress("teacher")
-    teacher, logits = shared_model(plan.of_teacher(), split, trial, "teacher")
+    studies = Studies.prepare(config, trial)
+    split, teacher = studies.split, studies.teacher
     depths = [depth for depth in config.depths if depth <= teacher.shape.depth]
     if not depths:
         raise InputError(f"--depths {config.depths}: the teacher has {teacher.shape.depth} blocks.")
-    studies = Studies(split, teacher, logits, plan)
     meters: dict[int, EnergyMeter] = {}
 
     def train(depth: int) -> SegmentationModel:
@@ -42,16 +39,13 @@ def distil(config: Distil, trial: Trial) -> dict[str, Value]:
     student = chosen.student
     metrics = measure(student, teacher, split, trial)
     of_teacher = score(teacher.to(trial.device), split.test, split)[split.quality]
-    models = {"teacher": teacher.cpu()} | {
-        str(depth): model.cpu() for depth, model in chosen.students.items()
-    }
-    scores = {"teacher": chosen.teacher_score} | {str(depth): s for depth, s in chosen.scores.items()}
+    models = {"teacher": teacher.cpu()} | {str(d): model.cpu() for d, model in chosen.students.items()}
     per_kwh = config.grams_per_kwh
     report = DepthReport(
         depth=chosen.depth,
         within_tolerance=chosen.within,
         quality=split.quality,
-        validation=scores,
+        validation={"teacher": chosen.teacher_score} | {str(d): s for d, s in chosen.scores.items()},
         test={"teacher": of_teacher, "student": metrics[split.quality]},
         parameters={name: count_parameters(model) for name, model in models.items()},
         multiply_adds={name: count_macs(model, split.test.chips) for name, model in models.items()},
