@@ -14,9 +14,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from torch import nn
 
-from assay.models import ModelSource, SentenceEncoder
-from assay.papers.privacy.noise import error_minimising_noise
-from assay.papers.privacy.options import ErrorMinimising, Victim
+from assay.models import ConvNet, ModelSource, SentenceEncoder
+from assay.papers.privacy.noise import ErrorMinimising, error_minimising_noise
 from assay.papers.privacy.t2ue.method import (
     CaptionBank,
     MinMinLoss,
@@ -36,11 +35,11 @@ def making() -> None:
     small = TextConditionedNoiseGenerator(384, base_channels=64, out_size=SIZE)
     large = TextConditionedNoiseGenerator(384)
     images, labels = torch.rand(ROWS, 3, SIZE, SIZE), torch.arange(ROWS) % 10
-    em, victim = ErrorMinimising(rounds=2), Victim(width=8)
+    em = ErrorMinimising(rounds=2)
 
     def error_minimising() -> object:
         generator = torch.Generator().manual_seed(0)
-        return error_minimising_noise(images, labels, 10, 8 / 255, generator, em=em, victim=victim)
+        return error_minimising_noise(lambda: ConvNet(3, 10, 8), images, labels, 8 / 255, generator, em)
 
     times = interleaved(
         {

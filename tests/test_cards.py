@@ -16,7 +16,7 @@ from assay import catalogue
 from assay.catalogue import Entry
 
 OWN = [entry for entry in catalogue.entries() if entry.package.startswith(catalogue.PAPERS)]
-PENDING = {"bayes_unlearnable", "t2ue", "model_generalization"}
+PENDING = {"bayes_unlearnable", "t2ue"}
 TESTS = Path(__file__).parent / "papers"
 
 

@@ -1,48 +1,44 @@
-"""Options that several entries put into their configs. Nothing heavy is imported here."""
+"""Options that several entries put into their configs, and their bounds. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from assay.bounds import PositiveFloat, PositiveInt, ShareBelowOne
+from assay.bounds import PositiveInt
+from assay.errors import InputError
 
-
-@dataclass(frozen=True)
-class ErrorMinimising:
-    """Error-minimising noise (Huang et al. 2021): weights and noise in turn lower the training loss."""
-
-    class_wise: bool = False
-    """One pattern a class in place of one a picture."""
-    rounds: PositiveInt = 60
-    """At most so many alternations of training and noise."""
-    train_steps: PositiveInt = 10
-    """Gradient steps of the network in each round."""
-    noise_steps: PositiveInt = 20
-    """Signed steps of the noise in each round."""
-    stop_error: ShareBelowOne = 0.01
-    """Training error on the perturbed pictures at which it stops."""
+LARGEST_EPS = 0.25
+"""The largest change of a pixel that is taken for a protection, of a range from 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Victim:
-    """A classifier of pictures and its training: SGD with a cosine schedule, without augmentation."""
+    """A classifier of pictures, and how long it is trained."""
 
     network: Literal["convnet", "resnet18"] = "convnet"
-    """A plain convolutional network, or ResNet-18 with the stem for small pictures."""
+    """A convolutional network of three blocks, or ResNet-18 with the stem for small pictures."""
     width: PositiveInt | None = None
     """Channels of the first block, doubled by later ones; by default 32, and 64 for ResNet-18."""
-    depth: PositiveInt = 3
-    """Blocks of the convolutional network."""
     epochs: PositiveInt = 12
     """Passes over the training pictures."""
-    batch_size: PositiveInt = 128
-    """Pictures a gradient step."""
-    learning_rate: PositiveFloat = 0.1
-    """At the first step; it falls to 0 along a cosine."""
-    momentum: float = 0.9
-    """Of SGD."""
-    weight_decay: float = 5e-4
-    """Of SGD."""
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Number format of training."""
+
+
+def check_eps(eps: float, allow_zero: bool = False, largest: float = LARGEST_EPS) -> None:
+    """Refuse a radius that is no small change of pixels from 0 to 1.
+
+    Args:
+        eps: the radius.
+        allow_zero: whether 0, which changes nothing, will do.
+        largest: the largest radius allowed; an L2 radius is larger than one of a single pixel.
+
+    Raises:
+        InputError: says what was expected and how to convert a radius in levels of 255.
+    """
+    if (eps > 0 or (allow_zero and eps == 0)) and eps <= largest:
+        return
+    least = "0 or more" if allow_zero else "above 0"
+    hint = f" For {eps:g} of 255 levels write {eps / 255:.4g}." if 1 <= eps <= 255 * largest else ""
+    raise InputError(
+        f"eps must be {least} and at most {largest:g} in pixel values from 0 to 1, got {eps:g}.{hint}"
+    )

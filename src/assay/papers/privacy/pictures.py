@@ -12,19 +12,16 @@ from typing import Any, Literal
 import datasets
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from assay import files
-from assay.data import LoadedTable
+from assay.data import PICTURES, LoadedTable, Table, read_json_file, read_picture, require_classes
 from assay.errors import InputError
 
 Norm = Literal["linf", "l2"]
 
-LARGEST_EPS = 0.25
-"""The largest change of a pixel that is taken for a protection, of a range from 0 to 1."""
 ROUNDING = 1e-4
 """What single precision may take from a whole number of the 255 levels of a pixel."""
 
@@ -80,19 +77,11 @@ def read_pictures(
         InputError: there are no pictures, they have several sizes, or more than 8 bits a channel.
     """
     chosen = table.rows if rows is None else rows
-    if "image" not in chosen.column_names:
-        raise InputError(
-            f"{table.source} has no pictures. Give a folder (images:FOLDER) or name the column with"
-            " --data.image."
-        )
-    if not len(chosen):
-        raise InputError(f"{table.source} has no rows.")
     if size is not None and size < 1:
         raise InputError(f"The size of pictures must be at least 1 pixel, got {size}.")
-    arrays = [
-        _upright(picture, size, f"{table.source}, picture {row}")
-        for row, picture in enumerate(chosen["image"])
-    ]
+    arrays = [_resized(picture, size) for picture in table.pictures(chosen)]
+    if not arrays:
+        raise InputError(f"{table.source} has no rows.")
     sizes = sorted({array.shape[:2] for array in arrays})
     if len(sizes) > 1:
         (h, w), (high, wide) = sizes[0], sizes[-1]
@@ -111,16 +100,43 @@ def read_pictures(
     )
 
 
-def _upright(picture: PIL.Image.Image, size: int | None, where: str) -> np.ndarray:
-    """Return a picture as RGB uint8 [h, w, 3], turned as its EXIF data says."""
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
-        raise InputError(
-            f"{where} has more than 8 bits a channel (mode {picture.mode}). Convert the pictures to 8 bits."
-        )
-    upright = PIL.ImageOps.exif_transpose(picture).convert("RGB")
-    if size is not None and upright.size != (size, size):
-        upright = upright.resize((size, size))
-    return np.array(upright)
+def _resized(picture: np.ndarray, size: int | None) -> np.ndarray:
+    if size is None or picture.shape[:2] == (size, size):
+        return picture
+    return np.array(PIL.Image.fromarray(picture).resize((size, size)))
+
+
+@dataclass(frozen=True)
+class PictureTable:
+    """The pictures of a table."""
+
+    learn: Pictures
+    """Those to learn from."""
+    test: Pictures | None
+    """The published test pictures, where there are some."""
+    label_names: tuple[str, ...]
+    """The classes in the order of their numbers; empty without labels."""
+
+
+def read_picture_table(data: Table, size: int | None, least_rows: int = 0) -> PictureTable:
+    """Read the pictures of a table, as a stage that arms and seeds share.
+
+    Args:
+        data: the table.
+        size: pixels of each side after scaling; see `read_pictures`.
+        least_rows: how many pictures each class needs, where labels are needed.
+
+    Raises:
+        InputError: there are too few classes or pictures, or they cannot be read.
+    """
+    table = data.load()
+    if least_rows:
+        require_classes(table, least_rows)
+    learn = read_pictures(table, size=size)
+    test = None if table.test is None else read_pictures(table, table.test, size)
+    if test is not None and test.pixels.shape[1:] != learn.pixels.shape[1:]:
+        raise InputError("Pictures to learn from and test pictures have different sizes: set --size.")
+    return PictureTable(learn, test, table.label_names)
 
 
 def _names(table: LoadedTable, rows: datasets.Dataset, labels: Int[Tensor, " n"]) -> tuple[str, ...]:
@@ -167,26 +183,6 @@ def check_unit_range(images: Tensor) -> None:
         else "They look normalised: undo it (images * deviation + mean), and let the network normalise."
     )
     raise InputError(f"Images must lie between 0 and 1, got values from {low:.4g} to {high:.4g}. {remedy}")
-
-
-def check_eps(eps: float, allow_zero: bool = False, largest: float = LARGEST_EPS) -> None:
-    """Refuse a radius that is no small change of pixels from 0 to 1.
-
-    Args:
-        eps: the radius.
-        allow_zero: whether 0, which changes nothing, will do.
-        largest: the largest radius allowed; an L2 radius is larger than one of a single pixel.
-
-    Raises:
-        InputError: says what was expected and how to convert a radius in levels of 255.
-    """
-    if (eps > 0 or (allow_zero and eps == 0)) and eps <= largest:
-        return
-    least = "0 or more" if allow_zero else "above 0"
-    hint = f" For {eps:g} of 255 levels write {eps / 255:.4g}." if 1 <= eps <= 255 * largest else ""
-    raise InputError(
-        f"eps must be {least} and at most {largest:g} in pixel values from 0 to 1, got {eps:g}.{hint}"
-    )
 
 
 # --- the ball -----------------------------------------------------------------------------------
@@ -248,8 +244,8 @@ def write_pictures(
 ) -> None:
     """Write pictures as PNG files, which lose nothing, and `manifest.json`, all or nothing.
 
-    A name's ending is replaced by `.png`. The manifest gets `files`, the path of each picture in the order
-    given.
+    A name's ending is replaced by `.png`. The manifest gets `channels`, and `files`: the path of each picture
+    in the order given.
 
     Raises:
         InputError: the folder has something in it, or a name leads outside it.
@@ -264,7 +260,8 @@ def write_pictures(
             target = files.inside(temporary, path)
             target.parent.mkdir(parents=True, exist_ok=True)
             _as_picture(picture).save(target, "PNG")
-        files.write_json(temporary / "manifest.json", {**manifest, "files": list(paths)})
+        about = {**manifest, "channels": pixels_uint8.shape[1], "files": list(paths)}
+        files.write_json(temporary / "manifest.json", about)
 
 
 def load_written(folder: str | Path) -> tuple[UInt8[Tensor, "n c h w"], dict[str, Any]]:
@@ -274,16 +271,15 @@ def load_written(folder: str | Path) -> tuple[UInt8[Tensor, "n c h w"], dict[str
         InputError: the folder has no manifest, or a file of it is missing.
     """
     folder = Path(folder)
+    manifest: dict[str, Any] = read_json_file(folder / "manifest.json")
     try:
-        manifest: dict[str, Any] = files.read_json(folder / "manifest.json")
-        arrays = []
-        for path in manifest["files"]:
-            with PIL.Image.open(files.inside(folder, path)) as picture:
-                array = np.array(picture)
-                arrays.append(array if array.ndim == 3 else array[..., None])
-    except (FileNotFoundError, KeyError, TypeError) as error:
+        mode: Literal["RGB", "L"] = "L" if manifest.get("channels") == 1 else "RGB"
+        arrays = [read_picture(files.inside(folder, path), mode) for path in manifest["files"]]
+        pixels = torch.from_numpy(np.stack(arrays))
+    except (InputError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder} does not hold the pictures that its manifest names ({error}).") from None
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous(), manifest
+    pixels = pixels[:, None] if mode == "L" else pixels.permute(0, 3, 1, 2)
+    return pixels.contiguous(), manifest
 
 
 def png_paths(names: Sequence[str]) -> tuple[str, ...]:
@@ -302,8 +298,7 @@ def png_paths(names: Sequence[str]) -> tuple[str, ...]:
 
 def _with_png(name: str) -> str:
     path = PurePosixPath(name)
-    known = path.suffix.lower() in {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-    return str(path.with_suffix(".png")) if known else f"{name}.png"
+    return str(path.with_suffix(".png")) if path.suffix.lower() in PICTURES else f"{name}.png"
 
 
 def _as_picture(picture: np.ndarray) -> PIL.Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 
@@ -17,10 +18,10 @@ from assay.papers.privacy.bayes_unlearnable import (
     pixel_gradient,
     raw_pixels,
 )
-from assay.papers.privacy.options import Victim
+from assay.papers.privacy.victims import SGD
 
 EPS = 16 / 255
-INNER = Victim(epochs=2, batch_size=16)
+INNER = dataclasses.replace(SGD, epochs=2, batch_size=16)
 Make = Callable[[], nn.Module]
 
 

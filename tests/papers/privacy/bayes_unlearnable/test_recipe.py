@@ -19,9 +19,14 @@ from assay.data import Table
 from assay.errors import InputError
 from assay.papers.privacy.bayes_unlearnable import PublishedPictures
 from assay.papers.privacy.bayes_unlearnable.config import Protect
-from assay.papers.privacy.bayes_unlearnable.recipe import decoded, parts, protect, settings
+from assay.papers.privacy.bayes_unlearnable.inputs import read_split
+from assay.papers.privacy.bayes_unlearnable.recipe import protect
+from assay.papers.privacy.bayes_unlearnable.stages import protection_of
 from assay.papers.privacy.pictures import read_pictures
+from assay.training import Compute
 from assay.trial import Trial
+
+from .card_files import draw_photos
 
 ENTRY = catalogue.entry("bayes_unlearnable")
 RECIPE = ENTRY.paper.recipes["protect"]
@@ -37,10 +42,7 @@ def draw(seed: int, bright: bool, size: int = 8) -> PIL.Image.Image:
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 40 pictures of two classes."""
     folder = tmp_path_factory.mktemp("photos")
-    for label in ("day", "night"):
-        (folder / label).mkdir()
-        for number in range(20):
-            draw(number, label == "day").save(folder / label / f"photo{number}.png")
+    draw_photos(folder)
     return folder
 
 
@@ -48,7 +50,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def written(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `assay run` makes of the folder."""
     out = tmp_path_factory.mktemp("runs") / "out"
-    running.run("bayes_unlearnable", out=out, preset="tiny", overrides={"data": f"images:{photos}"})
+    overrides = {"data": f"images:{photos}", "protect_held_out": True}
+    running.run("bayes_unlearnable", out=out, preset="tiny", overrides=overrides)
     return out
 
 
@@ -114,23 +117,24 @@ def test_arrays_are_published_in_class_folders_or_with_a_table(tmp_path: Path) -
 # --- what is measured -----------------------------------------------------------------------------
 
 
-def test_a_run_protects_held_out_pictures_but_no_victim_learns_from_them(
-    photos: Path, tmp_path: Path
-) -> None:
-    asked = config(f"images:{photos}")
-    checked = parts(decoded(asked.data, None), asked, Trial(seed=1000))
-    ran = parts(decoded(asked.data, None), asked, Trial(seed=1000, out=tmp_path))
-    assert len(ran[0]) == 40
-    assert int(ran[1].sum()) == len(checked[0]) == 30
-    held_out = {name for name, learnt in zip(ran[0].names, ran[1].tolist(), strict=True) if not learnt}
-    assert held_out == set(ran[2].names) == set(checked[2].names)
+def test_held_out_pictures_can_be_protected_but_no_victim_learns_from_them(photos: Path) -> None:
+    dropped, kept = (
+        read_split(config(f"images:{photos}", protect_held_out=protects), Trial(seed=1000))
+        for protects in (False, True)
+    )
+    assert len(kept.pictures) == 40
+    assert int(kept.train.sum()) == len(dropped.pictures) == int(dropped.train.sum()) == 30
+    held_out = set(kept.pictures.select(~kept.train).names)
+    assert held_out == set(kept.test.names) == set(dropped.test.names)
+    assert Protect().protect_held_out
+    assert not any(preset.settings["protect_held_out"] for preset in RECIPE.presets.values())
 
 
 def test_arms_share_what_they_protect_and_differ_in_what_is_learnt(photos: Path) -> None:
     table = Table(f"images:{photos}").load()
     pictures = read_pictures(table)
     stages = {
-        arm.name: settings(options.resolve(Protect, QUICK, arm.settings), pictures, 2, "cpu")
+        arm.name: protection_of(options.resolve(Protect, QUICK, arm.settings), pictures, 2, Compute())
         for arm in RECIPE.arms
     }
     assert stages["beo"] == stages["beo-mix"]
@@ -226,21 +230,3 @@ def test_test_pictures_of_another_size_are_refused(photos: Path, tmp_path: Path)
     asked = options.resolve(Protect, QUICK, {"data": f"images:{photos}", "data.test": f"images:{tmp_path}"})
     with pytest.raises(InputError, match="different sizes: set --size"):
         protect(asked, Trial(seed=1000))
-
-
-# --- the card -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("example", [0, 1])
-def test_the_cards_examples_run(
-    example: int, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    card = ENTRY.card.read_text(encoding="utf-8")
-    code = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)[example]
-    (tmp_path / "protected").symlink_to(written)
-    monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    exec(compile(code, "README.md", "exec"), {})
-    assert capsys.readouterr().out
-    if example:
-        assert PublishedPictures.load("published").pixels.shape == (64, 3, 16, 16)

@@ -64,10 +64,11 @@ def test_making_noise_leaves_a_generator_in_training_as_it_was(generator, hash_e
 
 def test_files_hold_the_noise_and_no_captions(generator, hash_embed, tmp_path, monkeypatch):
     monkeypatch.setattr(noise_module, "ROWS_A_FILE", 3)
-    names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
-    written = export_noise(generator, hash_embed, CAPTIONS, tmp_path / "n", names=names, seed=5)
+    captions = dict(zip(["a.jpg", "b.jpg", "c.jpg", "d.jpg"], CAPTIONS, strict=True))
+    written = export_noise(generator, hash_embed, captions, tmp_path / "n", seed=5)
     read = NoiseFolder(tmp_path / "n")
     assert read.manifest == written.manifest
+    assert read.manifest.names == tuple(captions)
     assert read.manifest.files == ("noise-00000.safetensors", "noise-00001.safetensors")
     expected = make_noise(generator, hash_embed(CAPTIONS), seed=5)
     torch.testing.assert_close(read.all(), expected, atol=EPS / 500, rtol=0)
@@ -81,25 +82,18 @@ def test_files_hold_the_noise_and_no_captions(generator, hash_embed, tmp_path, m
 
 def test_class_wise_files_hold_one_noise_a_class(generator, hash_embed, tmp_path):
     classes = ["cat", "dog", "house"]
-    prompts = class_prompts(classes)
-    made = export_noise(generator, hash_embed, prompts, tmp_path / "n", names=classes, kind="class-wise")
+    prompts = dict(zip(classes, class_prompts(classes), strict=True))
+    made = export_noise(generator, hash_embed, prompts, tmp_path / "n", kind="class-wise")
     assert len(made) == len({row.sum().item() for row in made.all()}) == 3
 
 
 @pytest.mark.parametrize(
-    ("captions", "names", "message"),
-    [
-        ([], None, "no captions"),
-        (["a", "  "], None, "1 of 2 captions are empty, the first is number 2"),
-        (["a", "b"], ["x"], "one name for each caption"),
-        (["a", "b"], ["x", "x"], "one name for each caption, all different"),
-    ],
+    ("captions", "message"),
+    [([], "no captions"), ({"x": "a", "y": "  "}, "1 of 2 captions are empty, the first is number 2")],
 )
-def test_captions_that_cannot_be_used_write_nothing(
-    generator, hash_embed, tmp_path, captions, names, message
-):
+def test_captions_that_cannot_be_used_write_nothing(generator, hash_embed, tmp_path, captions, message):
     with pytest.raises(ValueError, match=message):
-        export_noise(generator, hash_embed, captions, tmp_path / "n", names=names)
+        export_noise(generator, hash_embed, captions, tmp_path / "n")
     assert not (tmp_path / "n").exists()
 
 
@@ -112,7 +106,7 @@ def test_damaged_folders_are_refused(generator, hash_embed, tmp_path):
         made.all()
     manifest = tmp_path / "n" / "noise.json"
     outside = json.loads(manifest.read_text()) | {"files": ["../elsewhere.safetensors"]}
-    for content in ("{", "{}", json.dumps(outside)):
+    for content in ("{", "{}", "[]", json.dumps(outside)):
         manifest.write_text(content)
-        with pytest.raises(ValueError, match="does not describe noise"):
+        with pytest.raises(ValueError, match=r"line 1|does not describe noise"):
             NoiseFolder(tmp_path / "n")

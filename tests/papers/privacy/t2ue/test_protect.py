@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from assay.papers.privacy.t2ue.method import add_noise, apply_noise, class_prompts, export_noise, protect
+from assay.papers.privacy.t2ue.method import add_noise, apply_noise, export_noise, protect
 from assay.papers.privacy.t2ue.method.protect import match_names
 
 EPS = 8 / 255
@@ -27,9 +27,8 @@ def read(path):
 
 @pytest.fixture
 def made(generator, hash_embed, tmp_path):
-    return export_noise(
-        generator, hash_embed, ["a cat", "a dog", "a car"], tmp_path / "noise", names=["a.png", "b.png", "c"]
-    )
+    captions = {"a.png": "a cat", "b.png": "a dog", "c": "a car"}
+    return export_noise(generator, hash_embed, captions, tmp_path / "noise")
 
 
 @pytest.fixture
@@ -82,14 +81,8 @@ def test_noise_without_names_goes_by_order(generator, hash_embed, folder, tmp_pa
 
 
 def test_noise_for_classes_goes_by_folder(generator, hash_embed, tmp_path):
-    made = export_noise(
-        generator,
-        hash_embed,
-        class_prompts(["cat", "dog"]),
-        tmp_path / "n",
-        names=["cat", "dog"],
-        kind="class-wise",
-    )
+    prompts = {name: f"a photo of a {name}" for name in ("cat", "dog")}
+    made = export_noise(generator, hash_embed, prompts, tmp_path / "n", kind="class-wise")
     assert match_names(["dog/1.png", "cat/1.png", "train/dog/2.png"], made) == [1, 0, 1]
     with pytest.raises(ValueError, match="1 of 1 pictures have no noise"):
         match_names(["dog.png"], made)
@@ -97,7 +90,7 @@ def test_noise_for_classes_goes_by_folder(generator, hash_embed, tmp_path):
 
 def test_pictures_of_another_size(generator, hash_embed, tmp_path):
     write(tmp_path / "photos" / "a.png", pixels(1, size=24)[0])
-    made = export_noise(generator, hash_embed, ["a cat"], tmp_path / "noise", names=["a.png"])
+    made = export_noise(generator, hash_embed, {"a.png": "a cat"}, tmp_path / "noise")
     with pytest.raises(ValueError, match="24x24 pixels, the noise 16x16"):
         apply_noise(tmp_path / "photos", made, tmp_path / "out")
     for resize, size in (("noise", 24), ("picture", 16)):
@@ -115,13 +108,12 @@ def test_jpeg_alpha_grey_and_turned_pictures(generator, hash_embed, tmp_path):
     exif = turned.getexif()
     exif[0x0112] = 3  # upside down
     turned.save(photos / "turned.jpg", exif=exif, quality=100, subsampling=0)
-    made = export_noise(
-        generator, hash_embed, ["x"] * 4, tmp_path / "n", names=["grey", "clear", "turned", "-"]
-    )
+    captions = dict.fromkeys(("grey", "clear", "turned", "-"), "x")
+    made = export_noise(generator, hash_embed, captions, tmp_path / "n")
     applied = apply_noise(photos, made, tmp_path / "out")
     assert applied.files == ("clear.png", "grey.png", "turned.png")
     notes = " ".join(applied.notes)
-    for part in ("1 JPEG", "1 pictures lost their transparency", "1 grey", "1 captions had no picture"):
+    for part in ("1 JPEG", "2 grey", "1 captions had no picture"):
         assert part in notes
     upright = read(tmp_path / "out" / "turned.png").int()
     original = torch.from_numpy(np.array(turned)).permute(2, 0, 1).int().flip(1, 2)
@@ -134,7 +126,7 @@ def test_files_that_are_no_pictures(made, tmp_path):
     with pytest.raises(ValueError, match="has no pictures"):
         apply_noise(tmp_path / "photos", made, tmp_path / "out")
     (tmp_path / "photos" / "a.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match="is no readable picture"):
+    with pytest.raises(ValueError, match="cannot be read as a picture"):
         apply_noise(tmp_path / "photos", made, tmp_path / "out")
     Image.fromarray(np.zeros((16, 16), np.uint16)).save(tmp_path / "photos" / "a.png")
     with pytest.raises(ValueError, match="more than 8 bits"):

@@ -6,16 +6,21 @@ from transformers import CLIPModel, SiglipConfig, SiglipModel
 
 from assay.errors import InputError
 from assay.models import ModelSource
-from assay.papers.privacy.t2ue.method import CLIPSurrogate, Surrogate, contrastive_logits, info_nce
+from assay.papers.privacy.t2ue.method import (
+    CLIPSurrogate,
+    Surrogate,
+    contrastive_logits,
+    info_nce,
+    load_surrogate,
+)
 from assay.papers.privacy.t2ue.method.surrogate import CLIP_MEAN, CLIP_STD
-from assay.papers.privacy.t2ue.provider import load_surrogate
 
 TEXTS = ["a photo of a cat", "a red house"]
 
 
 @pytest.fixture
 def clip(tiny_clip):
-    return load_surrogate(ModelSource(f"folder:{tiny_clip}"), "cpu")
+    return load_surrogate(ModelSource(f"folder:{tiny_clip}"))
 
 
 def test_it_gives_what_transformers_gives(tiny_clip, clip):
@@ -63,7 +68,8 @@ def test_siglip_works_too(clip):
     model = SiglipModel(
         SiglipConfig(text_config=text, vision_config=tower | {"image_size": 16, "patch_size": 8})
     )
-    surrogate = CLIPSurrogate(model, clip.tokenizer, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    surrogate = CLIPSurrogate(model, clip.tokenizer)
+    assert surrogate.mean.unique().tolist() == surrogate.std.unique().tolist() == [0.5]
     assert surrogate.encode_image(torch.rand(2, 3, 16, 16)).shape == (2, 16)
     texts = surrogate.encode_text(TEXTS)
     assert texts.shape == (2, 16)
@@ -74,4 +80,4 @@ def test_siglip_works_too(clip):
 
 def test_a_model_without_pictures_is_refused():
     with pytest.raises(InputError, match="not an image-text model such as CLIP"):
-        load_surrogate(ModelSource("bundled:minilm"), "cpu")
+        load_surrogate(ModelSource("bundled:minilm"))

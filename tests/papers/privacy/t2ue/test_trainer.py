@@ -94,7 +94,8 @@ def test_a_small_surrogate_learns_pairs_and_is_frozen(hash_embed):
     )
     pairs = batches(colours, torch.arange(60), batch_size=20, generator=torch.Generator().manual_seed(0))
     before = excess_loss(towers, pairs, [text for (text,) in captions])
-    train_surrogate(towers, pairs, captions, hash_embed, epochs=60, learning_rate=1e-2)
+    bank = CaptionBank(captions, hash_embed)
+    train_surrogate(towers, pairs, bank, epochs=60, learning_rate=1e-2)
     assert before > 0.2
     assert 0 <= excess_loss(towers, pairs, [text for (text,) in captions]) < 0.05
     assert not any(parameter.requires_grad for parameter in towers.parameters())

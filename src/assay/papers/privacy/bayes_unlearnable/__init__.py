@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from assay import lazy
 
 if TYPE_CHECKING:
+    from assay.papers.privacy.bayes_unlearnable.artefact import PublishedPictures as PublishedPictures
     from assay.papers.privacy.bayes_unlearnable.method import *
-    from assay.papers.privacy.bayes_unlearnable.published import PublishedPictures as PublishedPictures
 else:
     __getattr__, __dir__ = lazy.attach(__name__, "privacy")

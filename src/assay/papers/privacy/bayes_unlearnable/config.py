@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from assay.bounds import NonNegativeFloat, NonNegativeInt, OpenShare, PositiveFloat, PositiveInt, Share
+from assay.bounds import NonNegativeInt, OpenShare, PositiveFloat, PositiveInt, Share
 from assay.data import Table
-from assay.papers.privacy.options import ErrorMinimising, Victim
+from assay.papers.privacy.options import Victim
 
 CLIMBED = Victim(epochs=8)
 FIRST = Victim(epochs=30)
@@ -24,18 +24,12 @@ class Ascent:
     """Ascent steps."""
     refresh_every: NonNegativeInt = 1
     """Ascent steps on one network before a fresh one is trained; 0 trains one network only."""
-    optimizer: Literal["adamw", "sign"] = "adamw"
-    """AdamW on the pixels, or steps of the learning rate along the gradient's sign."""
     learning_rate: PositiveFloat = 0.005
-    """Step size in pixel values from 0 to 1."""
-    weight_decay: NonNegativeFloat = 0.0
-    """Of AdamW on the pixels; the released code has 0.01, which darkens pictures."""
+    """Step size of AdamW in pixel values from 0 to 1."""
     kernel: Literal["rbf", "logistic"] = "rbf"
     """How two pictures' features make them neighbours."""
     sigma: PositiveFloat = 0.3
     """Width of the RBF kernel on features divided by their largest absolute value."""
-    chunk: PositiveInt = 256
-    """Rows of the kernel that are held at a time."""
     network: Victim = CLIMBED
     """The networks whose features are climbed."""
 
@@ -49,9 +43,11 @@ class Protect:
     size: PositiveInt | None = None
     """Pixels of each side after scaling. By default pictures stay as they are and need one size."""
     max_pictures: PositiveInt | None = None
-    """Pictures dealt out to each seed, none twice before all are dealt. All by default."""
+    """Pictures for each seed, none used twice before all are used. All by default."""
     test: OpenShare = 0.25
     """Share of pictures that measure, unless the table has a test split of its own."""
+    protect_held_out: bool = True
+    """Protect the held-out pictures too, for users who publish all; no victim learns from them either way."""
     protection: Literal["beo", "em", "random", "none"] = "beo"
     """What is done to the pictures: Bayes Error Optimisation, error-minimising noise, random signs."""
     training: Literal["all", "mix", "clean_part"] = "all"
@@ -59,18 +55,22 @@ class Protect:
     ratio: Share = 0.5
     """Share of protected pictures in the mix."""
     mixing: Literal["per_index", "subset"] = "per_index"
-    """The mix: each picture is protected by lot, or exactly that share of them."""
+    """The mix: each picture is protected with this probability, or exactly that share of them."""
     eps: float = 8 / 255
     """Largest change, in pixel values from 0 to 1: of each pixel, or of a whole picture in L2."""
     norm: Literal["linf", "l2"] = "linf"
     """What eps limits: each pixel's change, or the Euclidean length of a picture's change."""
     ascent: Ascent = Ascent()
     """How pictures climb the estimated Bayes error."""
-    em: ErrorMinimising = ErrorMinimising()
-    """Error-minimising noise, the comparator; its network is that of the ascent."""
+    em_rounds: PositiveInt = 60
+    """At most so many rounds of error-minimising noise, the comparator; its network is that of the ascent."""
     victim: Victim = FIRST
     """The classifier that learns from the published pictures; its features measure the Bayes error."""
     second_victim: Victim = SECOND
     """A classifier of another architecture."""
     transfer: bool = True
     """Whether the second victim learns too."""
+    batch_size: PositiveInt = 128
+    """Pictures a gradient step of any network."""
+    second_learning_rate: PositiveFloat = 0.1
+    """Of the second victim's SGD; all others have 0.1. It falls to 0 along a cosine."""

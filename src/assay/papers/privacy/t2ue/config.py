@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from assay import files
-from assay.bounds import NonNegativeFloat, NonNegativeInt, OpenShare, PositiveFloat, PositiveInt, Share
-from assay.data import Table, paths
-from assay.errors import InputError
+from assay.bounds import OpenShare, PositiveFloat, PositiveInt, Share
+from assay.data import Table, existing_file, existing_folder, files_in, hash_file, hash_folder
 from assay.models import ModelSource, OwnModel
-from assay.papers.privacy.options import ErrorMinimising, Victim
+from assay.papers.privacy.options import Victim, check_eps
 
 
 @dataclass(frozen=True)
@@ -21,13 +20,11 @@ class Pairs:
 
     captions: str | None = None
     """COCO's annotations (captions_train2017.json), Flickr's captions.txt (a CSV with the columns image and
-    caption), or JSON Lines with the same two fields."""
+    caption), or JSON lines with the same two fields."""
     images: str | None = None
     """Folder with the pictures that the captions name."""
     image_size: PositiveInt = 224
     """Pixels of each side: pictures are cropped to a square and resized."""
-    workers: NonNegativeInt = 0
-    """Processes that read pictures while training."""
     at_most: PositiveInt | None = None
     """Pictures that are used; all by default."""
 
@@ -35,62 +32,38 @@ class Pairs:
         """Identify the captions by their content, and the pictures by their names and sizes."""
         if self.captions is None:
             return "none"
-        found = paths.files_in(paths.existing_folder(files.user_path(self.images or "")))
+        found = files_in(existing_folder(self.images or ""))
         listing = "".join(f"{path.name} {path.stat().st_size};" for path in found)
-        captions = paths.hash_file(paths.existing_file(files.user_path(self.captions)))
+        captions = hash_file(existing_file(self.captions))
         return f"{captions} {hashlib.sha256(listing.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True)
 class Provider:
-    """A generator that is there already, or none."""
+    """A trained generator, or none."""
 
     source: str | None = None
     """Folder that `assay run t2ue train` wrote."""
 
     def fingerprint(self) -> str:
         """Identify the generator by its content."""
-        return "made here" if self.source is None else paths.hash_folder(files.user_path(self.source))
+        return "made here" if self.source is None else hash_folder(files.user_path(self.source))
 
 
 @dataclass(frozen=True)
-class Towers:
-    """The small surrogate that is trained where no model is given."""
+class Generator:
+    """The noise generator and its training (`--preset clip` has the paper's settings)."""
 
-    width: PositiveInt = 16
-    """Channels of the first of three blocks of the picture tower."""
-    dimension: PositiveInt = 32
-    """Numbers in the embedding that both towers share."""
-    epochs: PositiveInt = 5
-    """Passes over the provider's pairs: few, so that a loss is left for the generator to minimise."""
-    batch_size: PositiveInt = 128
-    """Pairs a gradient step."""
-    learning_rate: PositiveFloat = 1e-3
-    """Of AdamW."""
-
-
-@dataclass(frozen=True)
-class Generating:
-    """The noise generator and its training (the paper's settings are those of the preset `paper`)."""
-
-    z_dim: PositiveInt = 100
-    """Numbers in the random vector."""
     base_channels: PositiveInt = 64
     """Channels of the first block; they halve with each block, down to a sixteenth."""
     blocks: PositiveInt = 4
     """Blocks; as many as are needed double the size from 4 pixels, the last ones."""
-    spatial_mask: bool = False
-    """SSA-GAN's spatial mask in every normalisation, which the paper does not mention."""
     epochs: PositiveInt = 20
     """Passes over the provider's pairs."""
     batch_size: PositiveInt = 128
     """Pairs a gradient step."""
     learning_rate: PositiveFloat = 1e-3
     """Of AdamW, falling to 0 along a cosine."""
-    weight_decay: NonNegativeFloat = 1e-4
-    """Of AdamW."""
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Number format of training."""
 
 
 @dataclass(frozen=True)
@@ -104,20 +77,19 @@ class Train:
     image_size: PositiveInt = 16
     """Pixels of each side to which pictures of `data` are brought, and of the noise."""
     eps: float = 8 / 255
-    """Largest size of the noise, in pixel units of [0, 1]."""
-    template: str = "a photo of a {}"
-    """Caption of a class, with {} for its name."""
+    """Largest size of the noise, in pixel values from 0 to 1."""
     encoder: ModelSource = ModelSource("bundled:minilm")
     """Sentence encoder of captions, unless a surrogate is given."""
     surrogate: OwnModel = OwnModel()
     """A CLIP or SigLIP model: folder:DIR or hub:NAME. By default a small one is trained on the pairs."""
-    towers: Towers = Towers()
-    """The small surrogate."""
-    network: Generating = Generating()
+    surrogate_epochs: PositiveInt = 5
+    """Passes of the small surrogate over the pairs: few, so that a loss is left for the generator to
+    minimise."""
+    network: Generator = Generator()
     """The generator."""
 
     def __post_init__(self) -> None:
-        refuse_eps(self.eps)
+        check_eps(self.eps, allow_zero=True)
 
 
 @dataclass(frozen=True)
@@ -131,7 +103,7 @@ class Learn:
     provider: Provider = Provider()
     """Folder that `assay run t2ue train` wrote, in place of training a generator for each seed."""
     max_pictures: PositiveInt | None = None
-    """Pictures of `data` dealt out to each seed, none twice before all are dealt. All by default."""
+    """Pictures of `data` for each seed, none used twice before all are used. All by default."""
     public: OpenShare = 0.5
     """Share of the rows that are the provider's, where it has no pairs of its own; the rest is published."""
     test: OpenShare = 0.25
@@ -139,24 +111,22 @@ class Learn:
     image_size: PositiveInt = 16
     """Pixels of each side to which pictures are brought."""
     eps: float = 8 / 255
-    """Largest size of any noise, in pixel units of [0, 1]."""
-    template: str = "a photo of a {}"
-    """Prompt of a class for class-wise noise."""
+    """Largest size of any noise, in pixel values from 0 to 1."""
     encoder: ModelSource = ModelSource("bundled:minilm")
     """Sentence encoder of captions, unless a surrogate is given."""
     surrogate: OwnModel = OwnModel()
     """A CLIP or SigLIP model: folder:DIR or hub:NAME. By default a small one is trained on the pairs."""
-    towers: Towers = Towers()
-    """The small surrogate."""
-    network: Generating = Generating()
+    surrogate_epochs: PositiveInt = 5
+    """Passes of the small surrogate over the pairs."""
+    network: Generator = Generator()
     """The generator."""
     protection: Literal[
         "none", "sample-wise", "class-wise", "shuffled", "random-class", "random-sample", "em"
     ] = "sample-wise"
     """Noise from each picture's caption, from its class's prompt, from another picture's caption; random
-    signs for each class or picture; or error-minimising noise, which needs the pictures."""
-    em: ErrorMinimising = ErrorMinimising(class_wise=True)
-    """Error-minimising noise."""
+    signs for each class or picture; or class-wise error-minimising noise, which needs the pictures."""
+    em_rounds: PositiveInt = 60
+    """At most so many rounds of error-minimising noise."""
     protected: Share = 1.0
     """Share of the published pictures that are protected."""
     drop_others: bool = False
@@ -164,12 +134,12 @@ class Learn:
     on_other: bool = False
     """Whether the other victim learns."""
     victim: Victim = field(default_factory=Victim)
-    """The victim and its training."""
+    """The victim."""
     other: Victim = field(default_factory=lambda: Victim(network="resnet18", width=8))
     """A victim of another architecture."""
 
     def __post_init__(self) -> None:
-        refuse_eps(self.eps)
+        check_eps(self.eps, allow_zero=True)
 
 
 @dataclass(frozen=True)
@@ -180,7 +150,7 @@ class Noise:
     """Folder that `assay run t2ue train` wrote."""
     captions: Path = Path("captions.csv")
     """One caption a picture: a text file with one a line, a CSV with the columns image and caption, COCO's
-    JSON, or JSON Lines. Of several captions of a picture the first is used."""
+    JSON, or JSON lines. Of several captions of a picture the first is used."""
     classes: tuple[str, ...] = ()
     """Names of classes for class-wise noise, in place of captions."""
     template: str = "a photo of a {}"
@@ -217,16 +187,3 @@ class Retrieve:
     """Pairs a gradient step."""
     learning_rate: PositiveFloat = 5e-4
     """Of AdamW, falling to 0 along a cosine."""
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Number format of training."""
-
-
-def refuse_eps(eps: float) -> None:
-    """Refuse a size of noise that is not in pixel units of [0, 1].
-
-    Raises:
-        InputError: says how to convert.
-    """
-    if not 0 <= eps <= 0.25:
-        hint = f" {eps:g} levels of 0..255 are {eps / 255:.5f}." if 0.25 < eps <= 255 else ""
-        raise InputError(f"eps is in pixel units of [0, 1] and at most 0.25, got {eps:g}.{hint}")

@@ -32,8 +32,6 @@ CLIP = {
     "network.blocks": 7,
     "network.epochs": 500,
     "network.learning_rate": 1e-4,
-    "network.precision": "bf16-mixed",
-    "pairs.workers": 8,
 }
 """The paper's generator and its training; the weight decay and the length of z are not stated."""
 
@@ -68,10 +66,10 @@ PAPER = Paper(
             summary="train a noise generator on pictures with captions, once",
             presets={
                 "tiny": Preset(
-                    settings={"towers.epochs": 1, "network.epochs": 1, "network.base_channels": 8}
+                    settings={"surrogate_epochs": 1, "network.epochs": 1, "network.base_channels": 8}
                 ),
                 "laptop": Preset(cost="1 min, 1 core"),
-                "paper": Preset(settings=CLIP | COCO, cost="3 to 5 days, one GPU of 80 GB"),
+                "clip": Preset(settings=CLIP | COCO, cost="3 to 5 days, one GPU of 80 GB"),
             },
         ),
         "noise": Recipe(config="Noise", summary="make noise from captions alone; no picture is opened"),
@@ -114,11 +112,10 @@ PAPER = Paper(
                 "tiny": Preset(
                     settings={
                         "image_size": 8,
-                        "towers.epochs": 1,
+                        "surrogate_epochs": 1,
                         "network.epochs": 1,
                         "network.base_channels": 8,
-                        "em.rounds": 2,
-                        "em.noise_steps": 2,
+                        "em_rounds": 2,
                         "victim.width": 4,
                         "victim.epochs": 1,
                         "other.width": 2,

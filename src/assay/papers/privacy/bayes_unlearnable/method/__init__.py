@@ -13,4 +13,5 @@ from assay.papers.privacy.bayes_unlearnable.method.protector import (
     BayesErrorProtector as BayesErrorProtector,
     ProtectedDataset as ProtectedDataset,
     Step as Step,
+    largest_eps as largest_eps,
 )

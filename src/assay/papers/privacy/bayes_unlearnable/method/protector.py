@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from assay.models import Training
 from assay.papers.privacy.bayes_unlearnable.method.estimator import BayesErrorEstimator, check_labels
 from assay.papers.privacy.bayes_unlearnable.method.features import (
     FeatureLayer,
@@ -17,12 +18,13 @@ from assay.papers.privacy.bayes_unlearnable.method.features import (
     pixel_gradient,
     raw_pixels,
 )
-from assay.papers.privacy.options import Victim
-from assay.papers.privacy.pictures import Norm, check_eps, check_unit_range, clip_to_ball
-from assay.papers.privacy.victims import train_network
+from assay.papers.privacy.options import LARGEST_EPS, check_eps
+from assay.papers.privacy.pictures import Norm, check_unit_range, clip_to_ball
+from assay.papers.privacy.victims import SGD, train_network
+from assay.training import Compute
 
-LARGEST_L2_EPS_PER_PIXEL = 0.25
-"""The largest root mean square change of a pixel in an L2 ball."""
+CLIMBED = replace(SGD, epochs=8)
+"""The published training, but for 8 of its 30 epochs."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,14 @@ class BayesErrorProtector:
         eps: radius of the ball, in pixel values from 0 to 1.
         norm: `linf` or `l2` (of a whole picture).
         outer_steps: ascent steps.
-        inner: how each network is trained (its `network`, `width` and `depth` are not looked at).
+        inner: how each network is trained.
         optimizer: `adamw`, or `sign` for steps of `lr` along the gradient's sign.
         lr: step size, in pixel values.
         weight_decay: of AdamW; the released code has 0.01 there, which darkens the pictures.
         refresh_every: ascent steps on one network before a fresh one is trained; 0 trains one only.
         estimator: of the Bayes error.
         batch_size: pictures in one pass through the network in the gradient.
+        compute: device and precision of training; by default the pictures' device and float32.
     """
 
     make_model: Callable[[], nn.Module]
@@ -79,13 +82,14 @@ class BayesErrorProtector:
     eps: float = 8 / 255
     norm: Norm = "linf"
     outer_steps: int = 30
-    inner: Victim = field(default_factory=lambda: Victim(epochs=8))
+    inner: Training = CLIMBED
     optimizer: Literal["adamw", "sign"] = "adamw"
     lr: float = 1.5 / 255
     weight_decay: float = 0.0
     refresh_every: int = 1
     estimator: BayesErrorEstimator = field(default_factory=BayesErrorEstimator)
     batch_size: int = 256
+    compute: Compute | None = None
 
     def __post_init__(self) -> None:
         if self.outer_steps < 0 or self.refresh_every < 0 or self.batch_size < 1:
@@ -118,8 +122,7 @@ class BayesErrorProtector:
         """
         check_unit_range(images)
         check_labels(labels)
-        pixels = images[0].numel()
-        check_eps(self.eps, largest=0.25 if self.norm == "linf" else LARGEST_L2_EPS_PER_PIXEL * pixels**0.5)
+        check_eps(self.eps, largest=largest_eps(self.norm, images[0].numel()))
         perturbed = images.clone()
         ascend = self._stepper(perturbed)
         features, history = FeatureMap(nn.Identity(), raw_pixels), []
@@ -138,7 +141,7 @@ class BayesErrorProtector:
     def _features(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> FeatureMap:
         if self.feature_layer is raw_pixels:
             return FeatureMap(nn.Identity(), raw_pixels)
-        network = train_network(self.make_model, self.inner, images, labels, generator)
+        network = train_network(self.make_model, self.inner, (images, labels), generator, self.compute)
         return FeatureMap(network, self.feature_layer)
 
     def _stepper(self, perturbed: Tensor) -> Callable[[Tensor], None]:
@@ -157,3 +160,8 @@ class BayesErrorProtector:
             optimizer.step()
 
         return ascend
+
+
+def largest_eps(norm: Norm, numbers: int) -> float:
+    """Return the largest radius for pictures of so many numbers; in L2, of the root mean square change."""
+    return LARGEST_EPS if norm == "linf" else LARGEST_EPS * numbers**0.5

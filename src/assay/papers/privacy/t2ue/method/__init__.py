@@ -2,14 +2,14 @@
 
 generator = TextConditionedNoiseGenerator(text_dim=512)
 T2UETrainer(generator, CLIPSurrogate(model, tokenizer)).fit(batches, captions)     # once, by the provider
-noise = export_noise(generator, embed, captions, "noise", names=files)             # from captions alone
+noise = export_noise(generator, embed, {"a.jpg": "a cat on a mat"}, "noise")       # from captions alone
 apply_noise("photos", noise, "protected")                                          # where the photos are
 """
 
 from .generator import (
+    SavedGenerator as SavedGenerator,
     SemanticBatchNorm as SemanticBatchNorm,
     TextConditionedNoiseGenerator as TextConditionedNoiseGenerator,
-    check_noise_size as check_noise_size,
     clamp_noise as clamp_noise,
     resize_noise as resize_noise,
 )
@@ -42,9 +42,12 @@ from .protect import (
 )
 from .surrogate import (
     CLIPSurrogate as CLIPSurrogate,
+    EncoderKind as EncoderKind,
     Surrogate as Surrogate,
     Texts as Texts,
     TwoTowers as TwoTowers,
+    load_surrogate as load_surrogate,
+    text_encoder as text_encoder,
     warn_of_long_captions as warn_of_long_captions,
 )
 from .trainer import (

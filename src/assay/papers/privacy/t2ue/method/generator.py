@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import safetensors.torch
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
+from assay.artefact import Artefact
+from assay.papers.privacy.options import check_eps
+
 START = 4
 """Side of the feature map that the random vector becomes."""
-WEIGHTS, DESCRIPTION = "generator.safetensors", "generator.json"
 
 
 class SemanticBatchNorm(nn.Module):
@@ -71,7 +71,17 @@ class Block(nn.Module):
         return out
 
 
-class TextConditionedNoiseGenerator(nn.Module):
+@dataclass(frozen=True)
+class SavedGenerator:
+    """A generator as plain values and tensors."""
+
+    settings: dict[str, Any]
+    """The arguments of its constructor."""
+    weights: dict[str, Tensor]
+    """Its state dict."""
+
+
+class TextConditionedNoiseGenerator(nn.Module, Artefact):
     """Noise from a caption: delta = eps tanh(G(e, z)), with |delta| <= eps in pixel units of [0, 1].
 
     z becomes 4x4 maps; `blocks` blocks follow, the last of which double the size until `out_size` is reached
@@ -100,12 +110,13 @@ class TextConditionedNoiseGenerator(nn.Module):
         base_channels: int = 512,
         out_size: int = 224,
         eps: float = 8 / 255,
+        *,
         blocks: int | None = None,
         spatial_mask: bool = False,
         channels: int = 3,
     ) -> None:
         super().__init__()
-        check_noise_size(eps)
+        check_eps(eps, allow_zero=True)
         doublings = max(0, math.ceil(math.log2(out_size / START)))
         blocks = doublings + 1 if blocks is None else blocks
         if blocks < max(doublings, 1):
@@ -143,42 +154,17 @@ class TextConditionedNoiseGenerator(nn.Module):
             shape = interpolate(shape, size=(self.out_size, self.out_size), mode="bilinear")
         return clamp_noise(self.eps * shape, self.eps)
 
-    def save(self, folder: str | Path) -> None:
-        """Write the weights as safetensors and the sizes as JSON."""
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
+    def record(self) -> SavedGenerator:
+        """Return what it takes to build the generator again."""
         weights = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        safetensors.torch.save_file(weights, path / WEIGHTS)
-        (path / DESCRIPTION).write_text(json.dumps(self.settings, indent=1) + "\n", encoding="utf-8")
+        return SavedGenerator(self.settings, weights)
 
     @classmethod
-    def load(cls, folder: str | Path) -> TextConditionedNoiseGenerator:
-        """Read what `save` wrote, in evaluation mode.
-
-        Raises:
-            FileNotFoundError: the folder has no generator.
-            ValueError: the files do not fit together.
-        """
-        path = Path(folder)
-        if not (path / DESCRIPTION).exists() or not (path / WEIGHTS).exists():
-            raise FileNotFoundError(f"{path} has no {DESCRIPTION} with {WEIGHTS}: it holds no generator.")
-        try:
-            generator = cls(**json.loads((path / DESCRIPTION).read_text(encoding="utf-8")))
-            generator.load_state_dict(safetensors.torch.load_file(path / WEIGHTS))
-        except (TypeError, RuntimeError, safetensors.SafetensorError) as error:
-            raise ValueError(f"{path} does not hold a generator of this kind: {error}") from error
+    def from_record(cls, record: SavedGenerator) -> TextConditionedNoiseGenerator:
+        """Build the generator that `record` describes, in evaluation mode."""
+        generator = cls(**record.settings)
+        generator.load_state_dict(record.weights)
         return generator.eval()
-
-
-def check_noise_size(eps: float) -> None:
-    """Refuse a noise size that is not in pixel units of [0, 1].
-
-    Raises:
-        ValueError: says how to convert from 0..255.
-    """
-    if not 0 <= eps <= 0.25:
-        hint = f" {eps:g} levels of 0..255 are {eps / 255:.5f}." if 0 < eps <= 255 else ""
-        raise ValueError(f"eps is in pixel units of [0, 1] and at most 0.25, got {eps:g}.{hint}")
 
 
 def clamp_noise(noise: Float[Tensor, "*any"], eps: float) -> Float[Tensor, "*any"]:

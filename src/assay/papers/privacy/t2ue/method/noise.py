@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,9 @@ import safetensors.torch
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from assay import files
+from assay.data import read_json_file
 
 from .generator import TextConditionedNoiseGenerator, clamp_noise
 from .surrogate import Texts
@@ -158,14 +161,14 @@ class NoiseFolder:
         path = self.folder / MANIFEST
         if not path.exists():
             raise FileNotFoundError(f"{folder} has no {MANIFEST}: it holds no noise.")
+        plain = read_json_file(path)
         try:
-            plain = json.loads(path.read_text(encoding="utf-8"))
             lists = {name: tuple(plain[name]) for name in ("names", "captions", "files")}
             self.manifest = NoiseManifest(**plain | lists)
-            if self.manifest.format != FORMAT or any(Path(name).name != name for name in self.manifest.files):
-                raise ValueError("it is of another format")
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError) as error:
             raise ValueError(f"{path} does not describe noise: {error}.") from error
+        if self.manifest.format != FORMAT or any(Path(name).name != name for name in self.manifest.files):
+            raise ValueError(f"{path} does not describe noise: it is of another format.")
 
     @classmethod
     def load(cls, folder: str | Path) -> NoiseFolder:
@@ -202,10 +205,9 @@ class NoiseFolder:
 def export_noise(
     generator: TextConditionedNoiseGenerator,
     embed: Texts,
-    captions: Sequence[str],
+    captions: Sequence[str] | Mapping[str, str],
     out: str | Path,
     *,
-    names: Sequence[str] | None = None,
     seed: int = 0,
     kind: Kind = "sample-wise",
 ) -> NoiseFolder:
@@ -214,43 +216,40 @@ def export_noise(
     Args:
         generator: a trained generator.
         embed: the text encoder that it was trained with.
-        captions: one for each picture or, for class-wise noise, each class.
+        captions: one for each picture, or each class where the noise is class-wise: by the names of files or
+            classes, or in the order of the pictures' paths.
         out: the folder.
-        names: what each noise is for: names of files or classes. By default 0, 1, 2, ...
         seed: of the random vectors; class-wise noise has one for all classes.
         kind: one noise for each picture, or for each class.
 
     Raises:
-        ValueError: a caption is empty, or names are not as many as captions, or not all different.
+        ValueError: a caption is empty.
     """
-    check_captions(captions)
-    names = [str(row) for row in range(len(captions))] if names is None else list(names)
-    if len(names) != len(captions) or len(set(names)) != len(names):
-        raise ValueError(
-            f"Give one name for each caption, all different; got {len(set(names))} different names for"
-            f" {len(captions)} captions."
-        )
+    named = isinstance(captions, Mapping)
+    texts = list(captions.values()) if named else list(captions)  # type: ignore[union-attr]
+    names = tuple(captions) if named else tuple(map(str, range(len(texts))))
+    check_captions(texts)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for start in range(0, len(captions), ROWS_A_FILE):
+    written = []
+    for start in range(0, len(texts), ROWS_A_FILE):
         with torch.no_grad():
-            embeddings = embed(captions[start : start + ROWS_A_FILE])
+            embeddings = embed(texts[start : start + ROWS_A_FILE])
         noise = make_noise(generator, embeddings, seed, one_vector=kind == "class-wise", start=start)
-        files.append(f"noise-{start // ROWS_A_FILE:05d}.safetensors")
+        written.append(f"noise-{start // ROWS_A_FILE:05d}.safetensors")
         stored = clamp_noise(noise.half(), generator.eps)
-        safetensors.torch.save_file({"noise": stored.contiguous()}, folder / files[-1])
+        safetensors.torch.save_file({"noise": stored.contiguous()}, folder / written[-1])
     manifest = NoiseManifest(
         kind=kind,
         eps=generator.eps,
         size=generator.out_size,
         seed=seed,
         generator=weights_hash(generator),
-        names=tuple(names),
-        captions=tuple(hashlib.sha256(text.encode()).hexdigest() for text in captions),
-        files=tuple(files),
+        names=names,
+        captions=tuple(hashlib.sha256(text.encode()).hexdigest() for text in texts),
+        files=tuple(written),
     )
-    (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1) + "\n", encoding="utf-8")
+    files.write_json(folder / MANIFEST, asdict(manifest))
     return NoiseFolder(folder)
 
 

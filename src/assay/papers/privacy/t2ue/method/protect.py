@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+import numpy as np
+import PIL.Image
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from assay.data import PICTURES, files_in, read_picture
 from assay.papers.privacy.pictures import png_paths, to_uint8_within
 
 from .generator import TextConditionedNoiseGenerator, resize_noise
@@ -19,7 +21,6 @@ from .noise import Kind, NoiseFolder, make_noise
 from .surrogate import Texts
 from .trainer import check_captions
 
-PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 Resize = Literal["no", "noise", "picture"]
 
 
@@ -84,7 +85,8 @@ def apply_noise(folder: str | Path, noise: NoiseFolder, out: str | Path, resize:
 
     Noise for pictures is found by the picture's path in the folder, its name, or its name without ending;
     noise without names of its own goes to the pictures in the order of their paths. Noise for classes is
-    found by the name of the picture's folder. Pictures are turned as their EXIF data says and become RGB.
+    found by the name of the picture's folder. Pictures are turned as their EXIF data says and become RGB;
+    transparency is lost.
 
     Args:
         folder: the pictures, in subfolders or not.
@@ -97,21 +99,39 @@ def apply_noise(folder: str | Path, noise: NoiseFolder, out: str | Path, resize:
         ValueError: there is no picture, a picture has no noise, or it is damaged or of the wrong size.
     """
     folder, out = Path(folder), Path(out)
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
+    paths = [path for path in files_in(folder) if path.suffix.lower() in PICTURES]
     if not paths:
-        raise ValueError(f"{folder} has no pictures ({', '.join(PICTURES)}).")
+        raise ValueError(f"{folder} has no pictures ({', '.join(sorted(PICTURES))}).")
     names = [path.relative_to(folder).as_posix() for path in paths]
     rows = match_names(names, noise)
     targets = png_paths(names)
-    seen: Counter[str] = Counter()
-    largest = 0
+    eps, side = noise.manifest.eps, noise.manifest.size
+    largest, grey = 0, 0
     for path, row, target in zip(paths, rows, targets, strict=True):
-        pixels = _read(path, noise.manifest.size if resize == "picture" else None, seen)
-        pattern = _fitting(noise[row], pixels, path, noise.manifest.eps, resize)
-        changed = add_noise(pixels, pattern, noise.manifest.eps)
+        array = read_picture(path)
+        grey += int((array == array[..., :1]).all())
+        if resize == "picture":
+            array = np.array(PIL.Image.fromarray(array).resize((side, side)))
+        height, width = array.shape[:2]
+        if (height, width) != (side, side) and resize == "no":
+            raise ValueError(
+                f"{path} has {width}x{height} pixels, the noise {side}x{side}. Use --resize noise to bring"
+                " the noise to the picture's size, or --resize picture to bring the picture to the noise's."
+                " Protected pictures must not be resized afterwards."
+            )
+        pixels = torch.from_numpy(array).permute(2, 0, 1)[None].contiguous()
+        changed = add_noise(pixels, resize_noise(noise[row][None], (height, width), eps), eps)
         largest = max(largest, int((changed.int() - pixels.int()).abs().max()))
-        _write(changed[0], out / target)
-    return Applied(targets, largest, _notes(seen, len(noise) - len(set(rows)), noise.manifest.kind))
+        (out / target).parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.fromarray(changed[0].permute(1, 2, 0).numpy()).save(out / target, "PNG")
+    unused = len(noise) - len(set(rows)) if noise.manifest.kind == "sample-wise" else 0
+    jpegs = sum(path.suffix.lower() in (".jpeg", ".jpg") for path in paths)
+    notes = (
+        (jpegs, "JPEG pictures became PNG files; saving them as JPEG again would destroy much of the noise"),
+        (grey, "grey pictures became RGB"),
+        (unused, "captions had no picture"),
+    )
+    return Applied(targets, largest, tuple(f"{count} {text}" for count, text in notes if count))
 
 
 def match_names(names: Sequence[str], noise: NoiseFolder) -> list[int]:
@@ -143,54 +163,3 @@ def match_names(names: Sequence[str], noise: NoiseFolder) -> list[int]:
 def _row_of(path: Path, rows: dict[str, int], kind: Kind) -> int | None:
     keys = (path.parent.name,) if kind == "class-wise" else (path.as_posix(), path.name, path.stem)
     return next((rows[key] for key in keys if key in rows), None)
-
-
-def _read(path: Path, size: int | None, seen: Counter[str]) -> UInt8[Tensor, "1 3 h w"]:
-    """Return a picture, upright and RGB, and count what was special about it."""
-    import numpy as np
-    import PIL.Image
-    import PIL.ImageOps
-
-    try:
-        with PIL.Image.open(path) as file:
-            seen["jpeg"] += file.format == "JPEG"
-            seen["alpha"] += file.has_transparency_data
-            seen["grey"] += file.mode in ("1", "L", "LA")
-            if file.mode in ("I", "F") or file.mode.startswith("I;"):
-                raise ValueError(f"{path} has more than 8 bits a channel. Convert it to 8 bits.")
-            picture = PIL.ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} is no readable picture: {error}.") from error
-    if size is not None:
-        picture = picture.resize((size, size))
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].contiguous()
-
-
-def _fitting(pattern: Tensor, pixels: Tensor, path: Path, eps: float, resize: Resize) -> Tensor:
-    height, width = pixels.shape[-2:]
-    if pattern.shape[-2:] != (height, width) and resize == "no":
-        raise ValueError(
-            f"{path} has {width}x{height} pixels, the noise {pattern.shape[-1]}x{pattern.shape[-2]}. Use"
-            " --resize noise to bring the noise to the picture's size, or --resize picture to bring the"
-            " picture to the noise's. Protected pictures must not be resized afterwards."
-        )
-    return resize_noise(pattern[None], (height, width), eps)
-
-
-def _write(pixels: UInt8[Tensor, "3 h w"], path: Path) -> None:
-    import PIL.Image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    PIL.Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path, "PNG")
-
-
-def _notes(seen: Counter[str], unused: int, kind: Kind) -> tuple[str, ...]:
-    texts: dict[str, Any] = {
-        "jpeg": "JPEG pictures became PNG files; saving them as JPEG again would destroy much of the noise",
-        "alpha": "pictures lost their transparency",
-        "grey": "grey pictures became RGB",
-    }
-    notes = [f"{seen[key]} {text}" for key, text in texts.items() if seen[key]]
-    if unused and kind == "sample-wise":
-        notes.append(f"{unused} captions had no picture")
-    return tuple(notes)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from functools import partial
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from assay.errors import InputError
+from assay.models import ModelSource, SentenceEncoder, load_model, load_tokenizer
+
 Texts = Callable[[Sequence[str]], Tensor]
+EncoderKind = Literal["sentence", "clip"]
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+HALF = (0.5, 0.5, 0.5)
 
 
 @runtime_checkable
@@ -69,8 +75,8 @@ class CLIPSurrogate(nn.Module):
     Args:
         model: the model; it is used in evaluation mode and never trained.
         tokenizer: its tokenizer.
-        mean: of the normalisation, for each channel.
-        std: of the normalisation, for each channel.
+        mean: of the normalisation, for each channel; by default CLIP's for a CLIP, and 0.5 for others.
+        std: of the normalisation; the same.
     """
 
     mean: Tensor
@@ -80,8 +86,8 @@ class CLIPSurrogate(nn.Module):
         self,
         model: nn.Module,
         tokenizer: Any,
-        mean: Sequence[float] = CLIP_MEAN,
-        std: Sequence[float] = CLIP_STD,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.model: Any = model.eval().requires_grad_(False)
@@ -90,6 +96,8 @@ class CLIPSurrogate(nn.Module):
         self.size: int = config.vision_config.image_size
         self.max_tokens: int = config.text_config.max_position_embeddings
         self._pads_to_end = config.model_type.startswith("siglip")
+        is_clip = config.model_type == "clip"
+        mean, std = mean or (CLIP_MEAN if is_clip else HALF), std or (CLIP_STD if is_clip else HALF)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("std", torch.tensor(std)[:, None, None])
 
@@ -151,3 +159,31 @@ def _pooled(output: Any) -> Tensor:
     """Return the embeddings, which transformers 5 wraps and transformers 4 does not."""
     features: Tensor = output if isinstance(output, Tensor) else output.pooler_output
     return features
+
+
+def load_surrogate(source: ModelSource, device: str = "cpu") -> CLIPSurrogate:
+    """Load a CLIP or SigLIP with its tokenizer.
+
+    Raises:
+        InputError: it is no model of this kind.
+    """
+    from transformers import AutoModel
+
+    model = load_model(source, AutoModel, device=device, dtype="float32")
+    if not hasattr(model, "get_image_features") or not hasattr(model, "logit_scale"):
+        raise InputError(
+            f"{source} is a {type(model).__name__}, not an image-text model such as CLIP or SigLIP."
+        )
+    return CLIPSurrogate(model, load_tokenizer(source)).to(device)
+
+
+def text_encoder(source: ModelSource, kind: EncoderKind, device: str = "cpu") -> Texts:
+    """Load a frozen text encoder: a sentence encoder, or the text tower of a CLIP or SigLIP."""
+    if kind == "clip":
+        return load_surrogate(source, device).encode_text
+    return partial(_encode_sentences, SentenceEncoder(source, device))
+
+
+def _encode_sentences(encoder: SentenceEncoder, texts: Sequence[str]) -> Float[Tensor, "n d"]:
+    warn_of_long_captions(texts, encoder.tokenizer, 128)
+    return encoder.encode(list(texts))

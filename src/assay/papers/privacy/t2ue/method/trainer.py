@@ -15,6 +15,9 @@ from .generator import TextConditionedNoiseGenerator
 from .loss import contrastive_logits, entropy_floor, info_nce
 from .surrogate import Surrogate, Texts
 
+LARGEST_SCALE = 4.6052
+"""The logarithm of 100, as in CLIP."""
+
 
 class CaptionBank(nn.Module):
     """Every distinct caption of a data set, embedded once, and which captions each picture has.
@@ -67,8 +70,8 @@ class CaptionBank(nn.Module):
 class MinMinLoss(nn.Module):
     """The paper's Eq. 4 for one batch: InfoNCE(f_I(clip(I + G(e, z), 0, 1)), f_T(T)), to be minimised.
 
-    The surrogate is frozen and in evaluation mode; gradients reach the generator alone. z is drawn anew for
-    every picture. With precision "bf16-mixed" the surrogate's picture tower computes in bfloat16.
+    The surrogate is frozen and in evaluation mode; gradients reach the generator alone. z is drawn for every
+    picture at each visit. With precision "bf16-mixed" the surrogate's picture tower computes in bfloat16.
     """
 
     def __init__(self, surrogate: Surrogate, captions: CaptionBank, precision: str = "32-true") -> None:
@@ -148,8 +151,7 @@ class T2UETrainer:
 def train_surrogate(
     surrogate: nn.Module,
     batches: Iterable[Any],
-    captions: Sequence[Sequence[str]],
-    embed: Texts,
+    captions: CaptionBank,
     *,
     epochs: int,
     learning_rate: float = 1e-3,
@@ -162,17 +164,14 @@ def train_surrogate(
     Args:
         surrogate: has `image`, `text` and `logit_scale`.
         batches: pairs (pictures, row numbers).
-        captions: the captions of each row.
-        embed: what the text tower stands on.
+        captions: the captions of each row, embedded by what the text tower stands on.
         epochs: passes over the pairs.
         learning_rate: of AdamW.
         compute: device and precision.
     """
-    bank = CaptionBank(captions, embed)
     optimizer = torch.optim.AdamW(surrogate.parameters(), lr=learning_rate)
-    history = fit(
-        surrogate, batches, _ContrastiveLoss(bank), optimizer=optimizer, epochs=epochs, compute=compute
-    )
+    loss = _ContrastiveLoss(captions)
+    history = fit(surrogate, batches, loss, optimizer=optimizer, epochs=epochs, compute=compute)
     surrogate.eval().requires_grad_(False)
     return history
 
@@ -187,7 +186,7 @@ class _ContrastiveLoss(nn.Module):
         numbers = self.captions.draw(rows)
         image = surrogate.image(as_unit(pixels))
         text = surrogate.text(self.captions.features[numbers])
-        scale = surrogate.logit_scale.clamp(max=4.6052)
+        scale = surrogate.logit_scale.clamp(max=LARGEST_SCALE)
         return info_nce(contrastive_logits(image, text, scale), numbers)
 
 

@@ -8,13 +8,7 @@ from PIL import Image
 
 from assay.errors import InputError
 from assay.papers.privacy.t2ue.config import Pairs
-from assay.papers.privacy.t2ue.pairs import (
-    FilesOfPictures,
-    batches_of,
-    find_pairs,
-    read_captions,
-    read_square,
-)
+from assay.papers.privacy.t2ue.inputs import CaptionedPictures, find_pairs, read_captions, read_square
 
 COCO = {
     "images": [{"id": 7, "file_name": "07.jpg"}, {"id": 3, "file_name": "03.jpg"}],
@@ -53,12 +47,14 @@ def test_one_caption_a_line(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("c.json", '{"captions": []}', "COCO's annotations"),
-        ("c.json", "{", "COCO's annotations"),
-        ("c.csv", "name,words\na,b\n", "the fields image and caption"),
+        ("c.json", '{"captions": []}', "COCO's annotations: 'images' is missing"),
+        ("c.json", '{"images": [], "annotations": []}', "has no captions"),
+        ("c.json", "{", "line 1"),
+        ("c.csv", "name,words\na,b\n", "line 2 has the fields name, words; give image"),
+        ("c.csv", "image,caption\na.png,a cat, asleep\n", "line 2: 3 fields where the header has 2"),
         ("c.csv", "image,caption\na.png,\n", "empty captions for 1 of 1 pictures, such as 'a.png'"),
         ("c.txt", "a cat\n\na dog\n", "empty captions for 1 of 3"),
-        ("c.jsonl", "\n", "has no captions"),
+        ("c.jsonl", "\n", "is empty"),
         ("c.parquet", "x", "should be a file that ends in"),
         ("c.csv", "", "is empty"),
     ],
@@ -74,9 +70,11 @@ def test_pairs_are_found_and_read(tmp_path):
         Image.new("RGB", (40, 20), (shade,) * 3).save(tmp_path / name)
     (tmp_path / "c.json").write_text(json.dumps(COCO))
     pairs = Pairs(captions=str(tmp_path / "c.json"), images=str(tmp_path), image_size=8)
-    source, captions = find_pairs(pairs)
-    assert captions == list(EXPECTED.values())
-    loader = batches_of(source, 2, torch.Generator().manual_seed(0))
+    found = find_pairs(pairs)
+    assert found.captions == list(EXPECTED.values())
+    assert found.size == 8
+    assert found.texts == [text for own in EXPECTED.values() for text in own]
+    loader = found.batches(2, torch.Generator().manual_seed(0))
     assert len(loader) == 1
     pixels, rows = next(iter(loader))
     assert pixels.shape == (2, 3, 8, 8)
@@ -104,12 +102,24 @@ def test_the_middle_square_is_kept(tmp_path):
     picture.save(tmp_path / "wide.png")
     assert read_square(tmp_path / "wide.png", 10).float().mean((1, 2)).tolist() == [0, 0, 255]
     (tmp_path / "bad.png").write_bytes(b"bad")
-    with pytest.raises(InputError, match="no readable picture"):
+    with pytest.raises(InputError, match="cannot be read as a picture"):
         read_square(tmp_path / "bad.png", 10)
+
+
+def test_turned_and_deep_pictures(tmp_path):
+    picture = Image.new("RGB", (10, 10), (255, 0, 0))
+    picture.paste((0, 0, 255), (0, 5, 10, 10))
+    exif = picture.getexif()
+    exif[0x0112] = 3  # upside down
+    picture.save(tmp_path / "turned.png", exif=exif)
+    assert read_square(tmp_path / "turned.png", 10)[:, 0, 0].tolist() == [0, 0, 255]
+    Image.new("I;16", (10, 10)).save(tmp_path / "deep.png")
+    with pytest.raises(InputError, match="more than 8 bits"):
+        read_square(tmp_path / "deep.png", 10)
 
 
 def test_a_ragged_last_batch_is_dropped():
     generator = torch.Generator().manual_seed(0)
-    assert len(batches_of(torch.zeros(10, 3, 2, 2), 4, generator)) == 2
-    assert len(batches_of(torch.zeros(3, 3, 2, 2), 4, generator)) == 1
-    assert len(FilesOfPictures(("a", "b"), 4)) == 2
+    for rows, expected in ((10, 2), (3, 1)):
+        pictures = CaptionedPictures(torch.zeros(rows, 3, 2, 2, dtype=torch.uint8), [["a"]] * rows)
+        assert len(pictures.batches(4, generator)) == expected
