@@ -284,7 +284,7 @@ def test_entities_are_counted_by_their_beginnings(tmp_path, words):
     model.classifier.bias.data = torch.tensor([0.0, 1.0])
     model.save_pretrained(tmp_path)
     words.save_pretrained(tmp_path)
-    counter = EntityCounter(f"folder:{tmp_path}")
+    counter = EntityCounter(OwnModel(f"folder:{tmp_path}"))
     assert counter("Alice Delft") == 3  # every token begins one here, <s> too
     path = write_lines(tmp_path / "hops.jsonl", [{"question": "q", "hops": ["Alice"], "correct": True}])
     with pytest.raises(InputError, match="--entities"):

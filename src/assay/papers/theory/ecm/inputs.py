@@ -13,7 +13,7 @@ from torch import Tensor
 
 from assay.data import read_json_lines
 from assay.errors import InputError
-from assay.models import ModelSource
+from assay.models import ModelSource, OwnModel
 from assay.papers.theory.ecm.config import Task
 from assay.papers.theory.ecm.method import (
     WAYS,
@@ -82,6 +82,13 @@ class Grading:
                 return float(row["step_num"]), float(row["entity_num"])
             return MedicalResistance.difficulty(str(row.get("exp") or problem.solution), self.count, known)
         return MultiHopResistance.difficulty(hops_of(row), self.count, known)
+
+    def difficulty_or_none(self, problem: Problem) -> tuple[float, float] | None:
+        """Return steps and load, None where the solution says nothing of them."""
+        try:
+            return self.difficulty(problem)
+        except DifficultyUnavailable:
+            return None
 
     def is_correct(self, reply: str, problem: Problem) -> bool:
         """Compare a reply with the solution: the last number, the actions of a plan, a choice, or a text.
@@ -234,15 +241,11 @@ def published_replies(path: str, way: Way, grading: Grading) -> list[Record]:
                 f" {', '.join(row)}."
             )
         problem = problems_of([origin], grading.task)[0]
-        try:
-            difficulty = grading.difficulty(problem)
-        except DifficultyUnavailable:
-            continue
-        right = grading.is_correct(reply, problem)
-        length = float(len(reply.split())) if way != "direct" else 0.0
-        records.append(
-            Record(problem.question, difficulty, right, way=way, reasoning=length, group=problem.question)
-        )
+        difficulty, question = grading.difficulty_or_none(problem), problem.question
+        if difficulty is not None:
+            right = grading.is_correct(reply, problem)
+            length = float(len(reply.split())) if way != "direct" else 0.0
+            records.append(Record(question, difficulty, right, way=way, reasoning=length, group=question))
     return records
 
 
@@ -262,57 +265,61 @@ def _last_reply(pred: Any) -> str | None:
 # --- models of the user -------------------------------------------------------------------------
 
 
+@dataclass(eq=False)
 class EntityCounter:
-    """Counts named entities: tokens that a token classifier calls the beginning of one (`B-`).
+    """Counts named entities, with a model that is loaded when it is first used.
 
-    Args:
-        source: a token classifier, such as hub:dslim/bert-base-NER; none, and counting is refused.
-        device: where it runs.
+    An entity begins at a token that the classifier labels `B-...`.
     """
 
-    def __init__(self, source: str | None, device: str = "cpu") -> None:
-        self.model: Any = None
-        if source is None:
-            return
+    source: OwnModel
+    """A token classifier, such as hub:dslim/bert-base-NER; none, and counting is refused."""
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        self._model: Any = None
+
+    def _load(self) -> None:
+        if self.source.source is None:
+            raise InputError(
+                "The difficulty of multihop and medical questions counts named entities: give a token"
+                " classifier with --entities, such as hub:dslim/bert-base-NER."
+            )
         from transformers import AutoModelForTokenClassification
 
         from assay.models import load_model, load_tokenizer
 
-        known = ModelSource(source)
-        self.tokenizer = load_tokenizer(known)
-        self.model = load_model(known, AutoModelForTokenClassification, device=device)
-        names: Any = self.model.config.id2label
-        self.begins = torch.tensor([str(names[number]).startswith("B-") for number in range(len(names))])
-        if not self.begins.any():
+        known = ModelSource(self.source.source)
+        self._tokenizer = load_tokenizer(known)
+        self._model = load_model(known, AutoModelForTokenClassification, device=self.device)
+        names: Any = self._model.config.id2label
+        self._begins = torch.tensor([str(names[number]).startswith("B-") for number in range(len(names))])
+        if not self._begins.any():
             raise InputError(
-                f"{source} has no labels that begin with B-; give a token classifier of entities."
+                f"{known} has no labels that begin with B-; give a token classifier of entities."
             )
 
     @torch.no_grad()
     def __call__(self, text: str) -> int:
         """Return how many entities begin in the text."""
-        if self.model is None:
-            raise InputError(
-                "The difficulty of multihop and medical questions counts named entities: give a token"
-                " classifier with --entities, such as hub:dslim/bert-base-NER."
-            )
-        encoded = self.tokenizer(text, truncation=True, max_length=512, return_tensors="pt")
-        logits = self.model(**encoded.to(self.model.device)).logits[0].cpu()
-        return int(self.begins[logits.argmax(-1)].sum())
+        if self._model is None:
+            self._load()
+        encoded = self._tokenizer(text, truncation=True, max_length=512, return_tensors="pt")
+        logits = self._model(**encoded.to(self.device)).logits[0].cpu()
+        return int(self._begins[logits.argmax(-1)].sum())
 
 
+@dataclass(eq=False)
 class QuestionEncoder:
-    """Embeds questions, each once, with a model that is loaded when it is first used.
+    """Embeds questions, each once, with a model that is loaded when it is first used."""
 
-    Args:
-        source: the encoder.
-        pooling: `mean` is the mean of token states at length one; `pooler` the encoder's own pooler, as the
-            authors have it for roberta-base, with underscores as spaces and 512 tokens.
-        device: where it runs.
-    """
+    source: ModelSource
+    pooling: str = "mean"
+    """`mean` is the mean of token states at length one; `pooler` the encoder's own pooler, as the authors
+    have it for roberta-base, with underscores as spaces and 512 tokens."""
+    device: str = "cpu"
 
-    def __init__(self, source: ModelSource, pooling: str = "mean", device: str = "cpu") -> None:
-        self.source, self.pooling, self.device = source, pooling, device
+    def __post_init__(self) -> None:
         self._loaded: Any = None
         self._known: dict[str, Tensor] = {}
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from assay.data import Rows, Table
 from assay.errors import InputError
-from assay.models import ModelSource, open_text_model
-from assay.papers.theory.ecm.config import Calibrate, Small, Task
+from assay.models import ModelSource, OwnModel, open_text_model
+from assay.papers.theory.ecm.config import Calibrate, Small
 from assay.papers.theory.ecm.inputs import (
     EntityCounter,
     Grading,
@@ -29,7 +29,6 @@ from assay.papers.theory.ecm.method import (
     Choice,
     Demo,
     DemoRetriever,
-    DifficultyUnavailable,
     MathResistance,
     Readings,
     Way,
@@ -100,16 +99,21 @@ def results_of(config: Calibrate, trial: Trial) -> Results:
     Raises:
         InputError: several of them are given, one cannot be read, or there are too few items.
     """
-    given = _given(config)
-    prompting, seed = Prompting.of(config), int(trial.numpy("prompts").integers(2**31))
-    encoding = Encoding(config.encoder, config.encoder.fingerprint(), config.pooling, trial.compute)
+    given, device = _given(config), trial.compute.accelerator
+    seed = int(trial.numpy("prompts").integers(2**31))
+    prompting = Prompting(config.shots, config.choices, config.direct)
+    grading = Grading(config.task, EntityCounter(config.entities, device), config.signed)
+    encoder = QuestionEncoder(config.encoder, config.pooling, device)
     if not given:
-        weights = trial.once("solver", train_solver, config.small, trial.compute, seedless=True)
-        found = trial.once("prompts", small_results, config.small, weights, prompting, encoding, seed)
+        small, compute = config.small, trial.compute
+        weights = trial.once("solver", train_solver, small, compute, seedless=True)
+        found = trial.once("prompts", small_results, small, weights, prompting, encoder, compute, seed)
     elif given == ["--solver"]:
-        found = trial.once("replies", solver_results, _benchmark(config, trial), prompting, encoding, seed)
+        benchmark = _benchmark(config, grading, trial)
+        found = trial.once("replies", solver_results, benchmark, prompting, encoder, seed)
     else:
-        found = trial.once("files", file_results, _result_files(config), encoding, seedless=True)
+        replies = {"cot": config.replies, "direct": config.direct_replies}
+        found = trial.once("files", file_results, config.records, replies, grading, encoder, seedless=True)
     if len(found) < LEAST:
         raise InputError(
             f"There are {len(found)} items with a difficulty; at least {LEAST} are needed, to calibrate on"
@@ -153,11 +157,6 @@ class Prompting:
     shots: tuple[int, ...]
     choices: tuple[Choice, ...]
     direct: float
-
-    @classmethod
-    def of(cls, config: Calibrate) -> Prompting:
-        """Return what the options say."""
-        return cls(config.shots, config.choices, config.direct)
 
     def draw(self, count: int, random: np.random.Generator) -> list[Prompt]:
         """Draw how each of so many questions is put."""
@@ -214,41 +213,26 @@ class Asked:
         return Record(demos=self.demos[place], way=way, reasoning=reasoning, **known)
 
 
-@dataclass(frozen=True)
-class Encoding:
-    """An encoder of questions, as plain values."""
-
-    source: ModelSource
-    content: str
-    """The encoder's fingerprint."""
-    pooling: str
-    compute: Compute
-
-    @property
-    def device(self) -> str:
-        """Where it runs."""
-        return self.compute.accelerator
-
-    def encoder(self) -> QuestionEncoder:
-        """Return the encoder, not loaded yet."""
-        return QuestionEncoder(self.source, self.pooling, self.device)
-
-
 # --- the small model ----------------------------------------------------------------------------
 
 
 def small_results(
-    small: Small, weights: dict[str, Tensor], prompting: Prompting, encoding: Encoding, seed: int
+    small: Small,
+    weights: dict[str, Tensor],
+    prompting: Prompting,
+    encoder: QuestionEncoder,
+    compute: Compute,
+    seed: int,
 ) -> Results:
     """Draw unit values with a pool of solved journeys, and return what the small model makes of others."""
-    random, encoder = np.random.default_rng(seed), encoding.encoder()
+    random = np.random.default_rng(seed)
     units = UnitValues.draw(random, small.largest)
     pool = [units.journey(random, draw_steps(random, DEMO_STEPS)) for _ in range(small.demos)]
     journeys = [units.journey(random, draw_steps(random, STEPS)) for _ in range(small.queries)]
     how = prompting.draw(len(journeys), random)
     solved = [Demo(each.question, each.solution) for each in pool]
     asked = Asked.of([each.question for each in journeys], how, solved, encoder, seed)
-    replies = solve(small, weights, asked.prompts, [prompt.direct for prompt in how], encoding.compute)
+    replies = solve(small, weights, asked.prompts, [prompt.direct for prompt in how], compute)
     records = [
         asked.record(
             place,
@@ -272,47 +256,18 @@ def small_results(
 # --- files --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class ResultFiles:
-    """Files of results, each with its fingerprint, and how they are read."""
-
-    records: str | None
-    replies: str | None
-    direct_replies: str | None
-    fingerprints: tuple[str, ...]
-    entities: str | None
-    task: Task
-    signed: bool
-
-
-def _result_files(config: Calibrate) -> ResultFiles:
-    used = (config.records, config.replies, config.direct_replies, config.entities)
-    return ResultFiles(
-        config.records.source,
-        config.replies.source,
-        config.direct_replies.source,
-        tuple(each.fingerprint() for each in used),
-        config.entities.source,
-        config.task,
-        config.signed,
-    )
-
-
-def file_results(files: ResultFiles, encoding: Encoding) -> Results:
+def file_results(
+    records: Rows, replies: dict[Way, Rows], grading: Grading, encoder: QuestionEncoder
+) -> Results:
     """Return what stands in the user's own records, or in files of published replies."""
-    grading = Grading(files.task, EntityCounter(files.entities, encoding.device), files.signed)
-    records: list[Record] = []
-    if files.records is not None:
-        records = own_records(files.records, grading)
-    if files.replies is not None:
-        records += published_replies(files.replies, "cot", grading)
-    if files.direct_replies is not None:
-        records += published_replies(files.direct_replies, "direct", grading)
-    if not records:
+    found = [] if records.source is None else own_records(records.source, grading)
+    for way, rows in replies.items():
+        found += [] if rows.source is None else published_replies(rows.source, way, grading)
+    if not found:
         raise InputError("No item of these files has a difficulty: annotate the solutions, or give it.")
-    solved = [demo for record in records for demo in record.demos if demo.answer]
-    solved = solved or [Demo(record.question, record.solution) for record in records if record.solution]
-    return Results.of(records, list(dict.fromkeys(solved)), encoding.encoder())
+    solved = [demo for record in found for demo in record.demos if demo.answer]
+    solved = solved or [Demo(record.question, record.solution) for record in found if record.solution]
+    return Results.of(found, list(dict.fromkeys(solved)), encoder)
 
 
 # --- a benchmark --------------------------------------------------------------------------------
@@ -324,18 +279,14 @@ class Benchmark:
 
     problems: list[Problem]
     pool: list[Problem]
-    task: Task
-    solver: str
-    fingerprints: tuple[str, ...]
-    """Of the solver and of the model that counts entities."""
-    entities: str | None
+    grading: Grading
+    solver: OwnModel
     max_new_tokens: int
     temperature: float
-    signed: bool
-    cache: str | None
+    cache: Path | None
 
 
-def _benchmark(config: Calibrate, trial: Trial) -> Benchmark:
+def _benchmark(config: Calibrate, grading: Grading, trial: Trial) -> Benchmark:
     table = _table(config.problems).load(needs=())
     rows = table.rows if table.test is None else table.test
     if config.task == "plan" and "domain" in rows.column_names:  # PlanBench has other domains too
@@ -350,14 +301,11 @@ def _benchmark(config: Calibrate, trial: Trial) -> Benchmark:
     return Benchmark(
         problems_of(list(rows), config.task),
         pool,
-        config.task,
-        str(config.solver.source),
-        (config.solver.fingerprint(), config.entities.fingerprint()),
-        config.entities.source,
+        grading,
+        config.solver,
         config.max_new_tokens,
         config.temperature,
-        config.signed,
-        None if trial.replies is None else str(trial.replies),
+        trial.replies,
     )
 
 
@@ -365,22 +313,20 @@ def _table(rows: Rows) -> Table:
     return rows.table() or Table(str(rows.source))
 
 
-def solver_results(benchmark: Benchmark, prompting: Prompting, encoding: Encoding, seed: int) -> Results:
+def solver_results(
+    benchmark: Benchmark, prompting: Prompting, encoder: QuestionEncoder, seed: int
+) -> Results:
     """Ask a language model the problems of a benchmark, and return what it makes of them."""
-    encoder = encoding.encoder()
-    grading = Grading(benchmark.task, EntityCounter(benchmark.entities, encoding.device), benchmark.signed)
-    problems, difficulties = _with_difficulty(benchmark.problems, grading)
+    read = ((problem, benchmark.grading.difficulty_or_none(problem)) for problem in benchmark.problems)
+    kept = [(problem, difficulty) for problem, difficulty in read if difficulty is not None]
+    problems = [problem for problem, _ in kept]
     how = prompting.draw(len(problems), np.random.default_rng(seed))
     pool = [Demo(each.question, each.solution) for each in benchmark.pool]
     wanted = max((prompt.shots for prompt in how), default=0)
     if wanted > len(pool):
         raise InputError(f"{wanted} demonstrations are asked for, and the pool has {len(pool)}: --demo-pool.")
     asked = Asked.of([each.question for each in problems], how, pool, encoder, seed)
-    model = open_text_model(
-        ModelSource(benchmark.solver),
-        encoding.device,
-        cache=None if benchmark.cache is None else Path(benchmark.cache),
-    )
+    model = open_text_model(ModelSource(str(benchmark.solver.source)), encoder.device, cache=benchmark.cache)
     replies = model.generate(
         asked.prompts,
         max_new_tokens=benchmark.max_new_tokens,
@@ -393,25 +339,11 @@ def solver_results(benchmark: Benchmark, prompting: Prompting, encoding: Encodin
             place,
             reply.tokens or len(reply.text.split()),
             question=each.question,
-            difficulty=difficulties[place],
-            correct=grading.is_correct(reply.text, each),
+            difficulty=difficulty,
+            correct=benchmark.grading.is_correct(reply.text, each),
             group=each.question,
             solution=each.solution,
         )
-        for place, (each, reply) in enumerate(zip(problems, replies, strict=True))
+        for place, ((each, difficulty), reply) in enumerate(zip(kept, replies, strict=True))
     ]
     return Results.of(records, pool, encoder)
-
-
-def _with_difficulty(
-    problems: Sequence[Problem], grading: Grading
-) -> tuple[list[Problem], list[tuple[float, float]]]:
-    """Leave out the problems whose solution has no annotations."""
-    kept, found = [], []
-    for problem in problems:
-        try:
-            found.append(grading.difficulty(problem))
-            kept.append(problem)
-        except DifficultyUnavailable:
-            continue
-    return kept, found
