@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from assay.papers.theory.ecm.method import Readings, log_loss
 from assay.papers.theory.ecm.stages import Results
+from assay.trial import Trial
 
 Array = np.ndarray
 
@@ -25,16 +27,13 @@ class Setting:
     strength: float
 
 
-def logistic_settings(candidates: int) -> list[Setting]:
-    """Return settings of the logistic regression on steps, load, flux and way."""
+def settings_of(predictor: str, candidates: int) -> list[Setting]:
+    """Return settings of the logistic regression on what the circuit sees, or of the scaling law."""
+    if predictor != "logistic":
+        return [Setting("linear", float(strength)) for strength in np.logspace(-2, 2, candidates)]
     strengths = np.logspace(-2, 2, max(1, candidates // 2))
     forms: tuple[Literal["linear", "log"], ...] = ("linear", "log")
     return [Setting(form, float(strength)) for form in forms for strength in strengths][:candidates]
-
-
-def scaling_settings(candidates: int) -> list[Setting]:
-    """Return settings of the scaling law."""
-    return [Setting("linear", float(strength)) for strength in np.logspace(-2, 2, candidates)]
 
 
 def logistic_features(readings: Readings, setting: Setting) -> Array:
@@ -69,3 +68,16 @@ def cross_validated_loss(features: Array, correct: Array, setting: Setting, seed
     folds = StratifiedKFold(min(5, rarer), shuffle=True, random_state=seed % 2**32)
     found = cross_val_predict(regression(setting), features, correct, cv=folds, method="predict_proba")
     return log_loss(found[:, 1], correct)
+
+
+def tuned_regression(
+    predictor: str, features: Callable[[Setting], Array], correct: Array, candidates: int, trial: Trial
+) -> tuple[Setting, Pipeline]:
+    """Return a fitted regression, whose setting cross-validation on these items chose."""
+    tuned = trial.tune(
+        settings_of(predictor, candidates),
+        fit=lambda setting: setting,
+        metric=lambda setting: cross_validated_loss(features(setting), correct, setting, trial.seed),
+        better="lower",
+    )
+    return tuned.candidate, regression(tuned.candidate).fit(features(tuned.candidate), correct)

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
-from torch import Tensor
 
 from assay.errors import InputError, refusals
 from assay.paper import Value
 from assay.papers.theory.ecm.artefact import CalibratedCircuit
-from assay.papers.theory.ecm.baselines import (
-    Setting,
-    cross_validated_loss,
-    logistic_features,
-    logistic_settings,
-    regression,
-    scaling_features,
-    scaling_settings,
-)
+from assay.papers.theory.ecm.baselines import Setting, logistic_features, scaling_features, tuned_regression
 from assay.papers.theory.ecm.config import Calibrate
 from assay.papers.theory.ecm.method import (
     Bins,
@@ -48,8 +38,14 @@ def calibrate(config: Calibrate, trial: Trial) -> dict[str, Value]:
     """Calibrate on some items and measure on items of other groups."""
     results = results_of(config, trial)
     parts = split(results, config, trial)
-    correct = outcomes(results, config, trial)
-    estimator = DifficultyEstimator(known_embeddings(results))
+    correct = results.correct
+    if config.outcomes == "permuted":
+        correct = trial.numpy("outcomes").permutation(correct)
+    places = {question: place for place, question in enumerate(results.questions)}
+    # The questions are embedded already.
+    estimator = DifficultyEstimator(
+        lambda questions: results.embeddings[[places[question] for question in questions]]
+    )
     estimator.fit(
         [results.questions[row] for row in parts.train],
         results.readings.steps[parts.train],
@@ -62,8 +58,11 @@ def calibrate(config: Calibrate, trial: Trial) -> dict[str, Value]:
         return metrics | item_metrics(chance[parts.test], correct[parts.test])
 
     model = fitted_circuit(results, correct, parts, config, trial)
-    seen = readings_of(results, estimator, parts, config, trial).take(parts.test)
-    reading = model.predict(seen)
+    readings = calibration_readings(results, config, trial)
+    if config.difficulty == "estimated":
+        steps, load = estimator.predict(results.questions)
+        readings = dataclasses.replace(readings, steps=steps, load=load)
+    reading = model.predict(readings.take(parts.test))
     assert model.calibration is not None
     assert reading.accuracy is not None
     kept = CalibratedCircuit(model.calibration, config.encoder, config.pooling, estimator=estimator)
@@ -97,28 +96,6 @@ def split(results: Results, config: Calibrate, trial: Trial) -> Split[np.ndarray
     return parts
 
 
-def outcomes(results: Results, config: Calibrate, trial: Trial) -> np.ndarray:
-    """Return whether each item was answered correctly, or the outcomes of others where they are permuted."""
-    if config.outcomes == "permuted":
-        return trial.numpy("outcomes").permutation(results.correct)
-    return results.correct
-
-
-def readings_of(
-    results: Results,
-    estimator: DifficultyEstimator,
-    parts: Split[np.ndarray],
-    config: Calibrate,
-    trial: Trial,
-) -> Readings:
-    """Return what the circuit is given at the time of prediction."""
-    readings = calibration_readings(results, config, trial)
-    if config.difficulty == "estimated":
-        steps, load = estimator.predict(results.questions)
-        readings = dataclasses.replace(readings, steps=steps, load=load)
-    return readings
-
-
 def calibration_readings(results: Results, config: Calibrate, trial: Trial) -> Readings:
     """Return what the circuit is given for the calibration; a control takes something away.
 
@@ -137,12 +114,6 @@ def calibration_readings(results: Results, config: Calibrate, trial: Trial) -> R
         nothing = np.zeros(len(readings))
         readings = dataclasses.replace(readings, steps=nothing, load=nothing)
     return readings
-
-
-def known_embeddings(results: Results) -> Callable[..., Tensor]:
-    """Return an encoder for the questions of the results, which are embedded already."""
-    places = {question: place for place, question in enumerate(results.questions)}
-    return lambda questions: results.embeddings[[places[question] for question in questions]]
 
 
 # --- predictors ---------------------------------------------------------------------------------
@@ -169,14 +140,7 @@ def published_circuit(
     """Return the circuit with the authors' constants; only log P to accuracy is fitted."""
     model = ElectronicCircuitModel(constants=CircuitConstants.paper())
     log_power = np.log(model.predict(readings).power)[:, None]
-    settings = scaling_settings(config.candidates)
-    tuned = trial.tune(
-        settings,
-        fit=lambda setting: setting,
-        metric=lambda setting: cross_validated_loss(log_power, correct, setting, trial.seed),
-        better="lower",
-    )
-    scaler, line = regression(tuned.candidate).fit(log_power, correct)
+    _, (scaler, line) = tuned_regression("scaling", lambda _: log_power, correct, config.candidates, trial)
     beta = float(line.coef_[0, 0] / scaler.scale_[0])
     model.calibration = Calibration(
         model.constants,
@@ -193,37 +157,31 @@ def regression_chances(
     results: Results, correct: np.ndarray, parts: Split[np.ndarray], config: Calibrate, trial: Trial
 ) -> np.ndarray:
     """Return the chances of a regression whose setting is chosen by cross-validation on training rows."""
-    readings = calibration_readings(results, config, trial)
+    readings, scaling = calibration_readings(results, config, trial), config.predictor == "scaling"
 
     def features(setting: Setting) -> np.ndarray:
-        if config.predictor == "scaling":
-            return scaling_features(results)
-        return logistic_features(readings, setting)
+        return scaling_features(results) if scaling else logistic_features(readings, setting)
 
-    settings = (scaling_settings if config.predictor == "scaling" else logistic_settings)(config.candidates)
-    train = parts.train
-    tuned = trial.tune(
-        settings,
-        fit=lambda setting: setting,
-        metric=lambda setting: cross_validated_loss(
-            features(setting)[train], correct[train], setting, trial.seed
-        ),
-        better="lower",
+    setting, fitted = tuned_regression(
+        config.predictor,
+        lambda setting: features(setting)[parts.train],
+        correct[parts.train],
+        config.candidates,
+        trial,
     )
-    fitted = regression(tuned.candidate).fit(features(tuned.candidate)[train], correct[train])
     scaler, line = fitted
     trial.save(
         config.predictor,
         {
-            "load": tuned.candidate.load,
-            "strength": tuned.candidate.strength,
+            "load": setting.load,
+            "strength": setting.strength,
             "mean": scaler.mean_,
             "scale": scaler.scale_,
             "coefficients": line.coef_[0],
             "intercept": float(line.intercept_[0]),
         },
     )
-    chances: np.ndarray = fitted.predict_proba(features(tuned.candidate))[:, 1]
+    chances: np.ndarray = fitted.predict_proba(features(setting))[:, 1]
     return chances
 
 
@@ -243,11 +201,8 @@ def what_was_asked(results: Results) -> dict[str, Value]:
 
 def item_metrics(chance: np.ndarray, correct: np.ndarray) -> dict[str, Value]:
     """Return how well chances predict the outcomes of items."""
-    return {
-        "auc": auc(chance, correct),
-        "item_log_loss": log_loss(chance, correct),
-        "item_correlation": pearson(chance, correct),
-    }
+    found = {"auc": auc, "item_log_loss": log_loss, "item_correlation": pearson}
+    return {name: metric(chance, correct) for name, metric in found.items()}
 
 
 def bin_metrics(power: np.ndarray, correct: np.ndarray, config: Calibrate, trial: Trial) -> dict[str, Value]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
@@ -71,17 +71,36 @@ class MathResistance:
 
 
 @dataclass(frozen=True)
-class MultiHopResistance:
-    """Several texts: R = |k r1/M + (r2 + sigma)/N - 0.4|; k is 2 without a chain of thought, else 1."""
+class _TextResistance:
+    """R = scale |k r1/M + (r2 + sigma)/N - constant|; k is 2 without a chain of thought, else 1.
+
+    Args:
+        steps: M.
+        load: N.
+        offset: sigma.
+        clip: give 0 where the difference is negative, instead of the authors' absolute value.
+    """
 
     steps: float = BOUNDS["multihop"][0]
     load: float = BOUNDS["multihop"][1]
     offset: float = BOUNDS["multihop"][2]
     clip: bool = False
 
+    scale: ClassVar[float] = 1.0
+    constant: ClassVar[float] = 0.4
+
     def __call__(self, steps: Numbers, load: Numbers, way: str = "cot") -> Array:
         """Return R."""
-        return _fold(_loaded(self, steps, load, way) - 0.4, self.clip)
+        factors = {"cot": 1.0, "direct": 2.0}
+        if way not in factors:
+            raise _refuse(way, list(factors))
+        planning = factors[way] * np.asarray(steps, dtype=np.float64) / self.steps
+        loaded = planning + (np.asarray(load, dtype=np.float64) + self.offset) / self.load
+        return np.asarray(self.scale * _fold(loaded - self.constant, self.clip))
+
+
+class MultiHopResistance(_TextResistance):
+    """Several texts: R = |k r1/M + (r2 + sigma)/N - 0.4|; k is 2 without a chain of thought, else 1."""
 
     @staticmethod
     def difficulty(
@@ -103,18 +122,11 @@ class MultiHopResistance:
         return float(most), float(len(hops))
 
 
-@dataclass(frozen=True)
-class MedicalResistance:
+class MedicalResistance(_TextResistance):
     """Medical questions: R = 0.4 |k r1/M + (r2 + sigma)/N - 0.1|; k as for `MultiHopResistance`."""
 
-    steps: float = BOUNDS["medical"][0]
-    load: float = BOUNDS["medical"][1]
-    offset: float = BOUNDS["medical"][2]
-    clip: bool = False
-
-    def __call__(self, steps: Numbers, load: Numbers, way: str = "cot") -> Array:
-        """Return R."""
-        return np.asarray(0.4 * _fold(_loaded(self, steps, load, way) - 0.1, self.clip))
+    scale = 0.4
+    constant = 0.1
 
     @staticmethod
     def difficulty(
@@ -133,17 +145,13 @@ class MedicalResistance:
 
 
 @dataclass(frozen=True)
-class PlanResistance:
+class PlanResistance(_TextResistance):
     """Plans, one action a line: R = 2 |k r1/M + (r2 + sigma)/N - 0.4|; k as for `MultiHopResistance`."""
 
     steps: float = BOUNDS["plan"][0]
     load: float = BOUNDS["plan"][1]
-    offset: float = BOUNDS["plan"][2]
-    clip: bool = False
 
-    def __call__(self, steps: Numbers, load: Numbers, way: str = "cot") -> Array:
-        """Return R."""
-        return np.asarray(2 * _fold(_loaded(self, steps, load, way) - 0.4, self.clip))
+    scale = 2.0
 
     @staticmethod
     def difficulty(plan: str) -> tuple[float, float]:
@@ -158,20 +166,6 @@ class PlanResistance:
             raise DifficultyUnavailable("The plan is empty, so that its steps are not known.")
         lines = plan.split("\n")
         return float(len(lines)), float(max(len(line.split()) - 1 for line in lines))
-
-
-def _loaded(
-    resistance: MultiHopResistance | MedicalResistance | PlanResistance,
-    steps: Numbers,
-    load: Numbers,
-    way: str,
-) -> Array:
-    """Return k r1/M + (r2 + sigma)/N."""
-    factors = {"cot": 1.0, "direct": 2.0}
-    if way not in factors:
-        raise _refuse(way, list(factors))
-    planning = factors[way] * np.asarray(steps, dtype=np.float64) / resistance.steps
-    return np.asarray(planning + (np.asarray(load, dtype=np.float64) + resistance.offset) / resistance.load)
 
 
 @dataclass(frozen=True)
