@@ -24,12 +24,13 @@ class ConfusionMatrix:
         """
         valid = labels != self.ignore_index
         true, guess = labels[valid].cpu().numpy(), predicted[valid].cpu().numpy()
-        if len(true) and (true.min() < 0 or true.max() >= self.num_classes):
+        if not len(true):
+            return
+        if true.min() < 0 or true.max() >= self.num_classes:
             raise ValueError(
                 f"labels go from {true.min()} to {true.max()}, classes from 0 to {self.num_classes - 1}."
             )
-        if len(true):
-            self.counts += confusion_matrix(true, guess, labels=range(self.num_classes))
+        self.counts += confusion_matrix(true, guess, labels=range(self.num_classes))
 
     def iou(self) -> np.ndarray:
         """Return TP / (TP + FP + FN) of each class; 0 / 0 is 0."""

@@ -56,7 +56,7 @@ def test_other_reference_systems_are_brought_to_the_globe():
         ({"x": [35.0, None]}, "1 points have no number as a coordinate, first in row 2"),
         ({"y": [120.0, 121.0]}, "seem to be swapped"),
         ({"y": [120.0, 121.0], "x": [200.0, 35.0]}, "2 points of the table lie beyond the globe.*CRS"),
-        ({"label": [0, -1]}, "1 labels are -1, first in row 2: that means no label"),
+        ({"label": [0, -1]}, "1 labels mean that there is no label, first in row 2: -1"),
         ({"label": [0.5, 1]}, "no class numbers from 0 to 32767, first in row 1: 0.5"),
         ({"label": [40_000, 1]}, "no class numbers from 0 to 32767"),
         ({"label": ["water", 1]}, "1 labels are no numbers, first in row 1: 'water'"),

@@ -249,15 +249,17 @@ def test_a_missing_chip_costs_agreement_and_the_test_region_is_fully_labelled():
 # --- published weights and data -----------------------------------------------------------------
 
 
-def test_published_weights_start_the_teacher_and_its_students(tmp_path, monkeypatch):
+@pytest.mark.parametrize("ending", ["safetensors", "pt"])
+def test_published_weights_start_the_teacher_and_its_students(tmp_path, monkeypatch, ending):
     small = {"dim": 32, "depth": 2, "heads": 4, "patch_size": 16}
     monkeypatch.setitem(PRITHVI, "v1-100m", small)
     torch.manual_seed(0)
     source = PrithviEncoder(EncoderShape.prithvi("v1-100m", 1, 32))
     weights = {f"encoder.{name}": tensor for name, tensor in source.state_dict().items()}
-    save_file(weights, tmp_path / "prithvi.safetensors")
+    path = tmp_path / f"prithvi.{ending}"
+    (save_file if ending == "safetensors" else torch.save)(weights, path)
     settings = ENTRY.recipe("compress").presets["tiny"].settings
-    backbone = {"backbone": f"v1-100m={tmp_path / 'prithvi.safetensors'}"}
+    backbone = {"backbone": f"v1-100m={path}"}
     config = options.resolve(Compress, settings, backbone, {"finetune.gradient_steps": 1})
     parts = split_chips(config, Trial(seed=1000))
     teacher = build_teacher(TrainingPlan.of(config), parts)
@@ -325,12 +327,9 @@ def test_archives_are_unpacked_inside_their_folder(tmp_path):
         ("chips", {"imagery": "scenes"}, "does not say what the scenes are"),
         ("chips", {"points": "none.csv", "imagery": "folder:none"}, "There is no file none.csv"),
         ("distil", {"chips": "nowhere"}, "There is no folder nowhere"),
-        (
-            "distil",
-            {"backbone": "resnet"},
-            "'resnet' is no backbone: write hub:NAME or NAME=FILE.safetensors",
-        ),
-        ("distil", {"landscapes.dates": 4}, "dates must be 1, 2 or 3, not 4"),
+        ("distil", {"backbone": "resnet"}, "'resnet' is no backbone: write hub:NAME, or NAME=FILE"),
+        ("distil", {"landscapes.dates": 4}, "--landscapes.dates: got 4"),
+        ("distil", {"landscapes.scenes": 3}, "--landscapes.scenes: got 3"),
         ("map", {"segmenter": "nowhere", "chips": "x"}, "nowhere holds no model"),
     ],
 )

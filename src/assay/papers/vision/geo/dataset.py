@@ -40,7 +40,7 @@ class ChipDataset(Dataset[tuple[Tensor, Tensor]]):
     places: tuple[tuple[float, float], ...] = ()
     tiles: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
-    about: dict[str, object] = field(default_factory=dict, hash=False)
+    about: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -48,8 +48,7 @@ class ChipDataset(Dataset[tuple[Tensor, Tensor]]):
     @property
     def funnel(self) -> dict[str, int]:
         """How many points were left at each stage when the chips were cut."""
-        found: Any = self.about.get("funnel", {})
-        return dict(found)
+        return dict(self.about.get("funnel", {}))
 
     def __getitem__(self, row: int) -> tuple[Float[Tensor, "bands steps h w"], Shaped[Tensor, "h w"]]:
         chip = to_steps(self.chip(row), self.num_steps)
@@ -159,8 +158,8 @@ def _listed(folder: Path) -> ChipDataset:
 
 
 def _paired(inputs: Sequence[Path], ending: str, of_label: str, folder: Path) -> ChipDataset:
-    labels = [_partner(path, ending, of_label) for path in inputs]
-    return ChipDataset(tuple(inputs), tuple(labels), parts=_published_parts(inputs, ending, folder))
+    labels = tuple(_partner(path, ending, of_label) for path in inputs)
+    return ChipDataset(tuple(inputs), labels, parts=_published_parts(inputs, ending, folder))
 
 
 def _partner(path: Path, ending: str, of_label: str) -> Path:

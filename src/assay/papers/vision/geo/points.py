@@ -69,15 +69,14 @@ def read_points(
     import pandas as pd
 
     columns = columns or Columns()
+    name = "the table" if isinstance(source, pd.DataFrame) else Path(source).name
     if isinstance(source, pd.DataFrame):
-        frame, name = source, "the table"
+        frame = source
+    elif Path(source).suffix.lower() == ".gpkg":
+        frame, crs = _read_layer(existing_file(source), columns)
+        columns = replace(columns, crs=columns.crs or crs)
     else:
-        name = Path(source).name
-        if Path(source).suffix.lower() == ".gpkg":
-            frame, crs = _read_layer(existing_file(source), columns)
-            columns = replace(columns, crs=columns.crs or crs)
-        else:
-            frame = read_frame(source)
+        frame = read_frame(source)
     for column in (columns.x, columns.y, columns.date, columns.label):
         if column not in frame.columns:
             listed = [str(each) for each in frame.columns]
@@ -124,9 +123,8 @@ def _read_layer(path: Path, columns: Columns) -> tuple[pd.DataFrame, str]:
             f"row {bad[0] + 1} of {path} is no point: {what}. Remove {len(bad)} such rows, or export points."
         )
     frame = pd.DataFrame(dict(zip(described["fields"], values, strict=True)))
-    return frame.assign(**{columns.x: shapely.get_x(places), columns.y: shapely.get_y(places)}), str(
-        described["crs"]
-    )
+    frame[columns.x], frame[columns.y] = shapely.get_x(places), shapely.get_y(places)
+    return frame, str(described["crs"])
 
 
 def _coordinates(frame: pd.DataFrame, columns: Columns, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -134,13 +132,9 @@ def _coordinates(frame: pd.DataFrame, columns: Columns, name: str) -> tuple[np.n
     from pyproj.exceptions import CRSError
 
     x, y = (_numbers(frame[column]) for column in (columns.x, columns.y))
-    bad = np.flatnonzero(~(np.isfinite(x) & np.isfinite(y)))
-    if len(bad):
-        row = frame.iloc[int(bad[0])]
-        raise ValueError(
-            f"{len(bad)} points have no number as a coordinate, first in row {bad[0] + 1}:"
-            f" {row[columns.x]!r}, {row[columns.y]!r}. Correct or remove them."
-        )
+    given = frame[[columns.x, columns.y]].to_numpy().tolist()
+    missing = ~(np.isfinite(x) & np.isfinite(y))
+    _refuse(missing, given, "points have no number as a coordinate", "Correct or remove them.")
     try:
         crs = CRS.from_user_input(columns.crs or "EPSG:4326")
     except CRSError:
@@ -159,28 +153,21 @@ def _coordinates(frame: pd.DataFrame, columns: Columns, name: str) -> tuple[np.n
 
 
 def _labels(values: pd.Series, task: Task) -> np.ndarray:
-    numbers = _numbers(values)
-    bad = np.flatnonzero(~np.isfinite(numbers))
-    if len(bad):
-        raise ValueError(
-            f"{len(bad)} labels are no numbers, first in row {bad[0] + 1}: {values.iloc[int(bad[0])]!r}."
-            " Number the classes 0, 1, 2, ..."
-        )
-    collides = np.flatnonzero(numbers == NO_LABEL)
-    if len(collides):
-        raise ValueError(
-            f"{len(collides)} labels are {NO_LABEL}, first in row {collides[0] + 1}: that means no label."
-            " Use other values."
-        )
+    numbers, how = _numbers(values), "Number the classes 0, 1, 2, ..."
+    _refuse(~np.isfinite(numbers), values.tolist(), "labels are no numbers", how)
+    _refuse(numbers == NO_LABEL, values.tolist(), "labels mean that there is no label", "Use other values.")
     if task == "regression":
         return numbers.astype(np.float32)
-    off = np.flatnonzero(not_classes(numbers))
-    if len(off):
-        raise ValueError(
-            f"{len(off)} labels are no class numbers from 0 to {MOST_CLASSES}, first in row {off[0] + 1}:"
-            f" {numbers[off[0]]:g}. Number the classes 0, 1, 2, ...; measured values need regression."
-        )
+    what = f"labels are no class numbers from 0 to {MOST_CLASSES}"
+    _refuse(not_classes(numbers), values.tolist(), what, f"{how}; measured values need regression.")
     return numbers.astype(np.int16)
+
+
+def _refuse(bad: np.ndarray, values: list[Any], what: str, how: str) -> None:
+    """Name the number of bad rows, the first of them with its value, and what to do."""
+    rows = np.flatnonzero(bad)
+    if len(rows):
+        raise ValueError(f"{len(rows)} {what}, first in row {rows[0] + 1}: {values[rows[0]]!r}. {how}")
 
 
 def _numbers(values: pd.Series) -> np.ndarray:

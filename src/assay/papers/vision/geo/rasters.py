@@ -91,15 +91,13 @@ class Grid:
 
 @dataclass(frozen=True)
 class Header:
-    """What a raster says of itself. `scales` and `offsets` turn what it holds into what was measured."""
+    """What a raster says of itself."""
 
     grid: Grid
     names: tuple[str | None, ...]
     tags: dict[str, str]
     dtype: str
     no_data: float | None
-    scales: tuple[float, ...]
-    offsets: tuple[float, ...]
 
 
 @contextlib.contextmanager
@@ -138,15 +136,8 @@ def tiffs_in(folder: str | Path) -> list[Path]:
 def read_header(path: str | Path) -> Header:
     """Read what a raster says of itself."""
     with open_raster(path) as file:
-        return Header(
-            Grid.in_file(file),
-            tuple(file.descriptions),
-            dict(file.tags()),
-            file.dtypes[0],
-            file.nodata,
-            tuple(file.scales),
-            tuple(file.offsets),
-        )
+        names, tags = tuple(file.descriptions), dict(file.tags())
+        return Header(Grid.in_file(file), names, tags, file.dtypes[0], file.nodata)
 
 
 def read_raster(path: str | Path) -> np.ndarray:

@@ -85,16 +85,16 @@ def find_segmenter(folder: Path) -> Segmenter:
 
 @dataclass(frozen=True)
 class PredictionMap:
-    """Prediction rasters and the map that shows them."""
+    """A folder with prediction rasters and the map that shows them.
+
+    `rasters` are GeoTIFFs, one a chip, and `merged` one a zone, relative to the folder. `page` is the map;
+    there is none where no chip has a place on the globe.
+    """
 
     folder: Path
-    """Where they are."""
     rasters: tuple[str, ...]
-    """GeoTIFFs, one a chip, relative to the folder."""
     merged: tuple[str, ...] = ()
-    """GeoTIFFs, one a zone."""
     page: str | None = "map.html"
-    """The map; none where no chip has a place on the globe."""
 
     def save(self, folder: str | Path) -> None:
         """Do nothing: the files are written as they are made."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge
 
 from assay import files
 from assay.bounds import (
@@ -27,14 +29,14 @@ class Backbone:
     """Weights that an encoder starts from, or none. `--backbone X` is short for `--backbone.source X`."""
 
     source: str | None = None
-    """hub:v1-100m (or v2-300m, v2-300m-tl, v2-600m, v2-600m-tl), or NAME=FILE.safetensors for such weights in
-    a file. By default a small encoder starts from random weights."""
+    """hub:v1-100m (or v2-300m, v2-300m-tl, v2-600m, v2-600m-tl), or NAME=FILE for such weights in a file that
+    ends in .safetensors, .pt or .pth. By default a small encoder starts from random weights."""
 
     def __post_init__(self) -> None:
         if self.source is not None and self.name not in BACKBONES:
             raise InputError(
-                f"{self.source!r} is no backbone: write hub:NAME or NAME=FILE.safetensors, with a NAME of"
-                f" {', '.join(BACKBONES)}."
+                f"{self.source!r} is no backbone: write hub:NAME, or NAME=FILE for a file of weights, with a"
+                f" NAME of {', '.join(BACKBONES)}."
             )
 
     @property
@@ -58,20 +60,14 @@ class Backbone:
 class Landscapes:
     """The synthetic landscapes to train on where no chips are given."""
 
-    scenes: int = 6
-    """Scenes, each of its own: half train, a sixth validates, a third tests."""
+    scenes: Annotated[int, Ge(4)] = 6
+    """Scenes: half of them train, a sixth validates, a third tests."""
     side: PositiveInt = 256
     """Pixels of a scene's side."""
     chip_size: PositiveInt = 64
     """Pixels of a chip's side."""
-    dates: int = 1
+    dates: Literal[1, 2, 3] = 1
     """Dates of a chip: early summer alone, or up to three from late summer back to spring."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.dates <= 3:
-            raise InputError(f"landscapes.dates must be 1, 2 or 3, not {self.dates}.")
-        if self.scenes < 4:
-            raise InputError(f"landscapes.scenes must be at least 4, not {self.scenes}.")
 
 
 @dataclass(frozen=True)
@@ -178,7 +174,7 @@ class Cut:
     workers: PositiveInt = 4
     """Threads that read and write."""
     keep: Path | None = None
-    """Folder in which chips are made, so that a stopped run goes on there; they are copied to --out."""
+    """Folder in which chips are made, so that a stopped run resumes there; they are copied to --out."""
 
 
 @dataclass(frozen=True)

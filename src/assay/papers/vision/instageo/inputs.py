@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +58,7 @@ def check_sources(config: Cut) -> None:
 
 def open_points(table: PointTable, config: Cut) -> Points:
     """Read the points of a table."""
-    given = {name: getattr(table, name) for name in ("x", "y", "date", "label", "crs")}
+    given = {field.name: getattr(table, field.name) for field in fields(Columns)}
     columns = Columns(**{name: value for name, value in given.items() if value})
     return read_points(files.user_path(table.source or ""), columns, config.task)
 
@@ -74,9 +75,9 @@ def open_imagery(imagery: Imagery, radar: bool = False) -> SceneCatalog:
 
 def make_creator(config: Cut, catalog: SceneCatalog) -> ChipCreator:
     """Return a chip creator with a user's settings."""
-    shared = set(ChipCreator.__dataclass_fields__) & set(Cut.__dataclass_fields__)
-    creator = ChipCreator(catalog, **{name: getattr(config, name) for name in shared})
-    return replace(creator, dtype="float32", no_data=-1) if config.radar else creator
+    shared = {field.name for field in fields(ChipCreator)} & {field.name for field in fields(Cut)}
+    radar: dict[str, Any] = {"dtype": "float32", "no_data": -1} if config.radar else {}
+    return ChipCreator(catalog, **{name: getattr(config, name) for name in shared}, **radar)
 
 
 # --- chips to learn from ------------------------------------------------------------------------
@@ -147,18 +148,17 @@ def download(name: str) -> Path:
     """Download a data set of the hub, and unpack its archives beside them."""
     from huggingface_hub import snapshot_download
 
-    folder = Path(snapshot_download(name, repo_type="dataset", ignore_patterns=["*.py"]))
-    unpack(folder)
-    return folder
+    return unpack(Path(snapshot_download(name, repo_type="dataset", ignore_patterns=["*.py"])))
 
 
-def unpack(folder: Path) -> None:
-    """Unpack the archives of a folder once; nothing in them may lead outside."""
+def unpack(folder: Path) -> Path:
+    """Unpack the archives of a folder once, and return it; nothing in them may lead outside."""
     for archive in sorted([*folder.glob("*.tgz"), *folder.glob("*.tar.gz")]):
         target = folder / archive.name.split(".")[0]
         if not target.exists():
             with files.atomic_folder(target) as temporary, open_archive(archive) as packed:
                 packed.extract(temporary)
+    return folder
 
 
 def split_chips(config: Distil | Compress, trial: Trial) -> ChipSplit:
@@ -201,16 +201,15 @@ def synthetic_split(config: Distil | Compress, trial: Trial) -> ChipSplit:
     """Cut synthetic scenes into chips."""
     scenes = trial.once("scenes", draw_scenes, config.landscapes, trial.seed)
     size = config.landscapes.chip_size
-    parts = {}
-    for part in ("train", "validation", "test"):
+
+    def chips_of(part: str) -> LabelledChips:
         mine = [scene for scene in scenes if scene.part == part]
         chips = np.concatenate([cut_tiles(scene.reflectance, size) for scene in mine])
         labels = np.concatenate([cut_tiles(scene.labels, size) for scene in mine])
-        parts[part] = LabelledChips(
-            torch.from_numpy(chips.astype(np.float32)).transpose(1, 2).contiguous(),
-            torch.from_numpy(labels.astype(np.int64)),
-        )
-    return ChipSplit(parts["train"], parts["validation"], parts["test"], CLASSES)
+        steps = torch.from_numpy(chips.astype(np.float32)).transpose(1, 2).contiguous()
+        return LabelledChips(steps, torch.from_numpy(labels.astype(np.int64)))
+
+    return ChipSplit(chips_of("train"), chips_of("validation"), chips_of("test"), CLASSES)
 
 
 def user_split(chips: ChipDataset, config: Distil | Compress, trial: Trial) -> ChipSplit:
@@ -238,10 +237,9 @@ def user_split(chips: ChipDataset, config: Distil | Compress, trial: Trial) -> C
     if regression:
         return ChipSplit(trained, held, tested, (), chips.no_data)
     count = 1 + max(int(part.labels.max()) for part in (trained, held, tested))
-    names = config.chips.classes or ()
-    if 0 < len(names) < count:
+    names = config.chips.classes or tuple(str(number) for number in range(max(2, count)))
+    if len(names) < count:
         raise InputError(f"--chips.classes names {len(names)} classes, but labels go up to {count - 1}.")
-    names = tuple(names) or tuple(str(number) for number in range(max(2, count)))
     return ChipSplit(trained, held, tested, names, chips.no_data)
 
 
@@ -253,7 +251,7 @@ def place_groups(chips: ChipDataset, seed: int) -> list[int] | None:
     groups = connected_groups(places)
     if len(np.unique(groups)) < 5:
         groups = kmeans_groups(places, 20, seed=seed % 2**31)
-    return [int(group) for group in groups]
+    return list(groups.tolist())
 
 
 def keep_labels(labels: Tensor, share: float, generator: torch.Generator) -> Tensor:

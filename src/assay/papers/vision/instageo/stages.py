@@ -18,7 +18,7 @@ CLOUD_COVERAGE = 60.0
 class DrawnScene:
     """A synthetic scene: uint16 [dates, bands, h, w], the newest date first, and classes [h, w]."""
 
-    part: Part | str
+    part: str
     reflectance: np.ndarray
     labels: np.ndarray
 

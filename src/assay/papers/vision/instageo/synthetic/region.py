@@ -16,6 +16,7 @@ import numpy as np
 import pystac
 from affine import Affine
 from pyproj import Transformer
+from rasterio.crs import CRS
 
 from assay import files
 from assay.papers.vision.geo.rasters import Grid, write_raster
@@ -47,7 +48,7 @@ class Tile:
     @property
     def size(self) -> int:
         """Pixels of each side."""
-        return int(self.classes.shape[0])
+        return len(self.classes)
 
     @functools.cached_property
     def covers(self) -> tuple[float, ...]:
@@ -71,36 +72,22 @@ def make_region(
     landscape = make_landscape((size, width), part, random, Terrain(parcel, cloud_share=0.06))
     left, top = ORIGIN
     times = tuple(datetime.fromisoformat(day).replace(hour=8, tzinfo=UTC) for day in DATES)
-    first = Tile(
-        "T36AAA",
-        ZONES[0],
-        left,
-        top,
-        landscape.reflectance[..., :size],
-        landscape.clouds[..., :size],
-        landscape.classes[:, :size],
-        times,
-    )
+    values, clouds, classes = landscape.reflectance, landscape.clouds, landscape.classes
+    west = np.s_[..., :size]
+    first = Tile("T36AAA", ZONES[0], left, top, values[west], clouds[west], classes[west], times)
     to_second = Transformer.from_crs(ZONES[0], ZONES[1], always_xy=True)
     corner = to_second.transform(left + 0.72 * size * PIXEL, top)
-    snapped = [float(np.round(value / PIXEL) * PIXEL) for value in corner]
-    rows, columns, inside = _locate(ZONES[1], snapped, size, ZONES[0], (left, top), (size, width))
-    seen = np.where(inside, landscape.reflectance[..., rows, columns], 0).astype(np.uint16)
-    second = Tile(
-        "T37AAA",
-        ZONES[1],
-        snapped[0],
-        snapped[1],
-        seen,
-        landscape.clouds[..., rows, columns] & inside,
-        np.where(inside, landscape.classes[rows, columns], -1),
-        tuple(time + LAG for time in times),
-    )
+    x, y = (float(np.round(value / PIXEL) * PIXEL) for value in corner)
+    rows, columns, inside = _locate(ZONES[1], (x, y), size, ZONES[0], (left, top), (size, width))
+    seen = np.where(inside, values[..., rows, columns], 0).astype(np.uint16)
+    cloudy = clouds[..., rows, columns] & inside
+    there = np.where(inside, classes[rows, columns], -1)
+    second = Tile("T37AAA", ZONES[1], x, y, seen, cloudy, there, tuple(time + LAG for time in times))
     east = left + random.uniform(-0.05, 1.75, points) * size * PIXEL
     north = top - random.uniform(-0.05, 1.05, points) * size * PIXEL
     longitude, latitude = Transformer.from_crs(ZONES[0], 4326, always_xy=True).transform(east, north)
     row, column = np.floor((top - north) / PIXEL).astype(int), np.floor((east - left) / PIXEL).astype(int)
-    known = landscape.classes[np.clip(row, 0, size - 1), np.clip(column, 0, width - 1)]
+    known = classes[np.clip(row, 0, size - 1), np.clip(column, 0, width - 1)]
     day = random.choice([19_147, 19_150, 19_153], size=points)  # around 2022-06-06
     return Region((first, second), np.column_stack([longitude, latitude, day, known]))
 
@@ -125,15 +112,19 @@ def write_region(region: Region, folder: Path) -> Path:
     """Write GeoTIFFs (cloud-optimised), a STAC catalogue and `points.csv`; return the catalogue."""
     catalog = pystac.Catalog("region", "A synthetic region", href=str(folder / "catalog.json"))
     for tile in region.tiles:
-        for number, time in enumerate(tile.times):
-            item = pystac.Item(
-                f"{tile.name}_{time:%Y%m%d}",
-                {"type": "Polygon", "coordinates": [_footprint(tile)]},
-                None,
-                time,
-                {"eo:cloud_cover": tile.covers[number]},
-            )
-            for band, path in _write_bands(tile, number, folder / item.id, item.id).items():
+        place = Affine(PIXEL, 0, tile.left, 0, -PIXEL, tile.top)
+        grid = Grid(CRS.from_epsg(tile.epsg), place, tile.size, tile.size)
+        corners = grid.outline()
+        footprint = {"type": "Polygon", "coordinates": [[*corners, corners[0]]]}
+        for time, cover, values, cloudy in zip(
+            tile.times, tile.covers, tile.values, tile.clouds, strict=True
+        ):
+            name = f"{tile.name}_{time:%Y%m%d}"
+            item = pystac.Item(name, footprint, None, time, {"eo:cloud_cover": cover})
+            layers = dict(zip(BANDS, values, strict=True)) | {"Fmask": cloudy.astype(np.uint8) << 1}
+            for band, layer in layers.items():
+                path = folder / name / f"{name}_{band}.tif"
+                write_raster(path, layer[None], grid, 255 if band == "Fmask" else 0, driver="COG")
                 item.add_asset(band, pystac.Asset(f"./{path.name}", media_type="image/tiff"))
             catalog.add_item(item)
     catalog.normalize_hrefs(str(folder))
@@ -144,28 +135,6 @@ def write_region(region: Region, folder: Path) -> Path:
     ]
     files.write_atomic(folder / "points.csv", "\n".join(["x,y,date,label", *lines]) + "\n")
     return folder / "catalog.json"
-
-
-def _write_bands(tile: Tile, number: int, folder: Path, name: str) -> dict[str, Path]:
-    """Write the bands and the quality band of a date, and return their files."""
-    grid = Grid(f"EPSG:{tile.epsg}", Affine(PIXEL, 0, tile.left, 0, -PIXEL, tile.top), tile.size, tile.size)
-    written = {band: folder / f"{name}_{band}.tif" for band in (*BANDS, "Fmask")}
-    for band, values in zip(BANDS, tile.values[number], strict=True):
-        write_raster(written[band], values[None], grid, 0, driver="COG")
-    quality = (tile.clouds[number].astype(np.uint8) << 1)[None]
-    write_raster(written["Fmask"], quality, grid, 255, driver="COG")
-    return written
-
-
-def _footprint(tile: Tile) -> list[list[float]]:
-    side = tile.size * PIXEL
-    steps = np.arange(20) / 20 * side
-    full, none = np.full(20, side), np.zeros(20)
-    across = np.concatenate([steps, full, side - steps, none, [0.0]])
-    down = np.concatenate([none, steps, full, side - steps, [0.0]])
-    to_globe = Transformer.from_crs(tile.epsg, 4326, always_xy=True)
-    longitude, latitude = to_globe.transform(tile.left + across, tile.top - down)
-    return [[float(x), float(y)] for x, y in zip(longitude, latitude, strict=True)]
 
 
 # --- the independent way ------------------------------------------------------------------------
@@ -188,10 +157,10 @@ def cut_oracle(
     for longitude, latitude, day, label in region.points.tolist():
         pixels = [_pixel(tile, longitude, latitude) for tile in region.tiles]
         inside = [
-            bool(0 <= row < tile.size and 0 <= column < tile.size)
+            0 <= row < tile.size and 0 <= column < tile.size
             for tile, (row, column) in zip(region.tiles, pixels, strict=True)
         ]
-        usable = [any(t.covers[n] <= cloud_coverage for n in range(len(t.times))) for t in region.tiles]
+        usable = [min(tile.covers) <= cloud_coverage for tile in region.tiles]
         counts["in_a_scene"] += any(a and b for a, b in zip(inside, usable, strict=True))
         granules = _granules(region, inside, int(day), steps, cloud_coverage, tolerance)
         if None in granules or len(set(granules)) < steps:
