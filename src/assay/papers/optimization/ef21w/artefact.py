@@ -71,12 +71,10 @@ class LinearClassifier(Artefact):
             if self.texts and rows.shape[1] == 1:
                 rows = rows.iloc[:, 0].tolist()
             elif self.features:
-                missing = [name for name in self.features if name not in rows]
-                if missing:
-                    hint = nearest(missing[0], map(str, rows))
-                    raise ValueError(
-                        f"the rows have no column {missing[0]!r}, which it was trained on.{hint}"
-                    )
+                for name in self.features:
+                    if name not in rows:
+                        hint = nearest(name, map(str, rows))
+                        raise ValueError(f"the rows have no column {name!r}, which it was trained on.{hint}")
                 rows = rows[list(self.features)]
         if self.texts and isinstance(rows, list | tuple) and all(isinstance(row, str) for row in rows):
             from sklearn.feature_extraction.text import CountVectorizer

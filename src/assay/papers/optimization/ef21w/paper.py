@@ -1,7 +1,9 @@
 """What "Error Feedback Reloaded" says, and how it is checked."""
 
+from typing import Any
+
 from assay.data import Table
-from assay.paper import Arm, AtLeast, AtMost, Claim, Metric, Paper, Preset, Ratio, Recipe, Reported
+from assay.paper import Arm, AtLeast, AtMost, Claim, Metric, Paper, Preset, Ratio, Recipe, Reported, Role
 
 OLD = {"algorithm": "ef21", "rule": "old"}
 NEW = {"algorithm": "ef21w", "rule": "new"}
@@ -15,6 +17,14 @@ SAME_WORK = ("rows", "clients", "bits_per_message")
 def gains(slow: str, fast: str) -> tuple[Ratio, Ratio]:
     """Return that an arm needs fewer rounds and bits than another."""
     return Ratio("rounds", slow, over=fast, at_least=1.2), Ratio("bits", slow, over=fast, at_least=1.2)
+
+
+def pair(
+    name: str, roles: tuple[Role, Role], change: dict[str, Any], removes: str | None = None
+) -> tuple[Arm, Arm]:
+    """Return EF21 and EF21-W, each with its own step size, under the same change."""
+    old, new = roles
+    return Arm(f"ef21-{name}", old, OLD | change, removes), Arm(f"ef21w-{name}", new, NEW | change, removes)
 
 
 PAPER = Paper(
@@ -51,21 +61,17 @@ PAPER = Paper(
                 Arm("ef21", "baseline", OLD),
                 Arm("ef21w", "method", NEW),
                 Arm("ef21-new-step", "control", OLD | {"rule": "new"}, removes="the weights of the clients"),
-                Arm("ef21-even", "control", OLD | {"even": True}, removes="the differences between clients"),
-                Arm("ef21w-even", "control", NEW | {"even": True}, removes="the differences between clients"),
+                *pair("even", ("control", "control"), {"even": True}, "the differences between clients"),
                 Arm(
                     "ef21w-grid",
                     "control",
                     NEW | {"compressor": "fixed-grid"},
                     removes="the compressor's homogeneity",
                 ),
-                Arm("ef21-partial", "baseline", OLD | {"participation": 0.5}),
-                Arm("ef21w-partial", "method", NEW | {"participation": 0.5}),
-                Arm("ef21-minibatch", "baseline", OLD | {"minibatch": 5}),
-                Arm("ef21w-minibatch", "method", NEW | {"minibatch": 5}),
+                *pair("partial", ("baseline", "method"), {"participation": 0.5}),
+                *pair("minibatch", ("baseline", "method"), {"minibatch": 5}),
                 Arm("gradient-descent", "reference", {"algorithm": "gd", "rule": "new"}),
-                Arm("ef21-tuned", "reference", OLD | {"tuned": True}),
-                Arm("ef21w-tuned", "reference", NEW | {"tuned": True}),
+                *pair("tuned", ("reference", "reference"), {"tuned": True}),
             ),
             across=True,
             presets={
@@ -168,21 +174,19 @@ PAPER = Paper(
             requires=(AtMost("heterogeneity", "ef21w-even", 1.05),),
             equal=SAME_WORK,
         ),
-        Claim(
-            "partial-participation",
-            "The gain carries over to clients that take part in half of the rounds.",
-            recipe="train",
-            tests=gains("ef21-partial", "ef21w-partial"),
-            requires=UNEVEN,
-            equal=SAME_WORK,
-        ),
-        Claim(
-            "minibatches",
-            "The gain carries over to gradients from minibatches of 5 rows.",
-            recipe="train",
-            tests=gains("ef21-minibatch", "ef21w-minibatch"),
-            requires=UNEVEN,
-            equal=SAME_WORK,
+        *(
+            Claim(
+                name,
+                f"The gain carries over to {what}.",
+                recipe="train",
+                tests=gains(f"ef21-{arm}", f"ef21w-{arm}"),
+                requires=UNEVEN,
+                equal=SAME_WORK,
+            )
+            for name, arm, what in (
+                ("partial-participation", "partial", "clients that take part in half of the rounds"),
+                ("minibatches", "minibatch", "gradients from minibatches of 5 rows"),
+            )
         ),
         Claim(
             "rare-features",

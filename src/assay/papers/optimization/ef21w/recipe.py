@@ -42,6 +42,15 @@ from assay.papers.optimization.ef21w.method import (
 )
 from assay.trial import Trial
 
+COMPRESSORS: dict[str, tuple[Callable[..., Compressor], tuple[str, ...]]] = {
+    "top-k": (TopK, ("k",)),
+    "rand-k": (RandK, ("k",)),
+    "sign": (SignL1, ()),
+    "quantizer": (ScaledQuantizer, ("levels",)),
+    "threshold": (Threshold, ("spacing",)),
+    "fixed-grid": (FixedGrid, ("spacing",)),
+}
+"""Each compressor and the options that it takes."""
 MULTIPLES = tuple(2.0**power for power in range(14))
 
 
@@ -118,15 +127,11 @@ def divide_among_clients(rows: Prepared, config: Train, trial: Trial) -> LinearM
     elif config.partition == "random":
         parts = partition_random(rows.features, config.clients, trial.generator("partition"))
     else:
-        parts = trial.once("greedy split", split_greedily, rows.features, config.clients)
+        # slow enough to be shared between arms
+        parts = trial.once("greedy split", partition_max_variance, rows.features, config.clients)
     penalty = NonconvexPenalty if config.penalty == "nonconvex" else L2Penalty
     labels = [torch.from_numpy(rows.labels[part]) for part in parts]
     return logistic_regression(divide(rows.features, parts), labels, penalty(config.strength))
-
-
-def split_greedily(features: Any, clients: int) -> np.ndarray:
-    """Split rows by `partition_max_variance`; it takes long enough to be shared between arms."""
-    return partition_max_variance(features, clients)
 
 
 def accuracy(classifier: LinearClassifier, rows: Prepared) -> float | None:
@@ -161,15 +166,8 @@ def make_method(
 
 def make_compressor(config: Train) -> Compressor:
     """Return the compressor of the config."""
-    make: dict[str, Callable[[], Compressor]] = {
-        "top-k": lambda: TopK(config.k),
-        "rand-k": lambda: RandK(config.k),
-        "sign": SignL1,
-        "quantizer": lambda: ScaledQuantizer(config.levels),
-        "threshold": lambda: Threshold(config.spacing),
-        "fixed-grid": lambda: FixedGrid(config.spacing),
-    }
-    return make[config.compressor]()
+    kind, options = COMPRESSORS[config.compressor]
+    return kind(*(getattr(config, option) for option in options))
 
 
 def fastest(problem: LinearModel, method: EF21, x0: torch.Tensor, config: Train, trial: Trial) -> EF21Result:

@@ -81,7 +81,7 @@ class EF21WState:
             name: torch.Generator().manual_seed(zlib.crc32(f"{seed}/{self.rank}/{name}".encode()))
             for name in self._parameters
         }
-        self._names = {parameter: name for name, parameter in self._parameters.items()}
+        self._names: dict[Tensor, str] = {parameter: name for name, parameter in self._parameters.items()}
         self._check_agreement(weights)
 
     def state_dict(self) -> dict[str, Any]:
@@ -111,16 +111,15 @@ class EF21WState:
             sizes = {name: tensor.numel() for name, tensor in saved[part].items()}
             if sizes and sizes != known:
                 raise ValueError(f"the saved {part} has the sizes {sizes}, the module has {known}.")
-            devices = {name: parameter.device for name, parameter in self._parameters.items()}
-            restored = {name: tensor.to(devices[name], copy=True) for name, tensor in saved[part].items()}
-            setattr(self, part, restored)
+            held = {name: v.to(self._parameters[name].device, copy=True) for name, v in saved[part].items()}
+            setattr(self, part, held)
         self.bits_sent = saved["bits_sent"]
         for name, state in saved["generators"].items():
             self._generators[name].set_state(state)
 
     def names_of(self, parameters: Sequence[Tensor]) -> list[str]:
         """Return the parameters' names."""
-        return [self._names[parameter] for parameter in parameters]  # type: ignore[index]
+        return [self._names[parameter] for parameter in parameters]
 
     def innovations(self, names: list[str], gradients: Sequence[Tensor]) -> list[Tensor]:
         """Return grad f_i/(n w_i) - g_i for each parameter, flat.
@@ -153,7 +152,13 @@ class EF21WState:
     def advance(self, names: list[str], sent: Tensor, update: Tensor, gradients: Sequence[Tensor]) -> None:
         """Add u_i to the memories and sum_i w_i u_i to the estimates, and write those into `gradients`."""
         if not torch.isfinite(update).all():
-            self._refuse(gradients)
+            if self.loss_scale is None:
+                raise ValueError(
+                    "a gradient is not finite on some rank, so nothing was exchanged. "
+                    "With a gradient scaler, pass loss_scale=scaler.get_scale to skip such steps."
+                )
+            for gradient in gradients:
+                gradient.fill_(torch.inf)
             return
         sizes = [gradient.numel() for gradient in gradients]
         scale = 1.0 if self.loss_scale is None else self.loss_scale()
@@ -162,15 +167,6 @@ class EF21WState:
             self.memory[name] = self.memory.get(name, 0.0) + vector
             self.estimate[name] = self.estimate.get(name, 0.0) + part
             gradient.copy_((self.estimate[name] * scale).view_as(gradient))
-
-    def _refuse(self, gradients: Sequence[Tensor]) -> None:
-        if self.loss_scale is None:
-            raise ValueError(
-                "a gradient is not finite on some rank, so nothing was exchanged. "
-                "With a gradient scaler, pass loss_scale=scaler.get_scale to skip such steps."
-            )
-        for gradient in gradients:
-            gradient.fill_(torch.inf)
 
     def _check_agreement(self, weights: Tensor | None) -> None:
         """Compare a checksum of the setting over all ranks: another k on one rank would hang the exchange."""

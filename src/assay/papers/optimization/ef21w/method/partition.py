@@ -17,16 +17,12 @@ from torch import Tensor
 
 def partition_sorted(features: Any, num_clients: int) -> Int[np.ndarray, "n s"]:
     """Cut the rows, sorted by norm, into neighbouring parts: smooth clients first, rough ones last."""
-    squared_norms = _squared_norms(features)
-    rows = _rows_used(len(squared_norms), num_clients)
-    return np.argsort(squared_norms[:rows], kind="stable").reshape(num_clients, -1)
+    return _by_norm(features, num_clients).reshape(num_clients, -1)
 
 
 def partition_dealt(features: Any, num_clients: int) -> Int[np.ndarray, "n s"]:
     """Assign the rows, sorted by norm, to the clients in turn and back again, so that all are alike."""
-    squared_norms = _squared_norms(features)
-    rows = _rows_used(len(squared_norms), num_clients)
-    deals = np.argsort(squared_norms[:rows], kind="stable").reshape(-1, num_clients)
+    deals = _by_norm(features, num_clients).reshape(-1, num_clients)
     deals[1::2] = deals[1::2, ::-1]
     return np.ascontiguousarray(deals.T)
 
@@ -75,7 +71,8 @@ class _GreedySplit:
 
     def add(self, row: int) -> None:
         """Give the row to the client where it makes the variance largest."""
-        products = _products(self.table, row)
+        own = self.table[[row]].toarray().ravel() if sparse.issparse(self.table) else self.table[row]
+        products = np.asarray(self.table @ own)
         # convex in the growth, so the best case is all of it or nothing
         bounds = np.maximum(self._gains(self._growth_bounds(row, products)), 0.0)
         bounds[[len(rows) == self.room for rows in self.members]] = -np.inf
@@ -111,19 +108,18 @@ class _GreedySplit:
 
     def _bordered(self, client: int, row: int, products: np.ndarray) -> np.ndarray:
         """Return the client's Gram matrix with one row more."""
-        gram = self.grams[client]
-        size = len(gram)
+        size = len(self.grams[client])
         larger = np.empty((size + 1, size + 1))
-        larger[:size, :size] = gram
-        larger[size, :size] = larger[:size, size] = products[self.members[client]]
-        larger[size, size] = self.squared_norms[row]
+        larger[:-1, :-1] = self.grams[client]
+        larger[-1, :-1] = larger[:-1, -1] = products[self.members[client]]
+        larger[-1, -1] = self.squared_norms[row]
         return larger
 
 
-def _products(table: Any, row: int) -> np.ndarray:
-    """Return the inner products of a row with all rows."""
-    own = table[[row]].toarray().ravel() if sparse.issparse(table) else table[row]
-    return np.asarray(table @ own)
+def _by_norm(features: Any, num_clients: int) -> np.ndarray:
+    """Return the rows that are used, sorted by norm."""
+    squared_norms = _squared_norms(features)
+    return np.argsort(squared_norms[: _rows_used(len(squared_norms), num_clients)], kind="stable")
 
 
 def _squared_norms(features: Any) -> np.ndarray:

@@ -180,7 +180,7 @@ def logistic_regression(
 
     Raises ValueError for other labels.
     """
-    values = torch.cat([part.flatten() for part in labels]) if not isinstance(labels, Tensor) else labels
+    values = labels if isinstance(labels, Tensor) else torch.cat(list(labels))
     if not (values.abs() == 1).all():
         found = sorted(set(values.flatten().tolist()))[:5]
         raise ValueError(f"logistic labels must be -1 or 1, found {found}.")
@@ -218,9 +218,9 @@ class ModuleSum:
                 f"and {tuple(targets.shape[:2])}."
             )
         self._module, self._loss, self._inputs, self._targets = module, loss, inputs, targets
-        self._shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
+        self._parameters = dict(module.named_parameters())
         self.num_clients = len(inputs)
-        self.dimension = sum(shape.numel() for shape in self._shapes.values())
+        self.dimension = sum(parameter.numel() for parameter in self._parameters.values())
 
     def initial(self) -> Point:
         """Return the module's present parameters as one vector."""
@@ -248,10 +248,9 @@ class ModuleSum:
         return vmap(product)(self._inputs, self._targets, vectors)
 
     def _local(self, x: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        parts = x.split([shape.numel() for shape in self._shapes.values()])
-        parameters = {
-            name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
-        }
+        parts = x.split([parameter.numel() for parameter in self._parameters.values()])
+        pairs = zip(self._parameters.items(), parts, strict=True)
+        parameters = {name: part.view_as(parameter) for (name, parameter), part in pairs}
         return self._loss(functional_call(self._module, parameters, (inputs,)), targets)
 
     def _gradients(self, x: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:

@@ -97,17 +97,19 @@ class SparseRows:
             raise ValueError("a client has no rows: every client needs at least one.")
         self._client = torch.repeat_interleave(torch.arange(self.num_clients), self.counts)
         self.shares = (1.0 / self.counts.double())[self._client]
+        entries = sparse.coo_array(self._matrix)
+        self._row, self._column = (torch.from_numpy(each).long() for each in (entries.row, entries.col))
         self._forward = _torch_csr(self._matrix)
-        self._backward = _torch_csr(_client_columns(self._matrix, self._client.numpy(), self.num_clients))
+        place = (self._client.numpy()[entries.row] * self.dimension + entries.col, entries.row)
+        shape = (self.num_clients * self.dimension, len(self._client))
+        self._backward = _torch_csr(sparse.csr_array((entries.data, place), shape=shape))
 
     def margins(self, x: Float[Tensor, " d"]) -> Float[Tensor, " m"]:
         return self._forward @ x
 
     def client_margins(self, vectors: Float[Tensor, "n d"]) -> Float[Tensor, " m"]:
-        entries = sparse.coo_array(self._matrix)
-        row, column = torch.from_numpy(entries.row).long(), torch.from_numpy(entries.col).long()
-        products = torch.from_numpy(entries.data) * vectors[self._client[row], column]
-        return torch.zeros_like(self.shares).index_add_(0, row, products)
+        products = torch.from_numpy(self._matrix.data) * vectors[self._client[self._row], self._column]
+        return torch.zeros_like(self.shares).index_add_(0, self._row, products)
 
     def combine(self, coefficients: Float[Tensor, " m"]) -> Float[Tensor, "n d"]:
         return (self._backward @ coefficients).view(self.num_clients, self.dimension)
@@ -144,9 +146,8 @@ class SparseRows:
         return float(eigsh(gram, k=1, return_eigenvectors=False)[0])
 
     def supports(self) -> Bool[Tensor, "n d"]:
-        entries = sparse.coo_array(self._matrix)
         owned = torch.zeros(self.num_clients, self.dimension, dtype=torch.bool)
-        owned[self._client[torch.from_numpy(entries.row).long()], torch.from_numpy(entries.col).long()] = True
+        owned[self._client[self._row], self._column] = True
         return owned
 
 
@@ -174,26 +175,14 @@ def _check_lengths(counts: Tensor, values: Sequence[Tensor]) -> None:
 
 def _small_gram(rows: Float[Tensor, "*batch s d"]) -> Float[Tensor, "*batch k k"]:
     """Return A A^T or A^T A, whichever is smaller: both have the same largest eigenvalue."""
-    if rows.shape[-2] < rows.shape[-1]:
-        return rows @ rows.mT
-    return rows.mT @ rows
+    return rows @ rows.mT if rows.shape[-2] < rows.shape[-1] else rows.mT @ rows
 
 
 def _dense_gram(rows: Any) -> np.ndarray:
     """Return the smaller Gram matrix of sparse rows, without the columns that are empty."""
-    used = np.unique(rows.indices) if rows.nnz else np.zeros(1, dtype=int)
-    block = rows[:, used]
+    block = rows[:, np.unique(rows.indices) if rows.nnz else [0]]
     gram = block @ block.T if block.shape[0] < block.shape[1] else block.T @ block
     return np.asarray(gram.toarray())
-
-
-def _client_columns(matrix: Any, client: np.ndarray, num_clients: int) -> Any:
-    """Return M [n d, m] whose row (i, j) is column j of A_i, so that M c holds A_i^T c_i for all i."""
-    entries = sparse.coo_array(matrix)
-    row = client[entries.row] * matrix.shape[1] + entries.col
-    return sparse.csr_array(
-        (entries.data, (row, entries.row)), shape=(num_clients * matrix.shape[1], len(client))
-    )
 
 
 def _torch_csr(matrix: Any) -> Tensor:

@@ -68,8 +68,7 @@ class EF21State:
     @classmethod
     def from_state_dict(cls, saved: dict[str, Any]) -> EF21State:
         """Restore a state."""
-        copied: dict[str, Any] = copy.deepcopy(saved)
-        return cls(**copied | {"generator": torch.Generator().set_state(saved["generator"])})
+        return cls(**copy.deepcopy(saved) | {"generator": torch.Generator().set_state(saved["generator"])})
 
 
 @dataclass(frozen=True)
@@ -240,6 +239,7 @@ class EF21:
         return gradients * self._scale.to(gradients)
 
     def _participants(self, state: EF21State) -> Float[Tensor, " n"] | None:
+        """Draw who takes part in the round, 1 or 0; None is all."""
         if self._everyone:
             return None
         draw = torch.rand(self.problem.num_clients, generator=state.generator, dtype=torch.float64)
@@ -249,16 +249,14 @@ class EF21:
         """Add the messages u_i to the memories, and their weighted sum to the server's estimate."""
         weights, values, bits = self.weights.to(state.x), sent.values, sent.bits
         if present is not None:
-            values = values * present[:, None]
-            bits = bits * present
+            values, bits = values * present[:, None], bits * present
         state.message_bits = float(bits.double().mean()) if isinstance(bits, Tensor) else float(bits)
         if sent.indices is None:
             state.memory += values
             state.estimate += weights @ values
         else:
             state.memory.scatter_add_(1, sent.indices, values)
-            weighted = weights[:, None] * values
-            state.estimate.index_add_(0, sent.indices.flatten(), weighted.flatten())
+            state.estimate.index_add_(0, sent.indices.flatten(), (weights[:, None] * values).flatten())
 
     def _squared_gradient_norm(self, state: EF21State) -> float:
         exact = state.gradient if self.minibatch is None else self.problem.gradients(state.x).mean(0)
@@ -294,16 +292,13 @@ class EF21:
     def _resolve_stepsize(self, stepsize: Any) -> StepSize:
         if isinstance(stepsize, StepSize):
             return stepsize
-        if isinstance(stepsize, str):
-            return self._theory(stepsize)
-        if not (math.isfinite(stepsize) and stepsize > 0):
-            raise ValueError(f"stepsize is {stepsize}: give a number above 0 or one of {', '.join(RULES)}.")
+        if stepsize in RULES:
+            return self._theory(*RULES[stepsize])
+        if isinstance(stepsize, str) or not (math.isfinite(stepsize) and stepsize > 0):
+            raise ValueError(f"stepsize is {stepsize!r}: give a number above 0 or one of {', '.join(RULES)}.")
         return StepSize(float(stepsize), "given", {}, guaranteed=False)
 
-    def _theory(self, rule: str) -> StepSize:
-        if rule not in RULES:
-            raise ValueError(f"stepsize is {rule!r}: give a number above 0 or one of {', '.join(RULES)}.")
-        mean, rare = RULES[rule]
+    def _theory(self, mean: Mean, rare: RareRule | None) -> StepSize:
         if rare is None:
             alpha = self.compressor.alpha(self.problem.dimension)
             return ef21_stepsize(self.profile, alpha, mean, participation=self.participation)
