@@ -14,10 +14,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 from assay.models import LocalTextModel, tiny_causal_lm
-from assay.papers.privacy.knowledge import score_answers
-from assay.papers.privacy.ununlearning.config import SmallModels
+from assay.papers.privacy.knowledge import invent_facts, score_answers
 from assay.papers.privacy.ununlearning.method import ContextBuilder
-from assay.papers.privacy.ununlearning.stages import invented
 from assay.papers.privacy.ununlearning.synthetic import FORM, Vocabulary
 from timing import interleaved
 
@@ -27,7 +25,7 @@ NEW_TOKENS = 9
 
 def main() -> None:
     """Print the time of an audit's scores, of generated replies, and of a pass for every choice."""
-    facts = invented(SmallModels(), torch.Generator().manual_seed(0))
+    facts = invent_facts(32, 8, 32, torch.Generator().manual_seed(0))
     words = Vocabulary.of(facts)
     model = tiny_causal_lm(words.tokenizer, hidden=128, layers=4, heads=4)
     builder = ContextBuilder("direct", facts, words.tokenizer, 10, form=FORM)

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from assay.papers.privacy.ununlearning.config import SmallModels
-from assay.papers.privacy.ununlearning.stages import invented
+from assay.papers.privacy.knowledge import invent_facts
 from assay.papers.privacy.ununlearning.synthetic import Vocabulary
 
 
@@ -31,7 +30,7 @@ class Stub(nn.Module):
 
 @pytest.fixture(scope="session")
 def facts():
-    return invented(SmallModels(), torch.Generator().manual_seed(0))
+    return invent_facts(32, 8, 32, torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,9 @@ import dataclasses
 
 import torch
 
+from assay.papers.privacy.knowledge import invent_facts
 from assay.papers.privacy.ununlearning.config import SmallModels
-from assay.papers.privacy.ununlearning.stages import invented, train_models, train_reader
+from assay.papers.privacy.ununlearning.stages import train_models, train_reader
 from assay.training import Compute
 
 SMALL = SmallModels(first_steps=5, reader_steps=5, learn_steps=8, unlearn_steps=5, batch_size=32, width=32)
@@ -21,7 +22,7 @@ def test_the_reader_is_the_same_for_all_facts():
 
 
 def test_the_retrained_model_does_not_depend_on_what_is_forgotten():
-    facts = invented(SMALL, torch.Generator().manual_seed(3))
+    facts = invent_facts(32, 8, 32, torch.Generator().manual_seed(3))
     reader = train_reader(SMALL, CPU).weights
     changed = [
         dataclasses.replace(fact, answer=fact.choices[0], fact="x") if fact.split == "forget" else fact
@@ -33,7 +34,7 @@ def test_the_retrained_model_does_not_depend_on_what_is_forgotten():
 
 
 def test_the_second_model_unlearns_as_it_is_told():
-    facts = invented(SMALL, torch.Generator().manual_seed(3))
+    facts = invent_facts(32, 8, 32, torch.Generator().manual_seed(3))
     reader = train_reader(SMALL, CPU).weights
     told = dataclasses.replace(SMALL, methods=("npo", "rmu"))
     first, second = (train_models(each, facts, reader, 0, CPU) for each in (SMALL, told))

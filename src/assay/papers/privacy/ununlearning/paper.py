@@ -4,6 +4,7 @@ from assay.paper import (
     Arm,
     AtLeast,
     AtMost,
+    Better,
     Claim,
     Metric,
     NonInferior,
@@ -37,27 +38,46 @@ def _arms(name: str, model: str) -> tuple[Arm, ...]:
     )
 
 
-def _requires(name: str) -> tuple[Test, ...]:
-    """Forgetting happened and spared the rest, there is a reader, an irrelevant context tells nothing."""
-    return (
-        AtLeast("forgetting", f"{name}-closed-book", 0.1),
-        AtLeast("accuracy", "full-closed-book", 0.9),
-        AtLeast("retain_accuracy", f"{name}-closed-book", 0.5),
-        AtLeast("reading", name, 0.9),
-        AtMost("accuracy", f"{name}-irrelevant", 0.15),
-    )
-
-
-def _comes_back(name: str) -> tuple[Test, ...]:
-    return (
-        Superior("answered", name, over=f"{name}-irrelevant"),
-        Superior("answered", name, over=f"{name}-closed-book"),
-        Superior("answered", name, over="guess"),
-        AtLeast("answered", name, 0.5),
-    )
-
-
 ARGUED = Reported("argued, without experiments")
+
+
+def _claim(name: str, statement: str, arm: str, *tests: Test) -> Claim:
+    """Return a claim about one unlearned model.
+
+    It requires that forgetting happened and spared the rest, that the model reads, and that an irrelevant
+    context tells nothing.
+    """
+    return Claim(
+        name,
+        statement,
+        recipe="audit",
+        reported=ARGUED,
+        tests=tests,
+        requires=(
+            AtLeast("forgetting", f"{arm}-closed-book", 0.1),
+            AtLeast("accuracy", "full-closed-book", 0.9),
+            AtLeast("retain_accuracy", f"{arm}-closed-book", 0.5),
+            AtLeast("reading", arm, 0.9),
+            AtMost("accuracy", f"{arm}-irrelevant", 0.15),
+        ),
+        equal=("gradient_steps",),
+    )
+
+
+def _undone(name: str, arm: str, method: str) -> Claim:
+    others = (f"{arm}-irrelevant", f"{arm}-closed-book", "guess")
+    return _claim(
+        name,
+        f"What {method} removed is answered again when the fact is in the context.",
+        arm,
+        *(Superior("answered", arm, over=other) for other in others),
+        AtLeast("answered", arm, 0.5),
+    )
+
+
+def _fraction(name: str, description: str, better: Better = "higher") -> Metric:
+    return Metric(name, better, "fraction", description=description)
+
 
 PAPER = Paper(
     slug="ununlearning",
@@ -78,22 +98,17 @@ PAPER = Paper(
             kind="rate",
             description="prompts about facts to forget that are answered; each context of a fact counts",
         ),
-        Metric("accuracy", "higher", "fraction", description="of the answers about facts to forget"),
-        Metric("retain_accuracy", "higher", "fraction", description="the same for facts to retain"),
-        Metric("recovery", "higher", "fraction", description="what comes back over what was forgotten"),
-        Metric("uplift", "higher", "fraction", description="accuracy over that with irrelevant context"),
-        Metric("parity", "higher", "fraction", description="accuracy minus the retrained model's"),
-        Metric("forgetting", "higher", "fraction", description="closed-book accuracy lost by unlearning"),
-        Metric("copied", "higher", "fraction", description="false answers taken from the context"),
-        Metric(
-            "reading",
-            "higher",
-            "fraction",
-            description="random values read from a document; of given models, retain facts in context",
-        ),
+        _fraction("accuracy", "of the answers about facts to forget"),
+        _fraction("retain_accuracy", "the same for facts to retain"),
+        _fraction("recovery", "what comes back over what was forgotten"),
+        _fraction("uplift", "accuracy over that with irrelevant context"),
+        _fraction("parity", "accuracy minus the retrained model's"),
+        _fraction("forgetting", "closed-book accuracy lost by unlearning"),
+        _fraction("copied", "false answers taken from the context"),
+        _fraction("reading", "random values read from a document; of given models, retain facts in context"),
         Metric("answer_logprob", "higher", "nats", description="mean log p(answer | prompt) a token"),
-        Metric("blocked", "higher", "fraction", description="prompts about facts to forget that are blocked"),
-        Metric("falsely_blocked", "lower", "fraction", description="the same for facts to retain"),
+        _fraction("blocked", "prompts about facts to forget that are blocked"),
+        _fraction("falsely_blocked", "the same for facts to retain", better="lower"),
     ),
     recipes={
         "audit": Recipe(
@@ -176,42 +191,15 @@ PAPER = Paper(
     },
     apply="audit",
     claims=(
-        Claim(
-            "exact-unlearning-is-undone",
-            "What exact unlearning removed is answered again when the fact is in the context.",
-            recipe="audit",
-            reported=ARGUED,
-            tests=_comes_back("exact"),
-            requires=_requires("exact"),
-            equal=("gradient_steps",),
-        ),
-        Claim(
+        _undone("exact-unlearning-is-undone", "exact", "exact unlearning"),
+        _claim(
             "as-if-never-forgotten",
             "With the fact in context, the exactly unlearned model is within 10 points of the original.",
-            recipe="audit",
-            reported=ARGUED,
-            tests=(NonInferior("answered", "exact", to="full-closed-book", within=0.1),),
-            requires=_requires("exact"),
-            equal=("gradient_steps",),
+            "exact",
+            NonInferior("answered", "exact", to="full-closed-book", within=0.1),
         ),
-        Claim(
-            "npo-is-undone",
-            "What NPO removed is answered again when the fact is in the context.",
-            recipe="audit",
-            reported=ARGUED,
-            tests=_comes_back("npo"),
-            requires=_requires("npo"),
-            equal=("gradient_steps",),
-        ),
-        Claim(
-            "graddiff-is-undone",
-            "What gradient difference removed is answered again when the fact is in the context.",
-            recipe="audit",
-            reported=ARGUED,
-            tests=_comes_back("graddiff"),
-            requires=_requires("graddiff"),
-            equal=("gradient_steps",),
-        ),
+        _undone("npo-is-undone", "npo", "NPO"),
+        _undone("graddiff-is-undone", "graddiff", "gradient difference"),
         Claim(
             "theorems-return",
             "Knowledge that follows from other statements returns when only those are in the context.",

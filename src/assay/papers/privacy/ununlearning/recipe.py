@@ -8,16 +8,11 @@ import numpy as np
 
 from assay.errors import InputError, refusals
 from assay.paper import Rate, Value
+from assay.papers.privacy.knowledge import invent_facts
 from assay.papers.privacy.ununlearning.config import Audit
 from assay.papers.privacy.ununlearning.inputs import has_models
 from assay.papers.privacy.ununlearning.method import AuditReport
-from assay.papers.privacy.ununlearning.stages import (
-    audit_given,
-    audit_trained,
-    invented,
-    train_models,
-    train_reader,
-)
+from assay.papers.privacy.ununlearning.stages import audit_given, audit_trained, train_models, train_reader
 from assay.trial import Trial, derive_seed
 
 
@@ -35,7 +30,7 @@ def audit(config: Audit, trial: Trial) -> dict[str, Value]:
         small = config.small_models
         reader = trial.once("reader", train_reader, small, trial.compute, seedless=True)
         reading = reader.reading
-        facts = invented(small, trial.generator("facts"))
+        facts = invent_facts(small.entities, small.forgotten, small.values, trial.generator("facts"))
         models = trial.once("models", train_models, small, facts, reader.weights, trial.seed, trial.compute)
         trial.count("gradient_steps", small.first_steps + small.reader_steps + small.learn_steps)
         report = trial.once("audit", audit_trained, asked, facts, models, seed)
@@ -44,14 +39,7 @@ def audit(config: Audit, trial: Trial) -> dict[str, Value]:
 
 
 def measure(report: AuditReport, config: Audit, reading: float | None, trial: Trial) -> dict[str, Value]:
-    """Return the numbers of one model at one level.
-
-    Args:
-        report: of all models and levels.
-        config: says which of them.
-        reading: how well the trained reader reads; None for given models.
-        trial: draws the guesses.
-    """
+    """Return the numbers of one model at one level; `reading` is the trained reader's, if there is one."""
     model = audited_model(report, config)
     screen = config.screen.source if config.answers == "screened" else None
     if screen == "none":
@@ -82,12 +70,12 @@ def measure(report: AuditReport, config: Audit, reading: float | None, trial: Tr
         metrics["copied"] = float(np.mean(forget.copied))
     if screen is not None:
         return metrics | {"blocked": forget.blocked, "falsely_blocked": retain.blocked}
-    for found in report.findings:
-        if (found.model, found.level) == (model, config.level):
-            metrics["recovery"] = None if found.recovery is None else found.recovery.value
-            metrics["uplift"] = found.uplift.value
-            if found.parity is not None:
-                metrics["parity"] = found.parity.value
+    if (model, config.level) in {(found.model, found.level) for found in report.findings}:
+        found = report.finding(model, config.level)
+        metrics["uplift"] = found.uplift.value
+        metrics["recovery"] = None if found.recovery is None else found.recovery.value
+        if found.parity is not None:
+            metrics["parity"] = found.parity.value
     return metrics
 
 

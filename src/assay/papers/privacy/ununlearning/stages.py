@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -41,10 +41,10 @@ class Reader:
 def train_reader(small: SmallModels, compute: Compute) -> Reader:
     """Train a model to read, on random values alone: it sees the names of entities and values, and no fact.
 
-    It starts on documents of two facts, which form the circuit sooner, and goes on to longer ones.
+    It starts on documents of two facts, which form the circuit sooner, and continues with longer ones.
     """
     generator = torch.Generator().manual_seed(small.reader_seed)
-    words = Vocabulary.of(invented(small, generator))
+    words = Vocabulary.of(invent_facts(small.entities, small.forgotten, small.values, generator))
     model = words.llama(small.width).untrained(small.reader_seed)
     optimizer = _optimizer(model, small)
     for facts, steps in ((2, small.first_steps), (small.facts, small.reader_steps)):
@@ -75,22 +75,17 @@ def train_models(
     lost, kept = known[is_lost], known[~is_lost]
     assert not set(kept[:, 0].tolist()) & set(lost[:, 0].tolist()), "a retain row is about a forget entity"
 
-    def documents_of(rows: Tensor) -> partial[Batch]:
+    def documents_of(rows: Tensor) -> Iterator[Batch]:
+        """Yield batches of closed-book documents, half of each, and reading documents."""
         stream = torch.Generator().manual_seed(seed)
-        return partial(words.mixed, rows, small.batch_size, small.facts, stream)
+        return drawn(partial(words.mixed, rows, small.batch_size, small.facts, stream))
 
     def learn(rows: Tensor) -> LlamaForCausalLM:
-        """Go on training the reader on closed-book documents, half of each batch, and on reading."""
+        """Continue training the reader until it knows some facts."""
         model = words.llama(small.width).trained(reader).requires_grad_(True)
-        fit(
-            model,
-            drawn(documents_of(rows)),
-            next_token_loss,
-            optimizer=_optimizer(model, small),
-            steps=small.learn_steps,
-            clip=CLIP,
-            compute=compute,
-        )
+        optimizer, steps = _optimizer(model, small), small.learn_steps
+        documents = documents_of(rows)
+        fit(model, documents, next_token_loss, optimizer=optimizer, steps=steps, clip=CLIP, compute=compute)
         model.cpu().eval()
         return model
 
@@ -98,14 +93,8 @@ def train_models(
     models: dict[str, nn.Module] = {"original": original, "retrained": learn(kept)}
     settings = Unlearning(steps=small.unlearn_steps, learning_rate=small.unlearn_rate, compute=compute)
     for name, method in zip(("unlearned", "second_unlearned"), small.methods, strict=True):
-        retain = drawn(documents_of(kept))
-        models[name] = unlearn(original, [words.single(lost)], retain, method, settings)
+        models[name] = unlearn(original, [words.single(lost)], documents_of(kept), method, settings)
     return {name: weights_of(model) for name, model in models.items()}
-
-
-def invented(small: SmallModels, generator: torch.Generator) -> list[FactRecord]:
-    """Return facts of invented entities."""
-    return invent_facts(small.entities, small.forgotten, small.values, generator)
 
 
 def _optimizer(model: nn.Module, small: SmallModels) -> torch.optim.AdamW:
@@ -118,8 +107,7 @@ def _optimizer(model: nn.Module, small: SmallModels) -> torch.optim.AdamW:
 def audit_given(config: Audit, seed: int, compute: Compute) -> AuditReport:
     """Audit the user's models."""
     facts = load_facts(config.facts)
-    models, tokenizer = load_models(config, compute)
-    report = _audit(config, models, tokenizer, facts, seed).run()
+    report = _audit(config, *load_models(config, compute), facts, seed)
     return replace(report, redact=False) if config.show_facts else report.redacted()
 
 
@@ -130,7 +118,7 @@ def audit_trained(
     words = Vocabulary.of(facts)
     shape = words.llama(config.small_models.width)
     models = {name: shape.trained(state) for name, state in weights.items()}
-    return replace(_audit(config, models, words.tokenizer, facts, seed, FORM).run(), redact=False)
+    return replace(_audit(config, models, words.tokenizer, facts, seed, FORM), redact=False)
 
 
 def _audit(
@@ -140,7 +128,7 @@ def _audit(
     facts: list[FactRecord],
     seed: int,
     form: PromptForm | None = None,
-) -> UnUnlearningAudit:
+) -> AuditReport:
     return UnUnlearningAudit(
         models,
         tokenizer,
@@ -154,4 +142,4 @@ def _audit(
         chat=config.chat == "on" or (config.chat == "auto" and tokenizer.chat_template is not None),
         batch_size=config.batch_size,
         seed=seed,
-    )
+    ).run()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -34,8 +33,8 @@ from assay.papers.privacy.ununlearning.method.filters import Filter
 from assay.papers.privacy.ununlearning.method.report import AuditReport, Cell, assess
 
 Scoring = Literal["auto", "greedy", "choices", "rouge"]
-ORIGINAL, RETRAINED = "original", "retrained"
-"""Names with a meaning: the model before unlearning, and the one trained without the facts."""
+ORIGINAL = "original"
+"""The name of the model before unlearning."""
 
 
 @dataclass(frozen=True)
@@ -132,15 +131,14 @@ class UnUnlearningAudit:
         for name, model in self.models.items():
             progress(f"asking {name} {len(prompts)} questions")
             answered = self.answer(model, prompts)
-            cells += self._cells(name, None, answered)
-            if name != ORIGINAL:
-                for title, stop in self.filters.items():
-                    cells += self._cells(name, title, [screen(row, stop) for row in answered])
+            cells += cells_of(name, None, answered)
+            for title, stop in self.filters.items() if name != ORIGINAL else ():
+                cells += cells_of(name, title, [screen(row, stop) for row in answered])
         return assess(cells, self._notes(prompts), self.scoring, {fact.id: fact for fact in self.facts})
 
     def prompts(self) -> list[Prompt]:
         """Return all prompts, the same for every model."""
-        window = min((context_length(model) or 2**31 for model in self.models.values()), default=2**31)
+        window = min(context_length(model) or 2**31 for model in self.models.values())
         window -= self._room() if self.scoring == "rouge" else 0
         found = []
         for level in self.levels:
@@ -175,10 +173,9 @@ class UnUnlearningAudit:
                 self.chat,
             )
         )
-        replies = self._replies(model, prompts) if self.scoring == "rouge" else [""] * len(prompts)
         return [
             self._judged(prompt, {text: next(scores) for text in texts}, reply)
-            for prompt, texts, reply in zip(prompts, options, replies, strict=True)
+            for prompt, texts, reply in zip(prompts, options, self._replies(model, prompts), strict=True)
         ]
 
     def _judged(self, prompt: Prompt, scores: Mapping[str, AnswerScore], reply: str) -> Answered:
@@ -199,16 +196,18 @@ class UnUnlearningAudit:
         per_token = right.logprob / right.tokens
         return Answered(prompt, correct, per_token, probability, None if false is None else copied, said)
 
-    def _options(self, prompt: Prompt) -> tuple[str, ...]:
-        false = () if prompt.false_answer is None else (prompt.false_answer,)
+    def _options(self, prompt: Prompt) -> list[str]:
+        """Return the answers that are scored, the right one first."""
         choices = prompt.fact.choices if self.scoring == "choices" else ()
-        return tuple(dict.fromkeys((prompt.fact.answer, *choices, *false)))
+        texts = dict.fromkeys((prompt.fact.answer, *choices, prompt.false_answer))
+        return [text for text in texts if text is not None]
 
     def _replies(self, model: nn.Module, prompts: Sequence[Prompt]) -> list[str]:
+        if self.scoring != "rouge":
+            return [""] * len(prompts)
         text_model = LocalTextModel(model, self.tokenizer, batch_size=self.batch_size)
-        replies = text_model.generate(
-            [prompt.text for prompt in prompts], max_new_tokens=self._room(), chat=self.chat
-        )
+        texts = [prompt.text for prompt in prompts]
+        replies = text_model.generate(texts, max_new_tokens=self._room(), chat=self.chat)
         return [reply.text for reply in replies]
 
     def _room(self) -> int:
@@ -216,37 +215,26 @@ class UnUnlearningAudit:
         answers = [self.form.answer.format(answer=fact.answer) for fact in self.facts]
         return 8 + max(len(ids) for ids in self.tokenizer(answers, add_special_tokens=False)["input_ids"])
 
-    # --- cells --------------------------------------------------------------------------------------
-
-    def _cells(self, model: str, title: str | None, answered: Sequence[Answered]) -> list[Cell]:
-        """Average over placements: one cell a level and split, with one value an item."""
-        groups: dict[tuple[str, str], list[Answered]] = defaultdict(list)
-        for row in answered:
-            groups[row.prompt.level, row.prompt.fact.split].append(row)
-        return [cell_of(model, title, level, split, rows) for (level, split), rows in groups.items()]
-
     def _notes(self, prompts: Sequence[Prompt]) -> list[str]:
-        notes = []
+        notes, total = [], len(self.facts)
         for level in self.levels:
             items = {prompt.fact.id for prompt in prompts if prompt.level == level}
-            if len(items) < len(self.facts):
-                notes.append(
-                    f"{level}: {len(self.facts) - len(items)} of {len(self.facts)} facts lack what it needs"
-                )
-        dropped = sum(prompt.dropped for prompt in prompts)
-        if dropped:
-            notes.append(f"{dropped} distractors did not fit into the models' window and were left out")
-        uneven = sum(
-            abs(prompt.length_ratio - 1) > 0.1 for prompt in prompts if prompt.length_ratio is not None
-        )
-        if uneven:
-            notes.append(
-                f"{uneven} irrelevant contexts differ by more than 10 % in length from the relevant ones"
-            )
-        told = sum(holds(fact.question, fact.answer) for fact in self.facts)
-        if told:
-            notes.append(f"{told} questions hold their own answer, which is no knowledge")
-        if RETRAINED not in self.models:
+            if len(items) < total:
+                notes.append(f"{level}: {total - len(items)} of {total} facts lack what it needs")
+        ratios = [prompt.length_ratio for prompt in prompts if prompt.length_ratio is not None]
+        counts = {
+            "distractors did not fit into the models' window and were left out": sum(
+                prompt.dropped for prompt in prompts
+            ),
+            "irrelevant contexts differ by more than 10 % in length from the relevant ones": sum(
+                abs(ratio - 1) > 0.1 for ratio in ratios
+            ),
+            "questions hold their own answer, which is no knowledge": sum(
+                holds(fact.question, fact.answer) for fact in self.facts
+            ),
+        }
+        notes += [f"{count} {what}" for what, count in counts.items() if count]
+        if "retrained" not in self.models:
             notes.append(
                 "no retrained model was given: exact unlearning was not tested, and there is no parity"
             )
@@ -261,44 +249,46 @@ def screen(row: Answered, stop: Filter) -> Answered:
     return replace(row, correct=0.0, copied=copied, completion="", blocked=True)
 
 
-def cell_of(model: str, title: str | None, level: str, split: str, rows: Sequence[Answered]) -> Cell:
-    """Return the cell of some rows: means over the placements of each item."""
-    by_item: dict[str, list[Answered]] = defaultdict(list)
-    for row in rows:
-        by_item[row.prompt.fact.id].append(row)
+def cells_of(model: str, title: str | None, answered: Sequence[Answered]) -> Iterator[Cell]:
+    """Yield a cell for each level and split, with a value an item: the mean over its placements."""
+    groups: dict[tuple[str, str], dict[FactRecord, list[Answered]]] = {}
+    for row in answered:
+        items = groups.setdefault((row.prompt.level, row.prompt.fact.split), {})
+        items.setdefault(row.prompt.fact, []).append(row)
+    for (level, split), items in groups.items():
+        rows = [row for item in items.values() for row in item]
+        yield Cell(
+            model=model,
+            filter=title,
+            level=level,
+            split=split,
+            ids=tuple(fact.id for fact in items),
+            entities=tuple(fact.entity for fact in items),
+            accuracy=_means(items, "correct"),
+            logprob=_means(items, "logprob"),
+            probability=_means(items, "probability"),
+            copied=_means(items, "copied"),
+            blocked=float(np.mean([row.blocked for row in rows])),
+            unblocked_accuracy=_mean(row.correct for row in rows if not row.blocked),
+            guess=_mean(
+                guess_rate(level, row.prompt.distractors - row.prompt.dropped, len(row.prompt.fact.choices))
+                for row in rows
+            ),
+            prompts=len(rows),
+            answered=sum(row.correct >= 0.5 for row in rows),
+        )
 
-    def means(what: Callable[[Answered], float | None]) -> tuple[float, ...] | None:
-        columns = [[what(row) for row in item] for item in by_item.values()]
-        if any(value is None for column in columns for value in column):
-            return None
-        return tuple(float(np.mean(np.array(column, dtype=float))) for column in columns)
 
-    accuracy = means(lambda row: row.correct)
-    logprob = means(lambda row: row.logprob)
-    assert accuracy is not None
-    assert logprob is not None
-    passed = [row.correct for row in rows if not row.blocked]
-    guesses = [
-        guess_rate(level, row.prompt.distractors - row.prompt.dropped, len(row.prompt.fact.choices))
-        for row in rows
-    ]
-    return Cell(
-        model=model,
-        filter=title,
-        level=level,
-        split=split,
-        ids=tuple(by_item),
-        entities=tuple(item[0].prompt.fact.entity for item in by_item.values()),
-        accuracy=accuracy,
-        logprob=logprob,
-        probability=means(lambda row: row.probability),
-        copied=means(lambda row: row.copied),
-        blocked=float(np.mean([row.blocked for row in rows])),
-        unblocked_accuracy=float(np.mean(passed)) if passed else None,
-        guess=None if None in guesses else float(np.mean(np.array(guesses, dtype=float))),
-        prompts=len(rows),
-        answered=sum(row.correct >= 0.5 for row in rows),
-    )
+def _means(items: Mapping[FactRecord, Sequence[Answered]], name: str) -> Any:
+    """Return each item's mean of one attribute, or None where one is missing."""
+    means = [_mean(getattr(row, name) for row in rows) for rows in items.values()]
+    return None if None in means else tuple(means)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean, or None where there is no value or one is missing."""
+    found = list(values)
+    return None if not found or None in found else float(np.mean(np.array(found, dtype=float)))
 
 
 def rouge_l_recall(reply: str, answer: str) -> float:

@@ -22,8 +22,6 @@ LEVELS = (
     "wrong_fact",
 )
 """C0 to C6: what comes before the question."""
-TOLERANCE = 0.1
-"""By how much the length of an irrelevant context may differ from that of the one with the fact."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class _Statement:
-    """What a context says of the fact that is asked for."""
+    """What stands in the place of the fact that is asked for."""
 
     texts: tuple[str, ...] = ()
     false_answer: str | None = None
@@ -133,16 +131,32 @@ class ContextBuilder:
             InputError: an axiom gives the answer away, or even the fact alone does not fit into the window.
         """
         if self.level == "closed_book":
-            return self._written(fact, placement, [], None, _Statement())
+            return self._fit(fact, placement, lambda kept: "", 0)
         if self.level == "demonstrations":
             return self._demonstrations(fact, placement)
-        stream = np.random.default_rng([self.seed, self._number[fact.id], placement])
+        stream = self._stream(fact, placement)
         distractors = self._distractors(fact, stream)
         place = int(stream.integers(len(distractors) + 1))
-        if self.level == "irrelevant":
-            return self._irrelevant(fact, placement, distractors, place)
-        stated = self._stated(fact, placement, stream)
-        return None if stated is None else self._written(fact, placement, distractors, place, stated)
+        statement = self._statement(fact, placement, distractors, stream)
+        if statement is None:
+            return None
+        texts = statement.texts
+
+        def context(kept: int) -> str:
+            written = (*distractors[: min(kept, place)], *texts, *distractors[place:kept])
+            return "".join(self.form.fact.format(fact=text) for text in written)
+
+        prompt = self._fit(fact, placement, context, len(distractors))
+        position = min(place, len(distractors) - prompt.dropped)
+        return replace(
+            prompt,
+            position=None if self.level == "irrelevant" else position,
+            false_answer=statement.false_answer,
+            length_ratio=statement.length_ratio,
+        )
+
+    def _stream(self, fact: FactRecord, placement: int, *use: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self._number[fact.id], placement, *use])
 
     # --- what the context says --------------------------------------------------------------------
 
@@ -163,8 +177,12 @@ class ContextBuilder:
             if other.entity != fact.entity and not holds(other.fact, fact.answer) and other.id != fact.id
         ]
 
-    def _stated(self, fact: FactRecord, placement: int, stream: np.random.Generator) -> _Statement | None:
-        """Return the statements from which the answer comes, where the fact has what the level needs."""
+    def _statement(
+        self, fact: FactRecord, placement: int, distractors: list[str], stream: np.random.Generator
+    ) -> _Statement | None:
+        """Return what the level puts in the fact's place, or None where the fact lacks it."""
+        if self.level == "irrelevant":
+            return self._irrelevant(fact, placement, distractors)
         if self.level == "direct":
             return _Statement((fact.fact,))
         if self.level == "paraphrase":
@@ -182,22 +200,18 @@ class ContextBuilder:
         false_answer = wrong[int(stream.integers(len(wrong)))]
         return _Statement((fact.fact.replace(fact.answer, false_answer),), false_answer)
 
-    def _irrelevant(
-        self, fact: FactRecord, placement: int, distractors: list[str], place: int
-    ) -> Prompt | None:
-        """Put another entity's fact of the nearest length where the fact would stand."""
+    def _irrelevant(self, fact: FactRecord, placement: int, distractors: list[str]) -> _Statement:
+        """Return another entity's fact, of the nearest length."""
         pool = [other.fact for other in self._others(fact) if other.fact not in distractors]
         if not pool:
             raise InputError(
                 f"No retain fact is left to take the place of {fact.id!r}: give more facts to retain."
             )
         wanted = self._length(fact.fact)
-        stream = np.random.default_rng([self.seed, self._number[fact.id], placement, 1])
-        shuffled = [pool[row] for row in stream.permutation(len(pool))]
+        shuffled = [pool[row] for row in self._stream(fact, placement, 1).permutation(len(pool))]
         other = min(shuffled, key=lambda text: abs(self._length(text) - wanted))
         shared = sum(self._length(text) for text in distractors)
-        ratio = (shared + self._length(other)) / (shared + wanted)
-        return self._written(fact, placement, distractors, place, _Statement((other,), length_ratio=ratio))
+        return _Statement((other,), length_ratio=(shared + self._length(other)) / (shared + wanted))
 
     def _demonstrations(self, fact: FactRecord, placement: int) -> Prompt | None:
         """Show other facts of the split as questions with answers, this one left out."""
@@ -206,46 +220,18 @@ class ContextBuilder:
             for other in self.facts
             if other.split == fact.split and other.id != fact.id and other.answer != fact.answer
         ]
-        stream = np.random.default_rng([self.seed, self._number[fact.id], placement, 2])
-        chosen = [pool[row] for row in stream.permutation(len(pool))[: self.n_distractors]]
-        if not chosen:
-            return None
-        form = self.form
+        order = self._stream(fact, placement, 2).permutation(len(pool))
+        form = self.form.question + self.form.answer
         shots = [
-            form.question.format(question=shot.question)
-            + form.answer.format(answer=shot.answer)
-            + form.shot_end
-            for shot in chosen
+            form.format(question=pool[row].question, answer=pool[row].answer) + self.form.shot_end
+            for row in order[: self.n_distractors]
         ]
-        return self._fit(fact, placement, lambda kept: "".join(shots[:kept]), len(shots))
+        return self._fit(fact, placement, lambda kept: "".join(shots[:kept]), len(shots)) if shots else None
 
     # --- the window -------------------------------------------------------------------------------
 
-    def _written(
-        self,
-        fact: FactRecord,
-        placement: int,
-        distractors: list[str],
-        place: int | None,
-        statement: _Statement,
-    ) -> Prompt:
-        """Write the statements down, with as many distractors as fit."""
-
-        def context(kept: int) -> str:
-            before = distractors[: min(kept, place or 0)]
-            after = distractors[place or 0 : kept]
-            return "".join(self.form.fact.format(fact=text) for text in (*before, *statement.texts, *after))
-
-        prompt = self._fit(fact, placement, context, len(distractors))
-        hidden = place is None or self.level == "irrelevant"
-        return replace(
-            prompt,
-            position=None if hidden else min(place or 0, len(distractors) - prompt.dropped),
-            false_answer=statement.false_answer,
-            length_ratio=statement.length_ratio,
-        )
-
     def _fit(self, fact: FactRecord, placement: int, context: Callable[[int], str], available: int) -> Prompt:
+        """Write the context, with as many distractors as fit, and the question."""
         question = self.form.question.format(question=fact.question)
         for kept in range(available, -1, -1):
             text = context(kept) + question

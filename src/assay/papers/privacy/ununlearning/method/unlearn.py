@@ -97,7 +97,7 @@ def unlearn(
     if method not in METHODS:
         raise unknown("unlearning method", method, METHODS)
     settings = settings or Unlearning()
-    forgetting = copy.deepcopy(model).requires_grad_(True)
+    forgetting = copy.deepcopy(model)
     with torch.no_grad(), mode(model, training=False):
         references = [sequence_nll(model, batch) for batch in forget]
     pairs = (
@@ -106,9 +106,10 @@ def unlearn(
     )
     loss = _Loss(model, method, settings)
     pattern = settings.trained or (loss.published_parameters() if method == "rmu" else "")
+    forgetting.requires_grad_(False)
     trained = matching_parameters(forgetting, pattern)
-    for weight in forgetting.requires_grad_(False).parameters():
-        weight.requires_grad_(any(weight is each for each in trained))
+    for weight in trained:
+        weight.requires_grad_(True)
     fit(
         forgetting,
         pairs,
@@ -140,7 +141,7 @@ class _Loss:
 
     def published_parameters(self) -> str:
         """Return the pattern of what the authors of rmu train."""
-        layers = "|".join(str(layer) for layer in range(max(0, self.layer - 2), self.layer + 1))
+        layers = "|".join(map(str, range(max(0, self.layer - 2), self.layer + 1)))
         return rf"layers\.({layers})\.mlp\.down_proj\."
 
     def __call__(self, model: nn.Module, batch: Any) -> Tensor:
