@@ -111,41 +111,8 @@ class Offline:
 
 
 @dataclass(frozen=True)
-class Online:
-    """Options of `online`."""
-
-    env: Environment = PROC_MAZE
-    """The environment; ProcMaze of 4 by 4 cells."""
-    source: Source = "model"
-    """Where the learner's transitions come from."""
-    scrambled: bool = False
-    """Whether a fixed random permutation of all states hides their factors (for observations of bits)."""
-    steps: PositiveInt = 20_000
-    """Environment steps."""
-    updates_per_step: PositiveInt = 1
-    """Updates a step: 1 is the paper's high-data regime, 10 its low-data regime."""
-    learning_starts: NonNegativeInt = 1000
-    """Steps before the first update."""
-    tuning: Literal["published", "search"] = "published"
-    """Learning rate and temperature: those of the authors' code for this environment, or from the search."""
-    search_steps: PositiveInt = 5000
-    """Environment steps of each run of the search."""
-    q: QLearning = QLearning(hidden=(200, 200, 200), double=False, batch_size=32)
-    """The Q-learner."""
-    dynamics: WorldModel = WorldModel(hidden=(200, 200, 200), learning_rate=2e-4)
-    """The learned model."""
-    search: Grid = Grid()
-    """The grid of the search."""
-    judging: Judging = Judging(every=500)
-    """How the greedy policy is scored."""
-
-    def __post_init__(self) -> None:
-        _check_scored(self.steps, self.judging)
-
-
-@dataclass(frozen=True)
-class Learn:
-    """Options of `learn`."""
+class Acting:
+    """What `online` and `learn` have in common."""
 
     env: Environment = PAN_FLUTE
     """The environment; PanFlute with 4 pipes."""
@@ -154,15 +121,9 @@ class Learn:
     steps: PositiveInt = 10_000
     """Environment steps."""
     updates_per_step: PositiveInt = 1
-    """Updates a step."""
+    """Updates a step: 1 is the paper's high-data regime, 10 its low-data regime."""
     learning_starts: NonNegativeInt = 1000
     """Steps before the first update."""
-    learning_rate: PositiveFloat = 1e-3
-    """Of the Q-network's Adam."""
-    temperature: PositiveFloat = 0.1
-    """Of the softmax policy that acts and rolls out."""
-    horizon: PositiveInt = 10
-    """Steps after which the model's errors are measured, and all before."""
     q: QLearning = QLearning(batch_size=32)
     """The Q-learner."""
     dynamics: WorldModel = WorldModel(learning_rate=1e-3)
@@ -171,11 +132,51 @@ class Learn:
     """How the greedy policy is scored."""
 
     def __post_init__(self) -> None:
-        _check_scored(self.steps, self.judging)
+        if self.steps < self.judging.every:
+            raise InputError(
+                f"--steps {self.steps} is below --judging.every {self.judging.every}, so nothing would be"
+                " scored: raise the first or lower the second."
+            )
 
 
 @dataclass(frozen=True)
-class Fit:
+class Online(Acting):
+    """Options of `online`."""
+
+    env: Environment = PROC_MAZE
+    """The environment; ProcMaze of 4 by 4 cells."""
+    scrambled: bool = False
+    """Whether a fixed random permutation of all states hides their factors (for observations of bits)."""
+    steps: PositiveInt = 20_000
+    tuning: Literal["published", "search"] = "published"
+    """Learning rate and temperature: those of the authors' code for this environment, or from the search."""
+    search_steps: PositiveInt = 5000
+    """Environment steps of each run of the search."""
+    q: QLearning = QLearning(hidden=(200, 200, 200), double=False, batch_size=32)
+    dynamics: WorldModel = WorldModel(hidden=(200, 200, 200), learning_rate=2e-4)
+    search: Grid = Grid()
+    """The grid of the search."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What `learn` and `fit`, which keep the networks, have in common."""
+
+    learning_rate: PositiveFloat = 1e-3
+    """Of the Q-network's Adam."""
+    temperature: PositiveFloat = 0.1
+    """Of the softmax policy that acts and rolls out."""
+    horizon: PositiveInt = 10
+    """Steps after which the model's errors are measured, and all before."""
+
+
+@dataclass(frozen=True)
+class Learn(Kept, Acting):
+    """Options of `learn`."""
+
+
+@dataclass(frozen=True)
+class Fit(Kept):
     """Options of `fit`."""
 
     data: Table = Table("parquet:transitions.parquet")
@@ -191,12 +192,6 @@ class Fit:
     """Share of the table, its end, that the model is measured on and nothing learns from."""
     updates: PositiveInt = 4000
     """Gradient steps of the Q-network."""
-    learning_rate: PositiveFloat = 1e-3
-    """Of the Q-network's Adam."""
-    temperature: PositiveFloat = 0.1
-    """Of the softmax policy that rolls out."""
-    horizon: PositiveInt = 10
-    """Steps after which the model's errors are measured, and all before."""
     q: QLearning = QLearning()
     """The Q-learner."""
     dynamics: WorldModel = WorldModel()
@@ -221,11 +216,3 @@ class Theorem:
     """Discount. Below 1, since the tasks never end."""
     draws: PositiveInt = 30
     """Data sets of each size, each from another model of the factored class."""
-
-
-def _check_scored(steps: int, judging: Judging) -> None:
-    if steps < judging.every:
-        raise InputError(
-            f"--steps {steps} is below --judging.every {judging.every}, so nothing would be scored: raise the"
-            " first or lower the second."
-        )

@@ -37,6 +37,8 @@ from assay.papers.agents.model_generalization.method import (
     evaluate,
     fit_model,
 )
+from assay.papers.agents.model_generalization.method.dyna import Callback
+from assay.papers.agents.options import Judging
 from assay.papers.agents.simulator import RolloutSource
 from assay.papers.agents.worlds import open_environment
 from assay.trial import Trial, derive_seed
@@ -56,6 +58,15 @@ class Learned:
 
     trainer: DynaTrainer
     points: list[tuple[int, Tensor, dict[str, float]]] = field(default_factory=list)
+
+    def scoring(self, world: World, judging: Judging, seed: int = 0, sets: int | None = None) -> Callback:
+        """Return what scores the greedy policy in a world as the training goes on; see `evaluate`."""
+
+        def score(step: int, losses: dict[str, float]) -> None:
+            found = evaluate(self.trainer.greedy(), world, judging.steps, seed + step, sets)
+            self.points.append((step, found, losses))
+
+        return score
 
     def late_score(self) -> Tensor:
         """Return the mean over the last half of the scores."""
@@ -85,9 +96,7 @@ def make_model(
     """Make the model of the options for the observations of an environment."""
     shape = (sizes.observation_size, sizes.num_actions, options.hidden)
     common: dict[str, Any] = {"continuing": sizes.continuing, "generator": generator}
-    kind = options.kind
-    if kind == "auto":
-        kind = "bernoulli" if sizes.binary else "gaussian"
+    kind = ("bernoulli" if sizes.binary else "gaussian") if options.kind == "auto" else options.kind
     if kind == "bernoulli":
         return BernoulliFactoredModel(*shape, next_obs_sampling=options.sampling, stack=stack, **common)
     if kind == "gaussian":
@@ -171,12 +180,9 @@ def learn_offline(
         generator=torch.Generator().manual_seed(seed),
     )
     learned = Learned(trainer)
-    judge = world.of_size(config.judging.episodes * stack.numel())
-
-    def score(step: int, losses: dict[str, float]) -> None:
-        found = evaluate(trainer.greedy(), judge, config.judging.steps, seed + step, *stack)
-        learned.points.append((step, found, losses))
-
+    score = learned.scoring(
+        world.of_size(config.judging.episodes * stack.numel()), config.judging, seed, *stack
+    )
     trainer.run_offline(config.updates, every=config.judging.every, callback=score)
     return learned
 
@@ -208,10 +214,6 @@ def learn_online(
     )
     learned = Learned(trainer)
     judge = open_environment(config.env, config.judging.episodes, permuted)
-
-    def score(step: int, losses: dict[str, float]) -> None:
-        found = evaluate(trainer.greedy(), judge, config.judging.steps, seed + step)
-        learned.points.append((step, found, losses))
-
+    score = learned.scoring(judge, config.judging, seed)
     trainer.run(world, steps, every=config.judging.every, seed=seed % 2**31, callback=score)
     return learned, world

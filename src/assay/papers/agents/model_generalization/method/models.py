@@ -163,6 +163,7 @@ class ObservationModel(TransitionModel):
     """Leading axes of stacked models."""
 
     def build(self) -> None:
+        self.stack = tuple(self.stack)  # of a torch.Size, which cannot be saved
         inputs, sizes = self.observation_size + self.num_actions, (1, 1, self.observation_size)
         self.heads = Heads(inputs, sizes, self.hidden, self.stack)
 

@@ -8,7 +8,7 @@ from assay.paper import Value
 from assay.papers.agents.model_generalization.artefact import Agent
 from assay.papers.agents.model_generalization.config import Fit
 from assay.papers.agents.model_generalization.evaluation import model_errors
-from assay.papers.agents.model_generalization.method import ReplayBuffer, TransitionModel, evaluate
+from assay.papers.agents.model_generalization.method import ReplayBuffer, TransitionModel
 from assay.papers.agents.model_generalization.training import (
     Candidate,
     Learned,
@@ -26,9 +26,8 @@ def fit(config: Fit, trial: Trial) -> dict[str, Value]:
     recorded = RecordedWorld(
         read_transitions(config.data, config.arrays), continuing=bool(config.env.continuing)
     )
-    judge = None
-    if config.env.source:
-        judge = open_environment(config.env, config.judging.episodes)
+    judge = open_environment(config.env, config.judging.episodes) if config.env.source else None
+    if judge:
         recorded.take_from(judge)
     train, held_out = split_in_time(recorded.rows, config.held_out)
 
@@ -38,25 +37,19 @@ def fit(config: Fit, trial: Trial) -> dict[str, Value]:
     if config.source == "model":
         model, losses = train_model(config.dynamics, recorded, train, generator)
         trial.log(0, model_loss=losses[-1])
-    candidate = Candidate(config.learning_rate, config.temperature)
     trainer = make_trainer(
         config.q,
         recorded,
         ReplayBuffer.of(train),
         model,
-        candidate,
+        Candidate(config.learning_rate, config.temperature),
         model_learning_rate=None,
         generator=generator,
     )
     learned = Learned(trainer)
-
-    def score(step: int, losses: dict[str, float]) -> None:
-        if judge is None:
-            trial.log(step, **losses)
-        else:
-            found = evaluate(trainer.greedy(), judge, config.judging.steps, step)
-            learned.points.append((step, found, losses))
-
+    score = (
+        learned.scoring(judge, config.judging) if judge else lambda step, losses: trial.log(step, **losses)
+    )
     trainer.run_offline(config.updates, every=config.judging.every, callback=score)
     learned.log(trial)
 
