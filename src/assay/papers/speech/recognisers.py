@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from assay.errors import InputError, MissingExtraError
-from assay.models import ModelSource
+from assay.models import ModelSource, load_model
 from assay.models.source import needs_transformers
 from assay.papers.speech.audio import RATE
 
@@ -199,19 +199,10 @@ def load_system(
     except InputError as error:
         raise InputError(f"{error} For speech there is also the built-in 'pocketsphinx'.") from None
     with needs_transformers():
-        return _load(model_source, device, dtype, beams)
+        import transformers
+        from transformers.models.auto import modeling_auto
 
-
-def _load(
-    source: ModelSource, device: str | torch.device, dtype: str | None, beams: int | None
-) -> HFCTC | HFSeq2Seq:
-    """Load a transformers model and its processor; its type says which of the two kinds it is."""
-    import transformers
-    from transformers.models.auto import modeling_auto
-
-    from assay.models import load_model
-
-    kind = _loaded(source, transformers.AutoConfig).model_type
+    kind = _loaded(model_source, transformers.AutoConfig).model_type
     ctc = kind in modeling_auto.MODEL_FOR_CTC_MAPPING_NAMES
     if not ctc and kind not in modeling_auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES:
         raise InputError(
@@ -219,8 +210,8 @@ def _load(
             " (wav2vec2, hubert, ...) or an encoder-decoder for speech (whisper, ...)."
         )
     auto = transformers.AutoModelForCTC if ctc else transformers.AutoModelForSpeechSeq2Seq
-    processor = _loaded(source, transformers.AutoProcessor)
-    model = load_model(source, auto, device=device, dtype=dtype)
+    processor = _loaded(model_source, transformers.AutoProcessor)
+    model = load_model(model_source, auto, device=device, dtype=dtype)
     if ctc:
         return HFCTC(model, processor)
     return HFSeq2Seq(model, processor, **({} if beams is None else {"num_beams": beams}))
@@ -237,10 +228,10 @@ def _loaded(source: ModelSource, auto: Any) -> Any:
         )
     except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
         line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        gated = (
-            " If the model is gated, accept its terms on the hub and log in." if source.kind == "hub" else ""
-        )
-        raise InputError(f"{source} cannot be loaded: {line}{gated}") from error
+        gated = " If the model is gated, accept its terms on the hub and log in."
+        raise InputError(
+            f"{source} cannot be loaded: {line}{gated if source.kind == 'hub' else ''}"
+        ) from error
 
 
 def _on(inputs: Any, model: Any) -> dict[str, Any]:

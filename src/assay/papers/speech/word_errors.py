@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 
 import numpy as np
@@ -56,12 +57,11 @@ class Breakdown:
     @property
     def edits(self) -> int:
         """All edits."""
-        kinds = (self.case, self.punctuation, self.case_and_punctuation, self.lexical)
-        return sum(kinds) + self.deletions + self.insertions
+        return sum(count for kind, count in asdict(self).items() if kind != "words")
 
     def shares(self) -> dict[str, float]:
         """Return each kind as a share of the reference words."""
-        return {kind: count / self.words for kind, count in vars(self).items() if kind != "words"}
+        return {kind: count / self.words for kind, count in asdict(self).items() if kind != "words"}
 
 
 # --- counting -----------------------------------------------------------------------------------
@@ -110,15 +110,16 @@ def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorC
     Raises:
         InputError: there are not as many hypotheses as references.
     """
-    _require_pairs(references, hypotheses)
-    total = [0, 0, 0, 0]
-    for reference, hypothesis in zip(references, hypotheses, strict=True):
-        words = reference.split()
-        total[3] += len(words)
-        for left, right in align(words, hypothesis.split()):
-            if left != right:
-                total[1 if right is None else 2 if left is None else 0] += 1
-    return ErrorCounts(*total)
+    edits = Counter(
+        "deletions" if right is None else "insertions" if left is None else "substitutions"
+        for left, right in _aligned(references, hypotheses)
+        if left != right
+    )
+    return ErrorCounts(edits["substitutions"], edits["deletions"], edits["insertions"], _words(references))
+
+
+def _words(texts: Sequence[str]) -> int:
+    return sum(len(text.split()) for text in texts)
 
 
 def _require_pairs(references: Sequence[str], hypotheses: Sequence[str]) -> None:
@@ -143,6 +144,13 @@ def align(reference: Sequence[str], hypothesis: Sequence[str]) -> Iterator[tuple
     yield from _align_core(reference[start : len(reference) - end], hypothesis[start : len(hypothesis) - end])
     if end:
         yield from zip(reference[-end:], hypothesis[-end:], strict=True)
+
+
+def _aligned(references: Sequence[str], hypotheses: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
+    """Yield the aligned words of all utterances."""
+    _require_pairs(references, hypotheses)
+    for reference, hypothesis in zip(references, hypotheses, strict=True):
+        yield from align(reference.split(), hypothesis.split())
 
 
 def _align_core(
@@ -212,15 +220,8 @@ def break_down(references: Sequence[str], hypotheses: Sequence[str]) -> Breakdow
     Raises:
         InputError: there are not as many hypotheses as references.
     """
-    _require_pairs(references, hypotheses)
-    counts = dict.fromkeys(vars(Breakdown()), 0)
-    for reference, hypothesis in zip(references, hypotheses, strict=True):
-        words = reference.split()
-        counts["words"] += len(words)
-        for left, right in align(words, hypothesis.split()):
-            if left != right:
-                counts[kind_of(left, right)] += 1
-    return Breakdown(**counts)
+    pairs = _aligned(references, hypotheses)
+    return Breakdown(_words(references), **Counter(kind_of(*pair) for pair in pairs if pair[0] != pair[1]))
 
 
 def mark_scores(references: Sequence[str], hypotheses: Sequence[str]) -> dict[str, float | None]:
@@ -232,17 +233,13 @@ def mark_scores(references: Sequence[str], hypotheses: Sequence[str]) -> dict[st
     Raises:
         InputError: there are not as many hypotheses as references.
     """
-    _require_pairs(references, hypotheses)
-    counts = {mark: [0, 0, 0] for mark in (*MARKS, CAPITAL)}  # both, reference alone, hypothesis alone
-    for reference, hypothesis in zip(references, hypotheses, strict=True):
-        for left, right in align(reference.split(), hypothesis.split()):
-            there, here = _marks(left or ""), _marks(right or "")
-            for mark in there | here:
-                counts[mark][0 if mark in there & here else 1 if mark in there else 2] += 1
-    return {
-        mark: 2 * both / (2 * both + missed + invented) if both + missed + invented else None
-        for mark, (both, missed, invented) in counts.items()
-    }
+    both: Counter[str] = Counter()
+    either: Counter[str] = Counter()  # once for each side that has it
+    for left, right in _aligned(references, hypotheses):
+        there, here = _marks(left or ""), _marks(right or "")
+        both.update(there & here)
+        either.update([*there, *here])
+    return {mark: 2 * both[mark] / either[mark] if either[mark] else None for mark in (*MARKS, CAPITAL)}
 
 
 @cache

@@ -8,7 +8,6 @@ from assay.errors import InputError
 from assay.own import import_own
 from assay.paper import Value
 from assay.papers.speech.esb.config import Compare, Domains, Score, Transcribe
-from assay.papers.speech.esb.evaluation import metrics_of
 from assay.papers.speech.esb.inputs import open_sets, recorded_sets
 from assay.papers.speech.esb.method import (
     Benchmark,
@@ -16,9 +15,11 @@ from assay.papers.speech.esb.method import (
     Recogniser,
     SpeechDataset,
     load_system,
+    macro_average,
 )
+from assay.papers.speech.esb.method.results import RENDERINGS
 from assay.papers.speech.esb.stages import speak_sets
-from assay.papers.speech.esb.synthetic import DOMAINS, choose_phrases
+from assay.papers.speech.esb.synthetic import DOMAINS, Phrases, choose_phrases
 from assay.papers.speech.esb.training import train_for_all, train_for_each
 from assay.trial import Trial
 
@@ -112,9 +113,7 @@ def training_and_tests(config: Domains, trial: Trial) -> tuple[list[SpeechDatase
     return training, tests
 
 
-def test_sets(
-    config: Transcribe, trial: Trial
-) -> tuple[list[SpeechDataset], dict[str, dict[str, list[str]]]]:
+def test_sets(config: Transcribe, trial: Trial) -> tuple[list[SpeechDataset], Phrases]:
     """Return the sets to transcribe, those that are named or what the data holds, and phrases to speak."""
     named = [name for name in config.sets if name in DOMAINS]
     opened = open_sets([name for name in config.sets if name not in DOMAINS])
@@ -127,19 +126,37 @@ def test_sets(
     return opened, choose_phrases(loaded, config.spoken, trial, named or DOMAINS, training=False)
 
 
-def spoken_sets(
-    chosen: dict[str, dict[str, list[str]]], trial: Trial
-) -> tuple[list[SpeechDataset], list[SpeechDataset]]:
+def spoken_sets(chosen: Phrases, trial: Trial) -> tuple[list[SpeechDataset], list[SpeechDataset]]:
     """Speak phrases; return training and test sets."""
     said = trial.once("speech", speak_sets, chosen)
     training, tests = (
-        [parts[part].dataset(name) for name, parts in said.items() if parts[part].texts]
+        [
+            SpeechDataset.from_arrays(name, parts[part].audio, parts[part].texts)
+            for name, parts in said.items()
+            if parts[part].texts
+        ]
         for part in ("train", "test")
     )
     return training, tests
 
 
-# --- what the user names ------------------------------------------------------------------------
+# --- results and what the user names ------------------------------------------------------------------------
+
+
+def metrics_of(result: BenchmarkResult) -> dict[str, Value]:
+    """Return the metrics of a result."""
+    wer, plain, normalised = map(result.macro, RENDERINGS)
+    scores = result.scores.values()
+    return {
+        "wer": wer,
+        "plain_wer": plain,
+        "normalised_wer": normalised,
+        "rendering_gap": wer - normalised,
+        "artefact_gap": wer - plain,
+        "lexical_share": macro_average([found.breakdown.shares()["lexical"] for found in scores]),
+        "worst_set_wer": max(found.orthographic for found in scores),
+        "rule_violations": len(result.violations),
+    }
 
 
 def open_system(

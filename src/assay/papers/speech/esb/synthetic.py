@@ -14,6 +14,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -24,13 +25,15 @@ from assay.papers.speech.small_recogniser import Speech
 from assay.papers.speech.synthesis import Voice, synthesise
 from assay.trial import Trial
 
-DOMAINS = ("clean", "punctuated", "spontaneous", "noisy")
 VOICES = {
     "clean": Voice("en-us", 150),
     "punctuated": Voice("en+f3", 190, 60),
     "spontaneous": Voice("en-us+m3", 160, 40),
     "noisy": Voice("en-gb-scotland+m7", 150, 45),
 }
+DOMAINS = tuple(VOICES)
+Phrases: TypeAlias = dict[str, dict[str, list[str]]]
+"""Of each set, those to train on ("train") and those that measure ("test")."""
 FILLERS = ("um", "uh", "hmm")
 FLOOR = 1e-3
 """Deviation of the hiss of the recording, which all sets have."""
@@ -96,8 +99,7 @@ def hesitant(phrase: str, random: np.random.Generator) -> str:
     """Return a phrase as somebody who hesitates says it: one filler, and one word said twice."""
     words = phrase.split()
     restart = int(random.integers(len(words) - 1))
-    repeated = words[restart].rstrip(",.;:?!")
-    words.insert(restart, repeated)
+    words.insert(restart, words[restart].rstrip(",.;:?!"))
     filler = str(random.choice(FILLERS))
     place = int(random.integers(len(words)))
     if place:
@@ -147,8 +149,8 @@ def over_babble(speech: np.ndarray, others: Sequence[np.ndarray], random: np.ran
     power = float(np.mean(speech.astype(np.float64) ** 2))
     loudness = math.sqrt(power / max(float(np.mean(noise**2)), 1e-12))
     mixed: np.ndarray = speech + ratio * loudness * noise
-    quieter: np.ndarray = (mixed / max(1.0, float(np.abs(mixed).max()))).astype(np.float32)
-    return quieter
+    mixed /= max(1.0, float(np.abs(mixed).max()))
+    return mixed.astype(np.float32)
 
 
 # --- sets ---------------------------------------------------------------------------------------
@@ -156,7 +158,7 @@ def over_babble(speech: np.ndarray, others: Sequence[np.ndarray], random: np.ran
 
 def choose_phrases(
     loaded: LoadedTable, spoken: Spoken, trial: Trial, names: Sequence[str] = DOMAINS, training: bool = True
-) -> dict[str, dict[str, list[str]]]:
+) -> Phrases:
     """Return phrases to train on and to test with for each set, none of them twice.
 
     Raises:
