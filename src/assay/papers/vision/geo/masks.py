@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from assay.papers.vision.geo.points import NO_LABEL
+from assay.papers.vision.geo.labels import NO_LABEL
 
 Strategy = Literal["each", "any"]
 MaskType = Literal["cloud", "near_cloud_or_shadow", "cloud_shadow", "water"]

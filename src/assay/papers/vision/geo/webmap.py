@@ -12,6 +12,7 @@ import io
 import itertools
 import json
 import pkgutil
+import re
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,11 +25,13 @@ from torch import nn
 
 from assay import files
 from assay.papers.vision.geo.dataset import ChipDataset
-from assay.papers.vision.geo.points import NO_LABEL
+from assay.papers.vision.geo.labels import NO_LABEL
 from assay.papers.vision.geo.rasters import read_header, read_in_mercator, read_raster, write_raster
 from assay.training.evaluation import predict
 
 VALUE_STEPS = 8
+_BARE = re.compile(r"^chip_|_merged$|_S2Hand$")
+"""What a chip's name has beside the chip's own: see `ChipDataset.load`."""
 LARGEST_SIDE = 1024
 """Pixels of an overlay's longer side; larger rasters are thinned out."""
 NO_CLASS = 255
@@ -56,7 +59,7 @@ def predict_rasters(
     Raises:
         ValueError: there are more than 255 classes, or two chips have one name.
     """
-    wanted = [Path(out) / f"prediction_{_bare(path)}.tif" for path in chips.inputs]
+    wanted = [Path(out) / f"prediction_{_BARE.sub('', path.stem)}.tif" for path in chips.inputs]
     if len(set(wanted)) != len(wanted):
         raise ValueError("two chips have the same file name; predict for their folders one by one.")
     todo = [row for row, path in enumerate(wanted) if not path.exists()]
@@ -80,10 +83,6 @@ def _write_prediction(logits: torch.Tensor, empty: np.ndarray, chip: Path, path:
         raise ValueError(f"a raster of 8 bits holds {NO_CLASS} classes at most, not {len(logits)}.")
     classes = np.where(empty, NO_CLASS, logits.argmax(dim=0).numpy()).astype(np.uint8)
     write_raster(path, classes[None], grid, NO_CLASS, ["class"])
-
-
-def _bare(chip: Path) -> str:
-    return chip.stem.removeprefix("chip_").removesuffix("_merged").removesuffix("_S2Hand")
 
 
 # --- the map ------------------------------------------------------------------------------------
@@ -126,7 +125,12 @@ class StaticMap:
                 layers["labels"] += [labels] if labels else []
         if not layers["prediction"]:
             raise ValueError("no prediction has a CRS and a pixel, so that none has a place on a map.")
-        names = self._names(layers) if steps is None else step_names(steps)
+        if steps is None:
+            seen = 1 + max(item["most"] for name in ("labels", "prediction") for item in layers[name])
+            more = range(len(self.class_names), seen)
+            names = [*map(str, self.class_names), *(f"class {number}" for number in more)]
+        else:
+            names = step_names(steps)
         if self.colors and len(self.colors) < len(names):
             raise ValueError(f"{len(self.colors)} colours are given for {len(names)} classes.")
         colors = self.colors or distinct_colors(len(names))
@@ -140,13 +144,6 @@ class StaticMap:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_atomic(path, _page(self.title, data))
         return path
-
-    def _names(self, layers: dict[str, list[dict[str, Any]]]) -> list[str]:
-        seen = 1 + max(item["most"] for name in ("labels", "prediction") for item in layers[name])
-        return [
-            str(self.class_names[number]) if number < len(self.class_names) else f"class {number}"
-            for number in range(max(seen, len(self.class_names)))
-        ]
 
 
 def _overlay(path: Path, name: str, nothing: int, steps: np.ndarray | None) -> dict[str, Any] | None:

@@ -8,9 +8,12 @@ StaticMap(["water", "forest"]).export(predictions, "map")
 
 from assay.papers.vision.augmentation import Augmentation as Augmentation
 from assay.papers.vision.geo.dataset import ChipDataset as ChipDataset, to_steps as to_steps
-from assay.papers.vision.geo.label_rasters import (
+from assay.papers.vision.geo.labels import (
+    Columns as Columns,
     LabelRaster as LabelRaster,
+    Points as Points,
     read_label_rasters as read_label_rasters,
+    read_points as read_points,
 )
 from assay.papers.vision.geo.masks import (
     FMASK_BITS as FMASK_BITS,
@@ -30,7 +33,6 @@ from assay.papers.vision.geo.places import (
     split_groups as split_groups,
     utm_zone as utm_zone,
 )
-from assay.papers.vision.geo.points import Columns as Columns, Points as Points, read_points as read_points
 from assay.papers.vision.geo.prithvi import (
     HUB as HUB,
     PRITHVI as PRITHVI,

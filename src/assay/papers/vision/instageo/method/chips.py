@@ -14,15 +14,19 @@ import numpy as np
 
 from assay import files
 from assay.papers.vision.geo.dataset import ChipDataset
-from assay.papers.vision.geo.label_rasters import (
+from assay.papers.vision.geo.labels import (
+    NO_LABEL,
     LabelRaster,
+    Points,
+    Task,
     describe_rasters,
+    label_dtype,
     labelled_cells,
     read_label_rasters,
     read_labels,
+    read_points,
 )
 from assay.papers.vision.geo.masks import MaskType, Strategy, blank, observed, quality_mask
-from assay.papers.vision.geo.points import NO_LABEL, Points, Task, label_dtype, read_points
 from assay.papers.vision.geo.rasters import Grid, open_raster, read_raster, read_square, write_raster
 from assay.papers.vision.geo.scenes import BandFile, Scene, SceneCatalog, SceneList
 
@@ -122,7 +126,7 @@ class ChipCreator:
     def create(self, points: Points | pd.DataFrame | str | Path, out: str | Path) -> ChipDataset:
         """Write `chips/*.tif`, `seg_maps/*.tif`, `chips.csv` and `chips.json`, and return them as a data set.
 
-        Chips that are there already are kept, so that a stopped run goes on where it was.
+        Chips that are there already are kept, so that a stopped run resumes.
 
         Raises:
             ValueError: points or scenes cannot be used, `out` holds chips of other points or settings, or
@@ -401,7 +405,7 @@ class ChipCreator:
         if any(there.get(name) != mine[name] for name in ("settings", "points")):
             raise ValueError(
                 f"{folder} holds chips of other points or settings. Give an empty folder, or the points"
-                " and settings of before to go on there."
+                " and settings of before to resume there."
             )
 
     def _check_scenes(self, groups: Sequence[Group]) -> None:

@@ -79,7 +79,11 @@ class DistillationLoss(nn.Module):
             if not self.everywhere:
                 flat, taught = chosen, taught.index_select(1, valid)
             if flat.shape[1]:
-                total = total + self.kd_weight * divergence(flat, taught, self.temperature)
+                own, target = (
+                    functional.log_softmax(logits / self.temperature, dim=0) for logits in (flat, taught)
+                )
+                divergence = functional.kl_div(own, target, reduction="sum", log_target=True) / flat.shape[1]
+                total = total + self.kd_weight * self.temperature**2 * divergence
         return total
 
 
@@ -105,15 +109,6 @@ class RegressionDistillationLoss(nn.Module):
         if teacher is not None:
             total = total + self.kd_weight * functional.mse_loss(values[valid], teacher[:, 0][valid])
         return total
-
-
-def divergence(
-    student: Float[Tensor, "classes n"], teacher: Float[Tensor, "classes n"], temperature: float = 1.0
-) -> Float[Tensor, ""]:
-    """Return T^2 / n sum KL(softmax(teacher / T) || softmax(student / T))."""
-    own, target = (functional.log_softmax(logits / temperature, dim=0) for logits in (student, teacher))
-    total = functional.kl_div(own, target, reduction="sum", log_target=True)
-    return temperature**2 * total / student.shape[1]
 
 
 def flatten(logits: Shaped[Tensor, "b classes *grid"]) -> Shaped[Tensor, "classes n"]:

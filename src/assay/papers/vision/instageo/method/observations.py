@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from assay.papers.vision.geo.labels import Points
 from assay.papers.vision.geo.places import mgrs_tiles
-from assay.papers.vision.geo.points import Points
 from assay.papers.vision.geo.scenes import Scene, SceneCatalog
 
 NO_CLOUD_COVER = 100.0
