@@ -14,9 +14,7 @@ from assay import catalogue, options
 from assay.catalogue import Entry
 
 OWN = [entry for entry in catalogue.entries() if entry.package.startswith(catalogue.PAPERS)]
-PENDING = {
-    "t2ue",
-}
+PENDING: set[str] = set()
 """Entries that have not got this shape yet."""
 
 FILES = {

@@ -101,18 +101,28 @@ def _fields(columns: Iterable[str]) -> tuple[str, str] | None:
 
 
 @dataclass(frozen=True)
-class PictureFiles:
-    """Pictures that stay on disk until they are needed."""
+class PictureFiles(Dataset[tuple[Tensor, int]]):
+    """Pictures that stay on disk until they are needed, as `read_square` gives them, with their numbers."""
 
     paths: tuple[str, ...]
     """The files."""
     size: int
     """Pixels of each side."""
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...]
     """What the captions call them."""
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, int]:
+        return read_square(self.paths[row], self.size), row
+
+    def batches(self, batch_size: int, generator: torch.Generator) -> DataLoader[tuple[Tensor, int]]:
+        """Return shuffled batches; a ragged last one is dropped."""
+        drop, readers = len(self) > batch_size, READERS if len(self) >= MANY else 0
+        return DataLoader(
+            self, batch_size, shuffle=True, generator=generator, drop_last=drop, num_workers=readers
+        )
 
 
 @dataclass(frozen=True)
@@ -137,37 +147,10 @@ class CaptionedPictures:
     def batches(self, batch_size: int, generator: torch.Generator) -> Any:
         """Return shuffled batches (pictures, row numbers); a ragged last one is dropped."""
         if isinstance(self.pictures, PictureFiles):
-            return file_batches(SquarePictures(self.pictures), batch_size, generator)
+            return self.pictures.batches(batch_size, generator)
         rows = torch.arange(len(self.pictures))
         drop = len(rows) > batch_size
         return batches(self.pictures, rows, batch_size=batch_size, generator=generator, drop_last=drop)
-
-
-class SquarePictures(Dataset[tuple[Tensor, int]]):
-    """Pictures in files, as `read_square` gives them, with their numbers."""
-
-    def __init__(self, source: PictureFiles) -> None:
-        self.source = source
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, row: int) -> tuple[Tensor, int]:
-        return read_square(self.source.paths[row], self.source.size), row
-
-
-def file_batches(
-    dataset: SquarePictures, batch_size: int, generator: torch.Generator
-) -> DataLoader[tuple[Tensor, int]]:
-    """Return shuffled batches of pictures in files; a ragged last one is dropped."""
-    return DataLoader(
-        dataset,
-        batch_size,
-        shuffle=True,
-        generator=generator,
-        drop_last=len(dataset) > batch_size,
-        num_workers=READERS if len(dataset) >= MANY else 0,
-    )
 
 
 def read_square(path: str | Path, size: int) -> UInt8[Tensor, "3 size size"]:

@@ -23,8 +23,10 @@ SENSITIVE = (Superior("victim_accuracy", "em-class", over="clean"),)
 HAS_WORK = (AtLeast("surrogate_loss", "sample-wise", 0.1),)
 """The surrogate is not sure of every pair, so that the generator has something to minimise."""
 
+WORKS = (*TRAINED, *SENSITIVE, *HAS_WORK)
 EQUAL = ("gradient_steps", "test_pictures")
 
+SMALL = {"surrogate_epochs": 1, "network.epochs": 1, "network.base_channels": 8}
 COCO = {"pairs.captions": "annotations/captions_train2017.json", "pairs.images": "train2017"}
 CLIP = {
     "surrogate": "hub:openai/clip-vit-base-patch32",
@@ -65,9 +67,7 @@ PAPER = Paper(
             config="Train",
             summary="train a noise generator on pictures with captions, once",
             presets={
-                "tiny": Preset(
-                    settings={"surrogate_epochs": 1, "network.epochs": 1, "network.base_channels": 8}
-                ),
+                "tiny": Preset(settings=SMALL),
                 "laptop": Preset(cost="1 min, 1 core"),
                 "clip": Preset(settings=CLIP | COCO, cost="3 to 5 days, one GPU of 80 GB"),
             },
@@ -102,19 +102,13 @@ PAPER = Paper(
                     settings={"protection": "none", "protected": 0.5, "drop_others": True},
                 ),
                 Arm("clean-other", role="baseline", settings={"protection": "none", "on_other": True}),
-                Arm(
-                    "sample-wise-other",
-                    role="method",
-                    settings={"protection": "sample-wise", "on_other": True},
-                ),
+                Arm("sample-wise-other", "method", settings={"protection": "sample-wise", "on_other": True}),
             ),
             presets={
                 "tiny": Preset(
-                    settings={
+                    settings=SMALL
+                    | {
                         "image_size": 8,
-                        "surrogate_epochs": 1,
-                        "network.epochs": 1,
-                        "network.base_channels": 8,
                         "em_rounds": 2,
                         "victim.width": 4,
                         "victim.epochs": 1,
@@ -175,7 +169,7 @@ PAPER = Paper(
             recipe="learn",
             reported=Reported("CIFAR-10, ResNet-18: 90.34 to 13.76 %", where="surrogate ViT-B/16"),
             tests=(Superior("victim_accuracy", "sample-wise", over="clean"),),
-            requires=(*TRAINED, *SENSITIVE, *HAS_WORK),
+            requires=WORKS,
             equal=EQUAL,
         ),
         Claim(
@@ -184,7 +178,7 @@ PAPER = Paper(
             recipe="learn",
             reported=Reported("CIFAR-10, ResNet-18: 90.34 to 10.02 %", where="surrogate ViT-B/16"),
             tests=(Superior("victim_accuracy", "class-wise", over="clean"),),
-            requires=(*TRAINED, *SENSITIVE, *HAS_WORK),
+            requires=WORKS,
             equal=EQUAL,
         ),
         Claim(
@@ -206,7 +200,7 @@ PAPER = Paper(
                 Superior("victim_accuracy", "sample-wise", over="shuffled"),
                 Superior("victim_accuracy", "sample-wise", over="random-sample"),
             ),
-            requires=(*TRAINED, *SENSITIVE, *HAS_WORK),
+            requires=WORKS,
             equal=EQUAL,
         ),
         Claim(
@@ -229,7 +223,7 @@ PAPER = Paper(
             recipe="learn",
             reported=Reported("CIFAR-10 class-wise: 78.01 % at 40 % protected, 74.46 at 60, 10.02 at 100"),
             tests=(Superior("victim_accuracy", "class-wise", over="mixed"),),
-            requires=(*TRAINED, *SENSITIVE, *HAS_WORK),
+            requires=WORKS,
             equal=EQUAL,
         ),
         Claim(
@@ -237,7 +231,7 @@ PAPER = Paper(
             "Class-wise T2UE protects no worse than random signs for each class, within 5 points.",
             recipe="learn",
             tests=(NonInferior("victim_accuracy", "class-wise", to="random-class", within=0.05),),
-            requires=(*TRAINED, *SENSITIVE, *HAS_WORK),
+            requires=WORKS,
             equal=EQUAL,
         ),
         Claim(

@@ -42,9 +42,9 @@ def train(config: Train, trial: Trial) -> dict[str, Value]:
         table = trial.once("pictures", read_picture_table, config.data, config.image_size, seedless=True)
         captions = captions_of(table.learn, table.label_names, trial.seed, config.data.source)
         pairs = CaptionedPictures(table.learn.pixels, [[caption] for caption in captions])
-    made = train_provider(config, pairs, trial)
-    trial.save("provider", made.provider)
-    return {"surrogate_loss": made.surrogate_loss}
+    provider, surrogate_loss = train_provider(config, pairs, trial)
+    trial.save("provider", provider)
+    return {"surrogate_loss": surrogate_loss}
 
 
 def noise(config: Noise, trial: Trial) -> dict[str, Value]:
@@ -114,5 +114,5 @@ def learn(config: Learn, trial: Trial) -> dict[str, Value]:
 def retrieve(config: Retrieve, trial: Trial) -> dict[str, Value]:
     """Train a CLIP from scratch on protected or clean pictures, and measure retrieval on clean ones."""
     with refusals():
-        trained = train_clip(config, trial)
-        return evaluate_retrieval(trained.clip, trained.held_out)
+        clip, held_out = train_clip(config, trial)
+        return evaluate_retrieval(clip, held_out)

@@ -54,13 +54,23 @@ def embed_texts(source: ModelSource, kind: EncoderKind, texts: list[str], comput
 
 
 @dataclass(frozen=True)
-class TrainedTowers:
-    """The small surrogate after training."""
+class SurrogateSpec:
+    """What it takes to have a surrogate: the source of a model, or weights of small towers."""
 
-    weights: dict[str, Tensor]
-    """Its state dict."""
-    steps: int
-    """Gradient steps."""
+    source: str | None = None
+    """folder:DIR or hub:NAME."""
+    weights: dict[str, Tensor] | None = None
+    """The towers' state dict."""
+    steps: int = 0
+    """Gradient steps that they took."""
+
+    def build(self, embedded: EmbeddedTexts, device: str) -> Surrogate:
+        """Return the surrogate, frozen."""
+        if self.source is not None:
+            return load_surrogate(ModelSource(self.source), device)
+        towers = build_towers(embedded)
+        towers.load_state_dict(self.weights or {})
+        return towers.eval().requires_grad_(False).to(device)
 
 
 def build_towers(embedded: EmbeddedTexts) -> TwoTowers:
@@ -71,31 +81,13 @@ def build_towers(embedded: EmbeddedTexts) -> TwoTowers:
 
 def train_towers(
     data: CaptionedPictures, embedded: EmbeddedTexts, epochs: int, compute: Compute
-) -> TrainedTowers:
+) -> SurrogateSpec:
     """Train the small surrogate, on the first caption of each picture."""
     surrogate = build_towers(embedded)
     order = torch.Generator().manual_seed(torch.initial_seed())
     bank = CaptionBank([own[:1] for own in data.captions], embedded)
     history = train_surrogate(surrogate, data.batches(128, order), bank, epochs=epochs, compute=compute)
-    return TrainedTowers(surrogate.cpu().state_dict(), history.gradient_steps)
-
-
-@dataclass(frozen=True)
-class SurrogateSpec:
-    """What it takes to have a surrogate: the source of a model, or weights of small towers."""
-
-    source: str | None = None
-    """folder:DIR or hub:NAME."""
-    weights: dict[str, Tensor] | None = None
-    """Their state dict."""
-
-    def build(self, embedded: EmbeddedTexts, device: str) -> Surrogate:
-        """Return the surrogate, frozen."""
-        if self.source is not None:
-            return load_surrogate(ModelSource(self.source), device)
-        towers = build_towers(embedded)
-        towers.load_state_dict(self.weights or {})
-        return towers.eval().requires_grad_(False).to(device)
+    return SurrogateSpec(weights=surrogate.cpu().state_dict(), steps=history.gradient_steps)
 
 
 @dataclass(frozen=True)

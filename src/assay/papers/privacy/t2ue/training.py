@@ -21,8 +21,6 @@ from assay.papers.privacy.t2ue.inputs import (
     CaptionedPictures,
     PictureFiles,
     PictureSplit,
-    SquarePictures,
-    file_batches,
     find_pairs,
 )
 from assay.papers.privacy.t2ue.method import (
@@ -44,43 +42,38 @@ from assay.trial import Trial
 # --- the provider -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Provided:
-    """A generator, and what its surrogate left to gain."""
-
-    provider: NoiseProvider
-    """The generator with its text encoder."""
-    surrogate_loss: float | None
-    """The surrogate's loss on clean pairs above the least that their captions allow; None for a given one."""
-
-
-def provide(config: Learn, split: PictureSplit, trial: Trial) -> Provided:
-    """Return the generator: the given one, or one trained on the provider's pairs."""
+def provide(config: Learn, split: PictureSplit, trial: Trial) -> tuple[NoiseProvider, float | None]:
+    """Return the given generator, or one trained on the provider's pairs; see `train_provider`."""
     if config.provider.source is not None:
-        return Provided(NoiseProvider.of_run(config.provider.source), None)
+        return NoiseProvider.of_run(config.provider.source), None
     if split.public is None:
         return train_provider(config, find_pairs(config.pairs), trial)
     captions = [[caption] for caption in split.captions(split.public, trial.seed)]
     return train_provider(config, CaptionedPictures(split.public.pixels, captions), trial)
 
 
-def train_provider(config: Train | Learn, data: CaptionedPictures, trial: Trial) -> Provided:
-    """Train the surrogate, unless one is given, and the generator, once for all arms of a seed."""
+def train_provider(
+    config: Train | Learn, data: CaptionedPictures, trial: Trial
+) -> tuple[NoiseProvider, float]:
+    """Train the surrogate, unless one is given, and the generator, once for all arms of a seed.
+
+    Returns:
+        The generator with its text encoder, and the surrogate's loss on clean pairs above the least that
+        their captions allow: what there is to gain.
+    """
     own, compute = config.surrogate.source, trial.compute
     kind: EncoderKind = "sentence" if own is None else "clip"
     encoder = config.encoder if own is None else ModelSource(own)
     embedded = trial.once("captions", embed_texts, encoder, kind, data.texts, compute, seedless=True)
     spec = SurrogateSpec(own)
     if own is None:
-        towers = trial.once("surrogate", train_towers, data, embedded, config.surrogate_epochs, compute)
-        trial.count("provider_steps", towers.steps)
-        spec = SurrogateSpec(weights=towers.weights)
+        spec = trial.once("surrogate", train_towers, data, embedded, config.surrogate_epochs, compute)
     trained = trial.once(
         "generator", train_generator, data, embedded, spec, config.network, config.eps, compute
     )
-    trial.count("provider_steps", trained.steps)
+    trial.count("provider_steps", spec.steps + trained.steps)
     provider = NoiseProvider(trained.generator, encoder, kind, encoder.fingerprint())
-    return Provided(provider, trained.surrogate_loss)
+    return provider, trained.surrogate_loss
 
 
 # --- the noise of an arm ------------------------------------------------------------------------
@@ -120,8 +113,8 @@ def noise_for(config: Learn, split: PictureSplit, trial: Trial) -> PictureNoise:
 def text_noise(config: Learn, split: PictureSplit, trial: Trial) -> PictureNoise:
     """Return noise from captions or from the prompts of classes; here alone the generator is used."""
     pictures = split.published
-    made = provide(config, split, trial)
-    provider, by_class = made.provider, config.protection == "class-wise"
+    provider, surrogate_loss = provide(config, split, trial)
+    by_class = config.protection == "class-wise"
     if by_class:
         texts, rows = class_prompts(split.label_names), pictures.labels
     else:
@@ -135,26 +128,26 @@ def text_noise(config: Learn, split: PictureSplit, trial: Trial) -> PictureNoise
     noise = make_noise(provider.generator, embedded(texts), trial.seed, one_vector=by_class)
     noise = resize_noise(noise, (config.image_size, config.image_size), config.eps)[rows]
     size = noise.abs().mean().item() / config.eps if config.eps else 0.0
-    return PictureNoise(noise, size, made.surrogate_loss)
+    return PictureNoise(noise, size, surrogate_loss)
 
 
 # --- the paper's other victim -------------------------------------------------------------------
 
 
-class PublishedFiles(SquarePictures):
+@dataclass(frozen=True)
+class ProtectedFiles(PictureFiles):
     """Training pictures in files, with their noise, if any."""
 
-    def __init__(self, source: PictureFiles, rows: Sequence[int], noise: NoiseFolder | None) -> None:
-        super().__init__(replace(source, paths=tuple(source.paths[row] for row in rows)))
-        self.noise = noise
-        found = [] if noise is None else match_names(source.names, noise)
-        self.rows = [found[row] for row in rows] if found else []
+    noise: NoiseFolder | None = None
+    """Noise for all pictures."""
+    rows: tuple[int, ...] = ()
+    """The noise of each of these."""
 
     def __getitem__(self, row: int) -> tuple[Tensor, int]:
         pixels, _ = super().__getitem__(row)
         if self.noise is not None:
-            eps, size = self.noise.manifest.eps, self.source.size
-            pattern = resize_noise(self.noise[self.rows[row]][None], (size, size), eps)
+            eps = self.noise.manifest.eps
+            pattern = resize_noise(self.noise[self.rows[row]][None], (self.size, self.size), eps)
             pixels = add_noise(pixels[None], pattern, eps)[0]
         return pixels, row
 
@@ -189,18 +182,8 @@ class ContrastiveLoss(nn.Module):
         return loss
 
 
-@dataclass(frozen=True)
-class TrainedCLIP:
-    """A CLIP that was trained from scratch, and clean pairs that test it."""
-
-    clip: CLIPSurrogate
-    """The model, frozen."""
-    held_out: CaptionedPictures
-    """Clean pictures with all their captions."""
-
-
-def train_clip(config: Retrieve, trial: Trial) -> TrainedCLIP:
-    """Train on a part of the pairs, protected if noise is given, and hold the other part out."""
+def train_clip(config: Retrieve, trial: Trial) -> tuple[CLIPSurrogate, CaptionedPictures]:
+    """Train a CLIP on a part of the pairs, protected if noise is given; return it and the other part."""
     from transformers import CLIPModel
 
     if config.surrogate.source is None:
@@ -211,13 +194,16 @@ def train_clip(config: Retrieve, trial: Trial) -> TrainedCLIP:
         raise InputError(f"{source} is a {sizes.model_type}; its sizes must be those of a CLIP.")
     clip = CLIPSurrogate(CLIPModel(sizes), load_tokenizer(source))
     pairs = find_pairs(replace(config.pairs, image_size=clip.size))
-    assert isinstance(pairs.pictures, PictureFiles)
-    parts = trial.split(len(pairs.captions), test=config.test)
-    noise = None
+    files = pairs.pictures
+    assert isinstance(files, PictureFiles)
+    parts = trial.split(len(files), test=config.test)
+    train, test = (tuple(files.paths[row] for row in part) for part in (parts.train, parts.test))
+    published = ProtectedFiles(train, files.size, files.names)
     if config.protection is not None:
         noise = NoiseFolder(inner_folder(Path(config.protection), "noise", "noise.json"))
-    published = PublishedFiles(pairs.pictures, parts.train.tolist(), noise)
-    loader = file_batches(published, config.batch_size, trial.generator("batches"))
+        found = match_names(files.names, noise)
+        published = replace(published, noise=noise, rows=tuple(found[row] for row in parts.train))
+    loader = published.batches(config.batch_size, trial.generator("batches"))
     model = clip.model.requires_grad_(True)
     optimizer = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=0.1)
     history = fit(
@@ -231,6 +217,5 @@ def train_clip(config: Retrieve, trial: Trial) -> TrainedCLIP:
     )
     trial.count("gradient_steps", history.gradient_steps)
     trial.save("victim", {"weights": model.state_dict(), "losses": history.losses})
-    files = replace(pairs.pictures, paths=tuple(pairs.pictures.paths[row] for row in parts.test))
-    held_out = CaptionedPictures(files, [pairs.captions[row] for row in parts.test])
-    return TrainedCLIP(CLIPSurrogate(model, clip.tokenizer).to(trial.device), held_out)
+    held_out = CaptionedPictures(replace(files, paths=test), [pairs.captions[row] for row in parts.test])
+    return CLIPSurrogate(model, clip.tokenizer).to(trial.device), held_out

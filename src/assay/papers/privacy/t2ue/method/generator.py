@@ -82,7 +82,7 @@ class SavedGenerator:
 
 
 class TextConditionedNoiseGenerator(nn.Module, Artefact):
-    """Noise from a caption: delta = eps tanh(G(e, z)), with |delta| <= eps in pixel units of [0, 1].
+    """Noise from a caption: delta = eps tanh(G(e, z)), with |delta| <= eps in pixel values from 0 to 1.
 
     z becomes 4x4 maps; `blocks` blocks follow, the last of which double the size until `out_size` is reached
     (or passed: the result is then resized); a 3x3 convolution gives the channels. For 224 pixels the seven
@@ -94,7 +94,7 @@ class TextConditionedNoiseGenerator(nn.Module, Artefact):
         z_dim: numbers in a random vector.
         base_channels: channels of the first block; they halve with each block, down to a sixteenth.
         out_size: pixels on a side.
-        eps: the largest size of the noise, in pixel units of [0, 1].
+        eps: the largest size of the noise, in pixel values from 0 to 1.
         blocks: number of blocks; by default one more than doublings are needed.
         spatial_mask: SSA-GAN's mask in every normalisation.
         channels: of the pictures.

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from assay import files
 from assay.data import read_json_file
+from assay.training import predict
 
 from .generator import TextConditionedNoiseGenerator, clamp_noise
 from .surrogate import Texts
@@ -82,7 +83,6 @@ def _derive(seed: int, row: int) -> int:
     return int.from_bytes(hashed, "little") >> 1
 
 
-@torch.no_grad()
 def make_noise(
     generator: TextConditionedNoiseGenerator,
     embeddings: Float[Tensor, "n text_dim"],
@@ -105,19 +105,11 @@ def make_noise(
         batch_size: rows at once.
         start: number of the first row.
     """
-    was_training = generator.training
-    generator.eval()
-    device = next(generator.parameters()).device
-    parts = []
-    for first in range(0, len(embeddings), batch_size):
-        batch = embeddings[first : first + batch_size].to(device)
-        if one_vector:
-            z = random_vectors(1, generator.z_dim, seed).expand(len(batch), -1)
-        else:
-            z = random_vectors(len(batch), generator.z_dim, seed, start + first)
-        parts.append(generator(batch, z.to(device)).cpu())
-    generator.train(was_training)
-    return torch.cat(parts)
+    if one_vector:
+        z = random_vectors(1, generator.z_dim, seed).expand(len(embeddings), -1)
+    else:
+        z = random_vectors(len(embeddings), generator.z_dim, seed, start)
+    return predict(generator, embeddings.cpu(), z, batch_size=batch_size)
 
 
 # --- files --------------------------------------------------------------------------------------
@@ -130,7 +122,7 @@ class NoiseManifest:
     kind: Kind
     """One noise for each row, or for each class."""
     eps: float
-    """The largest size of the noise, in pixel units of [0, 1]."""
+    """The largest size of the noise, in pixel values from 0 to 1."""
     size: int
     """Pixels on a side."""
     seed: int
@@ -237,8 +229,8 @@ def export_noise(
             embeddings = embed(texts[start : start + ROWS_A_FILE])
         noise = make_noise(generator, embeddings, seed, one_vector=kind == "class-wise", start=start)
         written.append(f"noise-{start // ROWS_A_FILE:05d}.safetensors")
-        stored = clamp_noise(noise.half(), generator.eps)
-        safetensors.torch.save_file({"noise": stored.contiguous()}, folder / written[-1])
+        stored = clamp_noise(noise.half(), generator.eps).contiguous()
+        safetensors.torch.save_file({"noise": stored}, folder / written[-1])
     manifest = NoiseManifest(
         kind=kind,
         eps=generator.eps,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -86,7 +87,8 @@ class MinMinLoss(nn.Module):
         pixels, rows = batch
         numbers = self.captions.draw(rows)
         condition = self.captions.conditions[numbers]
-        z = torch.randn(len(rows), _z_dim(generator), device=condition.device)
+        inner: Any = getattr(generator, "module", generator)  # Fabric may have wrapped it
+        z = torch.randn(len(rows), inner.z_dim, device=condition.device)
         noisy = (as_unit(pixels) + generator(condition, z)).clamp(0, 1)
         with torch.autocast(noisy.device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
             image = self.surrogate.encode_image(noisy)
@@ -94,33 +96,24 @@ class MinMinLoss(nn.Module):
         return info_nce(contrastive_logits(image, text, self.surrogate.logit_scale.detach()), numbers)
 
 
+@dataclass
 class T2UETrainer:
-    """Trains a generator against a frozen surrogate, with AdamW and a cosine schedule for each step.
+    """Trains a generator against a frozen surrogate, with AdamW and a cosine schedule for each step."""
 
-    Args:
-        generator: what is trained.
-        surrogate: a frozen image-text model.
-        condition: embeds texts for the generator; by default the surrogate's text tower.
-        learning_rate: of AdamW.
-        weight_decay: of AdamW.
-        epochs: passes over the pairs.
-        compute: device and precision.
-    """
-
-    def __init__(
-        self,
-        generator: TextConditionedNoiseGenerator,
-        surrogate: Surrogate,
-        condition: Texts | None = None,
-        *,
-        learning_rate: float = 1e-4,
-        weight_decay: float = 1e-4,
-        epochs: int = 500,
-        compute: Compute | None = None,
-    ) -> None:
-        self.generator, self.surrogate, self.condition = generator, surrogate, condition
-        self.learning_rate, self.weight_decay, self.epochs = learning_rate, weight_decay, epochs
-        self.compute = compute
+    generator: TextConditionedNoiseGenerator
+    """What is trained."""
+    surrogate: Surrogate
+    """A frozen image-text model."""
+    condition: Texts | None = None
+    """Embeds texts for the generator; by default the surrogate's text tower."""
+    learning_rate: float = 1e-4
+    """Of AdamW."""
+    weight_decay: float = 1e-4
+    """Of AdamW."""
+    epochs: int = 500
+    """Passes over the pairs."""
+    compute: Compute | None = None
+    """Device and precision."""
 
     def fit(self, batches: Iterable[Any], captions: Sequence[Sequence[str]]) -> History:
         """Train the generator in place.
@@ -191,27 +184,18 @@ class _ContrastiveLoss(nn.Module):
 
 
 @torch.no_grad()
-def excess_loss(
-    surrogate: Surrogate,
-    batches: Iterable[Any],
-    captions: Sequence[str],
-) -> float:
+def excess_loss(surrogate: Surrogate, batches: Iterable[Any], captions: Sequence[str]) -> float:
     """Return how far the surrogate's loss on given pairs is above the least that their captions allow.
 
-    This is what a generator can gain: 0 for a surrogate that is sure of every pair.
-
-    Args:
-        surrogate: the frozen surrogate.
-        batches: pairs (pictures, row numbers).
-        captions: one caption of each row.
+    This is what a generator can gain: 0 for a surrogate that is sure of every pair. Batches are pairs
+    (pictures, row numbers); each row has one caption.
     """
     bank = CaptionBank([[text] for text in captions], surrogate.encode_text)
     total, rows_seen = 0.0, 0
     for pixels, rows in batches:
         numbers = bank.draw(rows)
         image = surrogate.encode_image(as_unit(pixels).to(bank.features.device))
-        logits = contrastive_logits(image, bank.features[numbers], surrogate.logit_scale)
-        found = info_nce(logits, numbers)
+        found = info_nce(contrastive_logits(image, bank.features[numbers], surrogate.logit_scale), numbers)
         total += (found - entropy_floor(numbers)).item() * len(rows)
         rows_seen += len(rows)
     return total / rows_seen
@@ -236,9 +220,3 @@ def check_captions(captions: Sequence[str]) -> None:
             f"{len(empty)} of {len(captions)} captions are empty, the first is number {empty[0]}:"
             " describe the picture, or leave the row out."
         )
-
-
-def _z_dim(generator: Any) -> int:
-    """Return the length of the random vector, also of a generator that Fabric has wrapped."""
-    dim: int = getattr(generator, "module", generator).z_dim
-    return dim
