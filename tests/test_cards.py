@@ -16,17 +16,10 @@ from assay import catalogue
 from assay.catalogue import Entry
 
 OWN = [entry for entry in catalogue.entries() if entry.package.startswith(catalogue.PAPERS)]
-PENDING = {"bayes_unlearnable", "t2ue"}
 TESTS = Path(__file__).parent / "papers"
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [
-        pytest.param(entry, id=entry.slug, marks=pytest.mark.skip("pending") if entry.slug in PENDING else [])
-        for entry in OWN
-    ],
-)
+@pytest.mark.parametrize("entry", OWN, ids=lambda entry: entry.slug)
 def test_the_code_of_its_card_runs(
     entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
