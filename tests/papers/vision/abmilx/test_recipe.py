@@ -18,7 +18,7 @@ from assay.cli import running
 from assay.data import Table
 from assay.errors import DivergedError, InputError, StorageError
 from assay.papers.vision.abmilx import TrainedMIL, evaluation
-from assay.papers.vision.abmilx.config import Bags, Layers, Learning, Slides, Train
+from assay.papers.vision.abmilx.config import Bags, DrawnBags, Layers, Learning, Slides, Train
 from assay.papers.vision.abmilx.inputs.reading import read_bags
 from assay.papers.vision.abmilx.recipe import VALIDATION, split_bags, train
 from assay.papers.vision.abmilx.stages import RateScores, Search, read_pools, search_rates
@@ -282,7 +282,7 @@ def test_no_instance_of_the_search_is_in_a_train_or_test_bag(pools):
 def small_search(pools, *rates):
     spec = ModelSpec(EncoderSpec((1, 8, 8)), "mean", len(NEEDLE.names), Layers(embed_dim=16))
     setup = TrainingSetup(spec, Learning(epochs=3, learning_rates=rates))
-    return search_rates(Search(setup, NEEDLE, (32, 40), False), pools.search)
+    return search_rates(Search(setup, NEEDLE, DrawnBags(train_bags=32, test_bags=40)), pools.search)
 
 
 def test_the_search_gives_each_rate_the_same_bags_and_start(pools):

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from assay import files, records
-from assay.errors import StorageError
+from assay import files
+from assay.artefact import Artefact
 from assay.papers.vision.abmilx.evaluation import evaluate
 from assay.papers.vision.abmilx.inputs.bags import Bag, InMemory
 from assay.papers.vision.abmilx.method import EndToEndMIL, hazard_risk
@@ -24,7 +24,7 @@ from assay.papers.vision.abmilx.training import ModelSpec, build_model
 
 
 @dataclass(frozen=True)
-class TrainedMIL:
+class TrainedMIL(Artefact):
     """A trained encoder and aggregator.
 
     Its methods take raw bags as training read them: uint8 pictures [n, c, h, w] or features [n, d].
@@ -85,11 +85,20 @@ class TrainedMIL:
             )
         return Bag(str(number), (InMemory(instances),), (len(instances),))
 
+    def record(self) -> tuple[Any, ...]:
+        return self.spec, self.label_names, dict(self.module.state_dict()), self.metrics
+
+    @classmethod
+    def from_record(cls, record: Any) -> TrainedMIL:
+        spec, label_names, state, metrics = record
+        module = build_model(spec)
+        module.load_state_dict(state)
+        return cls(module.eval(), spec, label_names, metrics)
+
     def save(self, folder: str | Path) -> None:
         """Write the record, and metrics.json, predictions.csv and heat_maps/ for people."""
-        folder = Path(folder)
-        state = {name: tensor.cpu() for name, tensor in self.module.state_dict().items()}
-        records.save(folder, (self.spec, self.label_names, state, self.metrics))
+        super().save(folder)
+        folder = files.user_path(folder)
         files.write_json(folder / "metrics.json", self.metrics)
         if self.predictions:
             table = pd.DataFrame(self.predictions).to_csv(index=False)
@@ -99,19 +108,3 @@ class TrainedMIL:
             picture.save(buffer, "PNG")
             safe = re.sub(r"[^\w.-]+", "_", name).strip(".")[:80]
             files.write_atomic(folder / "heat_maps" / f"{number:04d}_{safe}.png", buffer.getvalue())
-
-    @classmethod
-    def load(cls, folder: str | Path) -> TrainedMIL:
-        """Read what `save` wrote.
-
-        Raises:
-            StorageError: a file is damaged.
-        """
-        loaded = records.load(Path(folder))
-        try:
-            spec, label_names, state, metrics = loaded
-            module = build_model(spec)
-            module.load_state_dict(state)
-        except (AttributeError, TypeError, ValueError, RuntimeError) as error:
-            raise StorageError(f"{folder} holds no whole model of abmilx ({error}).") from error
-        return cls(module.eval(), spec, label_names, metrics)

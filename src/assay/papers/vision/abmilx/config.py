@@ -65,14 +65,8 @@ class Bags:
 
     def table(self) -> Table:
         """Return the table with the instances."""
-        return Table(
-            self.source,
-            image=self.image,
-            label=self.label,
-            features=self.features,
-            group=self.group,
-            test=self.test,
-        )
+        shared = ("source", "image", "label", "features", "group", "test")
+        return Table(**{name: getattr(self, name) for name in shared})
 
     def places(self) -> tuple[Path, ...]:
         """Return the folders and files of the bags: one, or one for each magnification."""
@@ -83,14 +77,13 @@ class Bags:
         if self.kind is None:
             return f"{self.table().fingerprint()} {self.bag}"
         paths = [*self.places(), *([user_path(self.labels)] if self.labels else [])]
-        return " ".join(
-            str(path)
-            if str(path).startswith("hub:")
-            else hash_folder(path)
-            if path.is_dir()
-            else hash_file(path)
-            for path in paths
-        )
+        return " ".join(map(_content, paths))
+
+
+def _content(path: Path) -> str:
+    if str(path).startswith("hub:"):
+        return str(path)
+    return hash_folder(path) if path.is_dir() else hash_file(path)
 
 
 @dataclass(frozen=True)
@@ -193,6 +186,9 @@ Aggregator = Literal[
 ]
 
 
+EncoderTraining = Literal["joint", "pretrained", "frozen"]
+
+
 @dataclass(frozen=True)
 class Train:
     """Options of `train`."""
@@ -207,7 +203,7 @@ class Train:
     """Share of bags (of instances, where bags are drawn) for testing, unless there is a test split."""
     aggregator: Aggregator = "abmilx"
     """From the instances of a bag to logits."""
-    encoder_training: Literal["joint", "pretrained", "frozen"] = "joint"
+    encoder_training: EncoderTraining = "joint"
     """joint: the encoder is trained with the aggregator alone. pretrained: before that, an encoder made here
     learns the classes of other instances (where bags are drawn), or the bag's label from single instances.
     frozen: after that it stays as it is (two stages)."""

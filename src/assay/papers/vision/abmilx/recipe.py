@@ -78,7 +78,7 @@ def on_drawn_bags(config: Train, data: Table, task: BagTask, trial: Trial) -> di
             raise InputError(
                 f"--{option} needs bags, and {data.source} names none: they are drawn from its rows."
             )
-    drawn, pretrained = config.drawn, config.encoder_training != "joint"
+    drawn = config.drawn
     pools = trial.once("instances", read_pools, data, drawn.key, config.patches.pixels, seedless=True)
     # Instances are split before bags are drawn: no digit is in a training bag and in a test bag.
     others = pools.others
@@ -93,11 +93,11 @@ def on_drawn_bags(config: Train, data: Table, task: BagTask, trial: Trial) -> di
     trial.count("candidates", len(rates))
     if len(rates) > 1:
         trial.progress("searching a learning rate")
-        search = Search(setup, task, (drawn.train_bags, drawn.test_bags), pretrained)
+        search = Search(setup, task, drawn)
         rate = trial.once("search", search_rates, search, pools.search, seedless=True).best()
 
     trial.progress("training")
-    start = trial.once("start", starting_encoder, setup, pools.search, pretrained)
+    start = trial.once("start", starting_encoder, setup, pools.search)
     targets = torch.from_numpy(bags.labels)
     trained = train_model(setup, start, bags, targets, rate, trial.generator("order"))
     return measure(setup, trained, bags, test_bags, trial)
@@ -188,11 +188,7 @@ def survival(config: Survival, trial: Trial) -> dict[str, Value]:
 def split_bags(bags: BagSet, test: float, validation: float, trial: Trial) -> Split[BagSet]:
     """Return train, validation and test bags: the published parts, else at random, patients kept together.
 
-    Args:
-        bags: all of them.
-        test: the share that is for testing.
-        validation: the share of the others on which candidates are compared; 0 where there is one.
-        trial: splits.
+    `test` is a share of all bags, `validation` one of those that are not for testing.
     """
     part_of = np.array([bag.part for bag in bags], dtype=object)
     groups = np.array([bag.bag_id if bag.group is None else bag.group for bag in bags])

@@ -12,14 +12,10 @@ from torch import Tensor
 
 from assay.data import Table
 from assay.errors import DivergedError
+from assay.papers.vision.abmilx.config import DrawnBags
 from assay.papers.vision.abmilx.evaluation import evaluate
 from assay.papers.vision.abmilx.synthetic import BagTask, Instances, draw_bags, read_instances
-from assay.papers.vision.abmilx.training import (
-    TrainingSetup,
-    fresh_encoder,
-    pretrained_encoder,
-    train_model,
-)
+from assay.papers.vision.abmilx.training import TrainingSetup, fresh_encoder, pretrained_encoder, train_model
 from assay.trial import derive_seed, random_state
 
 SEARCH_SHARE = 0.3
@@ -48,9 +44,8 @@ class Search:
 
     setup: TrainingSetup
     task: BagTask
-    bags: tuple[int, int]
-    """Training and validation bags."""
-    pretrained: bool
+    drawn: DrawnBags
+    """How many bags: those for testing are for validation here."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +56,7 @@ class RateScores:
     scores: tuple[float, ...]
 
     def best(self) -> float:
-        """Return the learning rate with the highest score; the first wins a tie.
-
-        Raises:
-            DivergedError: training diverged at each.
-        """
+        """Return the learning rate with the highest score; the first wins a tie."""
         if np.isnan(self.scores).all():
             raise DivergedError(
                 f"Training diverged at each of --training.learning-rates {self.rates}. Give lower ones."
@@ -80,22 +71,22 @@ def search_rates(search: Search, pool: Instances) -> RateScores:
     for repeat in range(REPEATS):
         random = np.random.default_rng(derive_seed(repeat, "search"))
         train, validation = pool.cut(1 / 3, random)
-        bags = draw_bags(train, search.task, search.bags[0], random, "train")
-        held_out = draw_bags(validation, search.task, search.bags[1], random, "validation")
+        bags = draw_bags(train, search.task, search.drawn.train_bags, random, "train")
+        held_out = draw_bags(validation, search.task, search.drawn.test_bags, random, "validation")
         with random_state(derive_seed(repeat, "start")):
-            start = starting_encoder(search.setup, train, search.pretrained)
+            start = starting_encoder(search.setup, train)
+        targets = torch.from_numpy(bags.labels)
         for number, rate in enumerate(rates):
             with suppress(DivergedError), random_state(derive_seed(repeat, "learn")):
                 generator = torch.Generator().manual_seed(repeat)
-                targets = torch.from_numpy(bags.labels)
                 trained = train_model(search.setup, start, bags, targets, rate, generator)
                 scores[repeat, number] = evaluate(trained.model, held_out.bags).accuracy(held_out.labels)
     return RateScores(rates, tuple(scores.mean(axis=0).tolist()))
 
 
-def starting_encoder(setup: TrainingSetup, pool: Instances, pretrained: bool) -> dict[str, Tensor]:
+def starting_encoder(setup: TrainingSetup, pool: Instances) -> dict[str, Tensor]:
     """Return the encoder that training starts from; a pre-trained one has never seen the key class."""
-    if not pretrained:
-        return fresh_encoder(setup.model.encoder, pool.values)
+    if setup.encoder_training == "joint":
+        return fresh_encoder(setup.model.encoder, pool.values).state_dict()
     others = pool.labels != pool.key
     return pretrained_encoder(setup, pool.values[others], pool.labels[others])

@@ -45,8 +45,7 @@ class Instances:
 
     def select(self, rows: np.ndarray) -> Instances:
         """Return some of the instances."""
-        chosen = torch.from_numpy(np.asarray(rows))
-        return Instances(self.values[chosen], self.labels[chosen], self.key)
+        return Instances(self.values[rows], self.labels[rows], self.key)
 
     def cut(self, share: float, generator: np.random.Generator) -> tuple[Instances, Instances]:
         """Cut a share of each class off; return the rest and that share."""
@@ -55,15 +54,11 @@ class Instances:
         for label in np.unique(labels):
             rows = np.flatnonzero(labels == label)
             cut[generator.permutation(rows)[: round(share * len(rows))]] = True
-        return self.select(np.flatnonzero(~cut)), self.select(np.flatnonzero(cut))
+        return self.select(~cut), self.select(cut)
 
 
 def read_instances(data: Table, key: str, pixels: int | None = None) -> Instances:
-    """Read labelled rows to draw bags from.
-
-    Raises:
-        InputError: the rows have no label or no picture, or `key` is none of their classes.
-    """
+    """Read labelled rows to draw bags from; `key` is one of their classes."""
     table = data.load()
     require_classes(table, least_rows=8)
     if key not in table.label_names:
@@ -78,13 +73,9 @@ def read_instances(data: Table, key: str, pixels: int | None = None) -> Instance
 def draw_bags(
     instances: Instances, task: BagTask, count: int, generator: np.random.Generator, name: str
 ) -> BagSet:
-    """Draw bags, as many of each class; no instance is twice in a bag.
-
-    Raises:
-        InputError: there are too few instances.
-    """
-    keys = np.flatnonzero((instances.labels == instances.key).numpy())
-    others = np.flatnonzero((instances.labels != instances.key).numpy())
+    """Draw bags, as many of each class; no instance is twice in a bag."""
+    is_key = (instances.labels == instances.key).numpy()
+    keys, others = np.flatnonzero(is_key), np.flatnonzero(~is_key)
     most = max(high for _, high in task.counts)
     if most > len(keys) or len(others) < SIZE:
         raise InputError(
@@ -100,8 +91,7 @@ def draw_bags(
             generator.choice(keys, amount, replace=False),
             generator.choice(others, SIZE - amount, replace=False),
         ]
-        mixed = torch.from_numpy(generator.permutation(np.concatenate(drawn)))
-        is_key = (instances.labels[mixed] == instances.key).numpy()
+        mixed = generator.permutation(np.concatenate(drawn))
         reader = InMemory(instances.values[mixed])
-        bags.append(Bag(f"{name}-{number:04d}", (reader,), (SIZE,), label=label, keys=is_key))
+        bags.append(Bag(f"{name}-{number:04d}", (reader,), (SIZE,), label=label, keys=is_key[mixed]))
     return BagSet(tuple(bags), task.names, name)

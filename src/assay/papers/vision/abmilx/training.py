@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -13,8 +14,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from assay.errors import InputError, refusals
-from assay.models import MLP, ConvNet, ModelSource, load_model
-from assay.papers.vision.abmilx.config import Layers, Learning, Train
+from assay.models import MLP, ConvNet, ModelSource, Standardise, load_model
+from assay.papers.vision.abmilx.config import EncoderTraining, Layers, Learning, Train
 from assay.papers.vision.abmilx.evaluation import encode_bag
 from assay.papers.vision.abmilx.inputs.bags import BagLoader, BagSet, InMemory
 from assay.papers.vision.abmilx.method import (
@@ -86,29 +87,18 @@ class ModelSpec:
 class PatchEncoder(nn.Module):
     """An encoder of pixels from 0 to 255, or of features, which it brings to mean 0 and deviation 1."""
 
-    mean: Tensor
-    deviation: Tensor
-
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
         size = 1 if len(spec.shape) == 3 else spec.shape[0]
-        mean, deviation = {"none": (0.0, 1.0), "transformers": (0.0, 255.0)}.get(spec.kind, (127.5, 127.5))
-        self.register_buffer("mean", torch.full((size,), mean))
-        self.register_buffer("deviation", torch.full((size,), deviation))
+        scale = {"none": (0.0, 1.0), "transformers": (0.0, 255.0)}.get(spec.kind, (127.5, 127.5))
+        self.standardise = Standardise(size, *scale)
         self.augment = nn.Identity() if spec.augment is None else RandomCropFlip(spec.augment)
         self.network, self.out_dim = build_network(spec)
 
     def forward(self, instances: Tensor) -> Tensor:
         """Return one vector for each instance."""
-        encoded: Tensor = self.network(self.augment((instances.float() - self.mean) / self.deviation))
+        encoded: Tensor = self.network(self.augment(self.standardise(instances.float())))
         return encoded
-
-    def standardise(self, instances: Tensor) -> None:
-        """Take mean and deviation of features from the training instances."""
-        if instances.ndim == 2:
-            self.mean.copy_(instances.mean(dim=0))
-            deviation = instances.std(dim=0, correction=0)
-            self.deviation.copy_(deviation.where(deviation > 0, 1.0))
 
 
 def build_network(spec: EncoderSpec) -> tuple[nn.Module, int]:
@@ -131,12 +121,8 @@ def build_network(spec: EncoderSpec) -> tuple[nn.Module, int]:
 
 
 def build_aggregator(spec: ModelSpec, in_dim: int) -> Aggregator:
-    """Return the aggregator on features of a width.
-
-    Raises:
-        ValueError: heads do not divide the width of the embeddings.
-    """
-    layers, name = spec.layers, spec.aggregator
+    """Return the aggregator on features of a width."""
+    layers = spec.layers
     shared: Shared = {
         "embed_dim": layers.embed_dim,
         "norm": None if layers.norm == "none" else layers.norm,
@@ -144,24 +130,26 @@ def build_aggregator(spec: ModelSpec, in_dim: int) -> Aggregator:
         "bias": layers.bias,
         "dropout": layers.dropout,
     }
-    if name in ("abmilx", "mhla"):
-        return ABMILX(
-            in_dim,
-            spec.outputs,
-            num_heads=layers.num_heads,
-            ffn=layers.ffn,
-            refine=name == "abmilx",
-            alpha_init="xavier" if layers.alpha_init is None else layers.alpha_init,
-            attn_bias=layers.attn_bias,
-            **shared,
-        )
-    if name == "transmil":
-        return TransMIL(in_dim, spec.outputs, num_heads=layers.num_heads, **shared)
-    if name.startswith("clam"):
-        return CLAM(in_dim, spec.outputs, multi_branch=name == "clam-mb", **shared)
-    others = {"abmil": ABMIL, "gated": GatedABMIL, "mean": MeanMIL, "max": MaxMIL, "dsmil": DSMIL}
-    made: Aggregator = others[name](in_dim, spec.outputs, **shared)
-    return made
+    abmilx = partial(
+        ABMILX,
+        num_heads=layers.num_heads,
+        ffn=layers.ffn,
+        alpha_init="xavier" if layers.alpha_init is None else layers.alpha_init,
+        attn_bias=layers.attn_bias,
+    )
+    kinds: dict[str, Callable[..., Aggregator]] = {
+        "abmilx": abmilx,
+        "mhla": partial(abmilx, refine=False),
+        "abmil": ABMIL,
+        "gated": GatedABMIL,
+        "mean": MeanMIL,
+        "max": MaxMIL,
+        "transmil": partial(TransMIL, num_heads=layers.num_heads),
+        "clam-sb": CLAM,
+        "clam-mb": partial(CLAM, multi_branch=True),
+        "dsmil": DSMIL,
+    }
+    return kinds[spec.aggregator](in_dim, spec.outputs, **shared)
 
 
 def build_model(spec: ModelSpec) -> EndToEndMIL:
@@ -180,8 +168,7 @@ class TrainingSetup:
 
     model: ModelSpec
     learning: Learning
-    frozen: bool = False
-    """The encoder stays as it is."""
+    encoder_training: EncoderTraining = "joint"
     sampler: RandomInstanceSampler | None = None
     compute: Compute = Compute(accelerator="cpu")
 
@@ -189,11 +176,7 @@ class TrainingSetup:
 def setup_of(
     config: Train, shape: tuple[int, ...], outputs: int, compute: Compute, encoder: EncoderSpec | None = None
 ) -> TrainingSetup:
-    """Return how a model of instances of this shape is trained.
-
-    Raises:
-        InputError: layers do not fit together.
-    """
+    """Return how a model of instances of this shape is trained; refuse layers that do not fit together."""
     if config.layers.norm == "batch" and config.training.batch_size < 2:
         raise InputError("--layers.norm batch needs a --training.batch-size of at least 2, or give layer.")
     augment = config.training.augment if len(shape) == 3 else None
@@ -204,7 +187,7 @@ def setup_of(
     with refusals():
         build_model(spec)
         sampler = RandomInstanceSampler(patches.instances, shares) if patches.instances else None
-    return TrainingSetup(spec, config.training, config.encoder_training == "frozen", sampler, compute)
+    return TrainingSetup(spec, config.training, config.encoder_training, sampler, compute)
 
 
 def prepare(
@@ -228,28 +211,23 @@ def prepare(
             raise InputError(f"--patch-encoder {source}: {error}") from error
         return setup_of(config, shape, outputs, trial.compute, spec), weights
     setup = setup_of(config, shape, outputs, trial.compute)
-    pretrained = config.encoder_training != "joint"
     with random_state(derive_seed(trial.seed, "encoder")):
-        if len(shape) == 3 and not pretrained:
-            return setup, fresh_encoder(setup.model.encoder, first)
+        joint = setup.encoder_training == "joint"
+        if len(shape) == 3 and joint:  # pixels are standardised without a sample
+            return setup, fresh_encoder(setup.model.encoder, first).state_dict()
         values, labels = some_instances(bags, trial.generator("instances"))
-        if not pretrained:
-            return setup, fresh_encoder(setup.model.encoder, values)
+        if joint:
+            return setup, fresh_encoder(setup.model.encoder, values).state_dict()
         return setup, pretrained_encoder(setup, values, labels)
 
 
 def users_encoder(source: ModelSource, made_here: EncoderSpec) -> tuple[EncoderSpec, dict[str, Tensor]]:
-    """Load a vision model; return how to build its encoder, and the encoder's weights.
-
-    Raises:
-        InputError: it cannot be loaded.
-        ValueError: it has fewer stages.
-    """
+    """Load a vision model; return how to build its encoder, and the encoder's weights."""
     from transformers import AutoModel
 
     model = load_model(source, AutoModel, dtype="float32")
     stages = STAGES if hasattr(getattr(model, "encoder", None), "stages") else None
-    spec = dataclasses.replace(made_here, stages=stages, config=model.config.to_diff_dict())
+    spec = replace(made_here, stages=stages, config=model.config.to_diff_dict())
     encoder = PatchEncoder(spec)
     assert isinstance(encoder.network, VisionEncoder)
     kept = encoder.network.model
@@ -258,19 +236,17 @@ def users_encoder(source: ModelSource, made_here: EncoderSpec) -> tuple[EncoderS
     return spec, encoder.state_dict()
 
 
-def fresh_encoder(spec: EncoderSpec, sample: Tensor) -> dict[str, Tensor]:
-    """Return random weights, with the normalisation that the training instances ask for."""
+def fresh_encoder(spec: EncoderSpec, sample: Tensor) -> PatchEncoder:
+    """Return an encoder with random weights, which standardises features by those of a sample."""
     encoder = PatchEncoder(spec)
-    encoder.standardise(sample)
-    return encoder.state_dict()
+    if sample.ndim == 2:
+        encoder.standardise.fit(sample, constant=1.0)
+    return encoder
 
 
-def pretrained_encoder(
-    setup: TrainingSetup, values: Tensor, labels: Tensor, batch_size: int = 64
-) -> dict[str, Tensor]:
+def pretrained_encoder(setup: TrainingSetup, values: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Return the weights of an encoder that was trained to classify single instances."""
-    encoder = PatchEncoder(setup.model.encoder)
-    encoder.standardise(values)
+    encoder = fresh_encoder(setup.model.encoder, values)
     if setup.model.encoder.kind == "none":
         return encoder.state_dict()
     classes, targets = labels.unique(return_inverse=True)
@@ -278,16 +254,15 @@ def pretrained_encoder(
     loader = batches(
         values,
         targets,
-        batch_size=min(batch_size, len(values)),
+        batch_size=min(64, len(values)),
         generator=torch.Generator().manual_seed(torch.initial_seed()),
         drop_last=True,
     )
-    decay = setup.learning.weight_decay
     fit(
         model,
         loader,
         lambda network, batch: cross_entropy(network(batch[0]), batch[1]),
-        optimizer=torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=decay, fused=True),
+        optimizer=adamw(model, 1e-3, setup.learning),
         epochs=setup.learning.epochs,
         compute=setup.compute,
     )
@@ -326,18 +301,13 @@ def train_model(
     model = build_model(setup.model)
     model.encoder.load_state_dict(encoder)
     trained: nn.Module = model
-    if setup.frozen:
+    if setup.encoder_training == "frozen":
         model.encoder.requires_grad_(False)
         bags = encoded(model, bags, setup.compute)
         trained = EndToEndMIL(nn.Identity(), model.aggregator)
     learning = setup.learning
     loader = BagLoader(bags, targets, learning.batch_size, generator, setup.sampler)
-    optimizer = torch.optim.AdamW(
-        [parameter for parameter in trained.parameters() if parameter.requires_grad],
-        lr=rate,
-        weight_decay=learning.weight_decay,
-        fused=True,
-    )
+    optimizer = adamw(trained, rate, learning)
     steps, warmup = (epochs * len(loader) for epochs in (learning.epochs, learning.warmup))
     average = None
     if learning.ema is not None:  # of the weights and the buffers
@@ -360,6 +330,12 @@ def train_model(
     return Trained(model, rate, history)
 
 
+def adamw(model: nn.Module, rate: float, learning: Learning) -> torch.optim.AdamW:
+    """Return the optimizer of the parameters that train."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(trained, lr=rate, weight_decay=learning.weight_decay, fused=True)
+
+
 def joint_loss(model: nn.Module, batch: tuple[Tensor, Tensor | None, Tensor]) -> Tensor:
     """Return the aggregator's loss of bag labels [B], or the likelihood of intervals and censoring [B, 2]."""
     instances, mask, targets = batch
@@ -375,11 +351,10 @@ def encoded(model: EndToEndMIL, bags: BagSet, compute: Compute) -> BagSet:
     with torch.no_grad():
         found = [[encode_bag(model, bag, number).cpu() for number in range(len(bag.sizes))] for bag in bags]
     model.cpu()
-    readers = [tuple(map(InMemory, tensors)) for tensors in found]
-    return dataclasses.replace(
-        bags,
-        bags=tuple(dataclasses.replace(bag, readers=new) for bag, new in zip(bags, readers, strict=True)),
+    vectors = (
+        replace(bag, readers=tuple(map(InMemory, tensors))) for bag, tensors in zip(bags, found, strict=True)
     )
+    return replace(bags, bags=tuple(vectors))
 
 
 def _device(compute: Compute) -> torch.device:

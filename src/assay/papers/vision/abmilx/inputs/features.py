@@ -32,11 +32,7 @@ class FeatureFolder:
         self.names = list(self.paths)
 
     def bags(self, names: Sequence[str]) -> list[Bag]:
-        """Return one bag for each file.
-
-        Raises:
-            InputError: a file cannot be read, or its features have another width than those of the first.
-        """
+        """Return one bag for each file."""
         bags: list[Bag] = []
         widths: list[int] = []
         for name in names:

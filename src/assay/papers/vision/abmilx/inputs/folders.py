@@ -34,11 +34,7 @@ class PictureFolder:
         self.names = [path.name for path in sorted(folder.iterdir()) if path.is_dir()]
 
     def bags(self, names: Sequence[str]) -> list[Bag]:
-        """Return one bag for each folder.
-
-        Raises:
-            InputError: a bag has no picture, or the first picture cannot be read.
-        """
+        """Return one bag for each folder."""
         found = {name: [_pictures(self.folder / name / low) for low in ("", LOW)] for name in names}
         empty = [name for name, (high, _) in found.items() if not high]
         if empty:

@@ -26,13 +26,7 @@ COUNTS = "__pn__"
 class LmdbTiles:
     """The tiles of one LMDB, or of two: with high and with low magnification.
 
-    Args:
-        places: one LMDB for each magnification; `hub:OWNER/NAME/FOLDER` is downloaded.
-        pixels: tiles are resized to so many pixels squared.
-
-    Raises:
-        InputError: a file cannot be read, or is not in the authors' layout.
-        MissingExtraError: lmdb is not installed.
+    Tiles are resized to `pixels` squared; a place `hub:OWNER/NAME/FOLDER` is downloaded.
     """
 
     def __init__(self, places: Sequence[Path], pixels: int | None) -> None:

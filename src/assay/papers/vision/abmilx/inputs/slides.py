@@ -36,12 +36,7 @@ class SlideFolder:
         self.names = list(self.paths)
 
     def bags(self, names: Sequence[str]) -> list[Bag]:
-        """Return one bag for each slide.
-
-        Raises:
-            InputError: a slide cannot be read, or has no tissue.
-            MissingExtraError: openslide is not installed.
-        """
+        """Return one bag for each slide."""
         slides = [Slide(self.paths[name]) for name in names]
         self._warn_of_scales(slides)
         return [_bag(name, slide, self.options) for name, slide in zip(names, slides, strict=True)]
@@ -93,12 +88,7 @@ def _read(slide: Slide, grid: Int[np.ndarray, "n 2"], patch: int, factor: float,
 
 
 class Slide:
-    """A whole-slide picture that openslide reads.
-
-    Raises:
-        InputError: the file is not a slide, or is damaged.
-        MissingExtraError: openslide is not installed.
-    """
+    """A whole-slide picture that openslide reads."""
 
     def __init__(self, path: Path) -> None:
         try:

@@ -46,11 +46,7 @@ def bags_of_table(data: Bags, pixels: int | None = None, survival: tuple[str, st
 
 
 def instance_tensor(table: LoadedTable, rows: datasets.Dataset, pixels: int | None) -> Tensor:
-    """Return rows as uint8 pictures [n, c, h, w], or as features [n, d].
-
-    Raises:
-        InputError: there is neither, or pictures differ in size.
-    """
+    """Return rows as uint8 pictures [n, c, h, w], or as features [n, d]."""
     if "image" not in rows.column_names:
         return torch.from_numpy(table.matrix(rows)).float()
     pictures = cast(list[PIL.Image.Image], list(rows["image"]))
@@ -63,11 +59,7 @@ def instance_tensor(table: LoadedTable, rows: datasets.Dataset, pixels: int | No
 
 
 def at_size(picture: np.ndarray, size: tuple[int, int], name: str, resize: bool) -> np.ndarray:
-    """Return a picture uint8 [h, w] or [h, w, c] with a height and a width.
-
-    Raises:
-        InputError: it has others, and is not to be resized.
-    """
+    """Return a picture uint8 [h, w] or [h, w, c] of a size; refuse others without `resize`."""
     if picture.shape[:2] == size:
         return picture
     if not resize:

@@ -57,6 +57,9 @@ class Shared(TypedDict, total=False):
 class Aggregator(nn.Module):
     """What all aggregators share: bags are padded and checked at the door, embedded, and so is the result.
 
+    Each is called as `Name(in_dim, num_classes, **options)`: the width of the instance features, the number
+    of logits, its own options and those of all.
+
     Args:
         in_dim: width of the instance features.
         embed_dim: width of the embeddings.
@@ -239,8 +242,7 @@ class ABMILX(Aggregator):
     settings do.
 
     Args:
-        in_dim: width of the instance features.
-        num_classes: number of logits.
+        in_dim, num_classes, shared: see `Aggregator`.
         num_heads: H; divides `embed_dim`.
         ffn: add the feed-forward block (the authors' PANDA settings); its layers always have biases.
         refine: False leaves the global refinement out: multi-head local attention only.
@@ -249,7 +251,6 @@ class ABMILX(Aggregator):
         attn_hidden: width of the score perceptron; that of a head by default.
         gated: a gated score perceptron.
         attn_activation: of the score perceptron.
-        shared: see `Aggregator`.
 
     Raises:
         ValueError: `embed_dim` is not divisible by `num_heads`.
@@ -300,14 +301,9 @@ class ABMILX(Aggregator):
 
 
 class ABMIL(Aggregator):
-    """Attention-based MIL: one head, a tanh perceptron scores the instances.
+    """Attention-based MIL: one head, a tanh perceptron of width `attn_hidden` scores the instances.
 
-    Args:
-        in_dim: width of the instance features.
-        num_classes: number of logits.
-        attn_hidden: width of the score perceptron.
-        gated: multiply by a sigmoid gate; see `GatedABMIL`.
-        shared: see `Aggregator`.
+    With `gated` it is multiplied by a sigmoid gate; see `GatedABMIL`, and `Aggregator` for the others.
     """
 
     def __init__(
@@ -342,10 +338,7 @@ class GatedABMIL(ABMIL):
 class MeanMIL(Aggregator):
     """Classify each instance with a perceptron and take the mean of the logits; attention is uniform.
 
-    Args:
-        in_dim: width of the instance features.
-        num_classes: number of logits.
-        shared: see `Aggregator`; the only norm is in front of the perceptron.
+    The only norm is in front of the perceptron. See `Aggregator`.
     """
 
     def __init__(self, in_dim: int, num_classes: int, **shared: Unpack[Shared]) -> None:

@@ -31,13 +31,11 @@ class CLAM(Aggregator):
     loss is 0.7 of the bag's and 0.3 of theirs, both cross-entropies.
 
     Args:
-        in_dim: width of the instance features.
-        num_classes: number of logits.
+        in_dim, num_classes, shared: see `Aggregator`.
         multi_branch: one attention for each class (CLAM-MB) instead of one for all (CLAM-SB).
         attn_hidden: width of the gated score perceptron.
         num_instances: instances with the most, and with the least attention that count.
         bag_weight: share of the bag's loss.
-        shared: see `Aggregator`.
     """
 
     def __init__(
@@ -102,12 +100,7 @@ class DSMIL(Aggregator):
 
     One stream classifies each instance and takes the largest logit; the other weighs instances by the product
     of their query with that of the instance so found. The loss is the mean of both streams'.
-
-    Args:
-        in_dim: width of the instance features.
-        num_classes: number of logits.
-        query_dim: width of the queries.
-        shared: see `Aggregator`; the only norm is in front.
+    The queries have the width `query_dim`; the only norm is in front. See `Aggregator` for the others.
     """
 
     def __init__(
@@ -147,11 +140,7 @@ class TransMIL(Aggregator):
     square encode positions, so the order of the instances counts. Attention is exact where the authors
     approximate it (Nystrom). The attention given is that of the class token in the second layer.
 
-    Args:
-        in_dim: width of the instance features.
-        num_classes: number of logits.
-        num_heads: divides `embed_dim`.
-        shared: see `Aggregator`.
+    See `Aggregator` for its arguments.
 
     Raises:
         ValueError: `embed_dim` is not divisible by `num_heads`.
