@@ -49,7 +49,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Problem:
-    """A question of a benchmark with its solution, and whatever else its row says."""
+    """A question of a benchmark with its solution, and the rest of its row."""
 
     question: str
     solution: str
@@ -146,9 +146,6 @@ def own_records(path: str, grading: Grading) -> list[Record]:
     A line has `question`; `solution` (annotated) or `difficulty` ([r1, r2]); `correct`; and, where they
     matter, `demos` (questions, or objects with question and answer), `way`, `samples`, `reasoning_tokens`
     and `group`.
-
-    Raises:
-        InputError: a line is no such object; says which.
     """
     records = []
     for number, row in read_json_lines(path):
@@ -206,11 +203,7 @@ def _demo(given: Any) -> Demo:
 
 
 def problems_of(rows: Sequence[Mapping[str, Any]], task: Task) -> list[Problem]:
-    """Read problems: question and answer (GSM8K, BigGSM, hotpot_qa), or PlanBench's query and plan.
-
-    Raises:
-        InputError: the rows have no such columns.
-    """
+    """Read problems: question and answer (GSM8K, BigGSM, hotpot_qa), or PlanBench's query and plan."""
     asked, solved = ("query", "ground_truth_plan") if task == "plan" else ("question", "answer")
     problems = []
     for number, row in enumerate(rows):
@@ -228,9 +221,6 @@ def published_replies(path: str, way: Way, grading: Grading) -> list[Record]:
     """Read a file of published replies: {"index", "pred": [{"role", "content"}], "origin": {problem}}.
 
     Problems whose solution has no annotations are left out.
-
-    Raises:
-        InputError: a line is no such object; says which.
     """
     records = []
     for number, row in read_json_lines(path):

@@ -75,11 +75,7 @@ def calibrate(config: Calibrate, trial: Trial) -> dict[str, Value]:
 
 
 def split(results: Results, config: Calibrate, trial: Trial) -> Split[np.ndarray]:
-    """Return rows that calibrate and rows that measure; one wording, or question, is in one part.
-
-    Raises:
-        InputError: a part has hardly any item of one outcome.
-    """
+    """Return rows that calibrate and rows that measure; one wording, or question, is in one part."""
     parts: Split[np.ndarray] = trial.split(
         len(results), config.test, group=results.groups, fresh=results.fresh
     )

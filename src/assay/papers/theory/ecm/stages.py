@@ -94,11 +94,7 @@ class Results:
 
 
 def results_of(config: Calibrate, trial: Trial) -> Results:
-    """Return the user's own results, published replies, a solver's, or those of the small model.
-
-    Raises:
-        InputError: several of them are given, one cannot be read, or there are too few items.
-    """
+    """Return the user's own results, published replies, a solver's, or those of the small model."""
     given, device = _given(config), trial.compute.accelerator
     seed = int(trial.numpy("prompts").integers(2**31))
     prompting = Prompting(config.shots, config.choices, config.direct)

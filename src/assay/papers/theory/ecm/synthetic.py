@@ -26,7 +26,7 @@ WORDINGS = (
     ("A cart rolls {a} {unit}", " times {b} rounds", " with {c} {unit} more"),
     ("A snail crawls {a} {unit}", " all {b} mornings", ", creeps {c} {unit}"),
 )
-"""The wordings: how a journey begins, is repeated, and goes on."""
+"""The wordings: how a journey begins, is repeated, and continues."""
 ENDING = ". Steps?"
 STEPS = (0.3, 0.3, 0.2, 0.1, 0.1)
 """Shares of problems with 1, 2, ..., 5 equations."""
@@ -131,7 +131,7 @@ def decode(tokens: Sequence[int]) -> str:
 # --- rows to learn from -------------------------------------------------------------------------
 
 Row = tuple[list[int], list[int]]
-"""Tokens, and those of them that are learnt."""
+"""Tokens, and those of them that are learned."""
 
 
 def prompt_row(random: np.random.Generator, shots: int, largest: int) -> Row:

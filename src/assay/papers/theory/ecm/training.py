@@ -29,7 +29,7 @@ from assay.training import Compute, fit
 from assay.training.language import IGNORED, greedy_decode, next_token_loss, pad_rows, weights_of
 
 COPYING = 0.25
-"""Part of the training in which every other batch is of repeated tokens: copying is learnt first."""
+"""Part of the training in which every other batch is of repeated tokens: copying is learned first."""
 LONGEST_REPLY = 90
 """Tokens of a reply with reasoning."""
 LONGEST_DIRECT = 12

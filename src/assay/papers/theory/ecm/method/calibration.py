@@ -8,8 +8,7 @@ Only ratios matter, so U and R_0 stay fixed, and the first way has c = 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ RANGE = (-14.0, 7.0)
 """Bounds of the logarithm of each fitted constant, in the units of the data's own scale."""
 FEWEST = 20
 """Items below which nothing is fitted."""
-
 
 Column = np.ndarray[Any, np.dtype[Any]]
 
@@ -99,7 +97,7 @@ class Calibration:
     items: int = 0
     restarts: int = 0
     agreeing: int = 0
-    unidentified: tuple[str, ...] = field(default=())
+    unidentified: tuple[str, ...] = ()
 
 
 def calibrate(
@@ -206,11 +204,9 @@ class _Likelihood:
     def unidentified(self, theta: Array, loss: float) -> tuple[str, ...]:
         """Name the constants that end at a bound or may be doubled or halved at no cost."""
         found = []
-        for place, (name, (low, high)) in enumerate(
-            zip(["induction", *self.names, "alpha", "beta"], self.bounds(), strict=True)
-        ):
-            move = np.zeros_like(theta)
-            move[place] = np.log(2)
+        names = ["induction", *self.names, "alpha", "beta"]
+        moves = np.log(2) * np.eye(len(theta))
+        for place, (name, (low, high), move) in enumerate(zip(names, self.bounds(), moves, strict=True)):
             flat = max(self(theta + move)[0], self(theta - move)[0]) - loss < 1e-6
             if flat or theta[place] - low < 1e-6 or high - theta[place] < 1e-6:
                 found.append(name)
@@ -219,7 +215,7 @@ class _Likelihood:
     def calibration(self, theta: Array, loss: float, restarts: int, agreeing: int) -> Calibration:
         """Return the fit in the units of the data."""
         ohms = dict(zip(self.names, np.exp(theta[1 : 1 + len(self.names)]), strict=True))
-        coefficients: Mapping[str, tuple[float, float, float]] = {
+        coefficients: dict[str, tuple[float, float, float]] = {
             way: (
                 float(ohms[f"{way}.steps"] / self.scales["steps"]),
                 float(ohms[f"{way}.load"] / self.scales["load"]),

@@ -108,7 +108,7 @@ class CircuitConstants:
 def induced_voltage(
     flux_sum: Numbers, induction: float, negative: Literal["clamp", "raise"] = "clamp"
 ) -> Array:
-    """Return U_icl = U_W sum_i Phi_i, where a sum below 0 is no source turned round.
+    """Return U_icl = U_W sum_i Phi_i, where a sum below 0 is not a reversed source.
 
     P is a square, so that a large negative voltage would count as help. The sum is set to 0 with a warning,
     or refused.

@@ -1,4 +1,4 @@
-"""Steps and load of a question whose solution nobody has written yet, from its text alone."""
+"""Steps and load of a question without a written solution, from its text alone."""
 
 from __future__ import annotations
 
@@ -49,41 +49,38 @@ class DifficultyEstimator(Artefact):
         mean, scale = features.mean(0), features.std(0)
         scale[scale < 1e-9] = 1.0
         targets = np.stack([columns[0], np.log1p(columns[1])], axis=1)
-        weights, intercepts = [], []
-        for column in targets.T:
-            ridge = RidgeCV(alphas=PENALTIES).fit((features - mean) / scale, column)
-            weights.append(ridge.coef_)
-            intercepts.append(ridge.intercept_)
+        scaled = (features - mean) / scale
+        ridges = [RidgeCV(alphas=PENALTIES).fit(scaled, column) for column in targets.T]
         arrays = {
             "mean": mean,
             "scale": scale,
-            "weights": np.stack(weights),
-            "intercepts": np.array(intercepts),
+            "weights": np.stack([ridge.coef_ for ridge in ridges]),
+            "intercepts": np.array([ridge.intercept_ for ridge in ridges]),
             "most": targets.max(0),
         }
         self.state = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()}
         return self
 
     def predict(self, questions: Sequence[str]) -> tuple[Array, Array]:
-        """Return estimated steps and load; neither leaves the range that was learnt from.
+        """Return estimated steps and load; neither leaves the range of the fit.
 
         Raises:
-            ValueError: nothing was learnt yet.
+            ValueError: nothing was fitted yet.
         """
         if not self.state:
-            raise ValueError("The estimator has learnt nothing yet: call fit first.")
+            raise ValueError("The estimator is not fitted yet: call fit first.")
         state = {name: value.numpy() for name, value in self.state.items()}
         features = (self._features(questions) - state["mean"]) / state["scale"]
         found = np.clip(features @ state["weights"].T + state["intercepts"], 0.0, state["most"])
         return found[:, 0], np.expm1(found[:, 1])
 
     def record(self) -> dict[str, Tensor]:
-        """Return what was learnt; the encoder is not part of it."""
+        """Return what was fitted; the encoder is not part of it."""
         return self.state
 
     @classmethod
     def from_record(cls, record: dict[str, Tensor]) -> DifficultyEstimator:
-        """Return an estimator that has learnt this, without its encoder."""
+        """Return the estimator, without its encoder."""
         estimator = cls()
         estimator.state = record
         return estimator
@@ -99,12 +96,8 @@ class DifficultyEstimator(Artefact):
 def surface_features(question: str) -> list[float]:
     """Return what a question's numbers and length say: how many, how long, how large, and their products."""
     numbers = sorted((float(text.replace(",", "")) for text in _NUMBER.findall(question)), reverse=True)
-    largest = [float(np.log1p(number)) for number in [*numbers[:2], 0.0, 0.0]][:2]
-    return [
-        float(len(numbers)),
-        float(sum(character.isdigit() for character in question)),
-        float(len(question.split())),
-        float(sum(character in ",;:" for character in question)),
-        *largest,
-        float(sum(np.log1p(number) for number in numbers)),
-    ]
+    sizes = [float(np.log1p(number)) for number in numbers]
+    digits = sum(character.isdigit() for character in question)
+    breaks = sum(character in ",;:" for character in question)
+    counts = (len(numbers), digits, len(question.split()), breaks)
+    return [*map(float, counts), *[*sizes, 0.0, 0.0][:2], float(sum(sizes))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -110,19 +110,17 @@ class ElectronicCircuitModel(Artefact):
         *,
         calibration: Calibration | None = None,
         estimator: DifficultyEstimator | None = None,
-        negative: str = "clamp",
+        negative: Literal["clamp", "raise"] = "clamp",
     ) -> None:
         if negative not in ("clamp", "raise"):
             raise ValueError(f"negative {negative!r} is neither clamp nor raise.")
         self.encoder, self.estimator, self.negative = encoder, estimator, negative
         self.calibration = calibration
-        given = constants or CircuitConstants()
-        self.constants = calibration.constants if calibration else given
-        self.resistance: Resistance = (
-            calibration.resistance
-            if calibration
-            else resistance or MathResistance(given.steps, given.load, given.offset)
-        )
+        if calibration is not None:
+            constants, resistance = calibration.constants, calibration.resistance
+        self.constants = given = constants or CircuitConstants()
+        default = MathResistance(given.steps, given.load, given.offset)
+        self.resistance: Resistance = resistance or default
         self.pool: tuple[Demo, ...] = ()
         self._seed = 0
         self._retriever: DemoRetriever | None = None
@@ -148,7 +146,7 @@ class ElectronicCircuitModel(Artefact):
     def predict(self, items: Sequence[Item] | Readings) -> CircuitReading:
         """Return the circuit quantities of items, and the chance of a correct answer after a calibration."""
         seen = items if isinstance(items, Readings) else self.readings(items)
-        induced = induced_voltage(seen.flux, self.constants.induction, self.negative)  # type: ignore[arg-type]
+        induced = induced_voltage(seen.flux, self.constants.induction, self.negative)
         resistance = seen.resistance(self.resistance, self.constants.output)
         watts = power(self.constants.voltage + induced, resistance, self.constants.output)
         accuracy = None
@@ -213,19 +211,15 @@ class ElectronicCircuitModel(Artefact):
             raise ValueError("A price needs chances of a correct answer: call fit first.")
         asked = item if isinstance(item, Item) else Item(item)
         chosen = [self._chosen(asked.question, each.shots, each.choice) for each in strategies]
+        shown = [(rows, [self.pool[row] for row in rows]) for rows in chosen]
         items = [
-            replace(
-                asked,
-                demos=tuple(self.pool[row].question for row in rows),
-                way=each.way,
-                samples=each.samples,
-            )
-            for each, rows in zip(strategies, chosen, strict=True)
+            replace(asked, demos=tuple(demo.question for demo in demos), way=each.way, samples=each.samples)
+            for each, (_, demos) in zip(strategies, shown, strict=True)
         ]
         reading = self.predict(items)
         ranked = []
-        for place, (each, rows) in enumerate(zip(strategies, chosen, strict=True)):
-            prompt = render_prompt(asked.question, [self.pool[row] for row in rows], each.way == "cot")
+        for place, (each, (rows, demos)) in enumerate(zip(strategies, shown, strict=True)):
+            prompt = render_prompt(asked.question, demos, each.way == "cot")
             tokens = len(prompt) / 4 + each.samples * (reply_tokens if each.way != "direct" else 10.0)
             chance = None if reading.accuracy is None else float(reading.accuracy[place])
             watts = float(reading.power[place])
@@ -243,8 +237,7 @@ class ElectronicCircuitModel(Artefact):
         """
         if self.calibration is None:
             raise ValueError("There is no calibration to save: call fit first.")
-        kept = {"calibration": self.calibration, "estimator": self.estimator, "negative": self.negative}
-        return kept | {"pool": self.pool}
+        return {name: getattr(self, name) for name in ("calibration", "estimator", "negative", "pool")}
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> ElectronicCircuitModel:
@@ -278,35 +271,31 @@ class ElectronicCircuitModel(Artefact):
 
     def _difficulties(self, items: Sequence[Item]) -> list[tuple[float, float]]:
         read = getattr(self.resistance, "difficulty", MathResistance().difficulty)
-        found: list[tuple[float, float] | None] = [item.difficulty for item in items]
-        unknown = []
-        for place, item in enumerate(items):
-            if found[place] is None and item.solution is not None:
-                found[place] = read(item.solution)
-            elif found[place] is None and self.estimator is not None:
-                unknown.append(place)
-            elif found[place] is None:
-                found[place] = read("")  # says what is missing
-        if unknown and self.estimator is not None:
-            estimated = self.estimator.predict([items[place].question for place in unknown])
-            for place, steps, load in zip(unknown, *estimated, strict=True):
-                found[place] = (float(steps), float(load))
-        return [one for one in found if one is not None]
+        unknown = [item.question for item in items if item.difficulty is None and item.solution is None]
+        if unknown and self.estimator is None:
+            read("")  # says what is missing
+        estimated = (
+            zip(*self.estimator.predict(unknown), strict=True) if unknown and self.estimator else iter(())
+        )
+        return [
+            item.difficulty or (next(estimated) if item.solution is None else read(item.solution))
+            for item in items
+        ]
 
     def _flux(self, items: Sequence[Item]) -> Array:
         """Return the sum of the flux of each item's own demonstrations."""
-        sums = np.zeros(len(items))
-        shown = [place for place, item in enumerate(items) if item.demos]
-        if not shown:
-            return sums
-        texts = list(
-            dict.fromkeys(text for place in shown for text in (items[place].question, *items[place].demos))
-        )
-        where = {text: place for place, text in enumerate(texts)}
+        texts = [text for item in items if item.demos for text in (item.question, *item.demos)]
+        if not texts:
+            return np.zeros(len(items))
+        texts = list(dict.fromkeys(texts))
         embeddings = self._encoder()(texts)
         if not torch.isfinite(embeddings).all():
             raise ValueError("The encoder gave NaN or infinity.")
-        for place in shown:
-            rows = [where[text] for text in items[place].demos]
-            sums[place] = float(flux(embeddings[where[items[place].question]], embeddings[rows]).sum())
-        return sums
+        known = dict(zip(texts, embeddings, strict=True))
+        sums = [
+            float(flux(known[item.question], torch.stack([known[demo] for demo in item.demos])).sum())
+            if item.demos
+            else 0.0
+            for item in items
+        ]
+        return np.array(sums)
