@@ -42,7 +42,7 @@ def shuffle_actions(steps: Steps, random: np.random.Generator) -> Steps:
     As many follow as many right and wrong answers, and an explanation that is that of the question before it
     (content q7, e7) becomes that of the question it now follows: only whom it helped is at random.
     """
-    answers = np.flatnonzero(steps.answered)
+    answers, explained = np.flatnonzero(steps.answered), _explanations(steps)
     ends = np.append(answers[1:], len(steps))
     follow = np.minimum(ends, steps.starts[1:][steps.owner[answers]]) - answers - 1
     donor = np.arange(len(answers))
@@ -51,20 +51,16 @@ def shuffle_actions(steps: Steps, random: np.random.Generator) -> Steps:
         donor[mine] = random.permutation(mine)
     repeats = 1 + follow[donor]
     place = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-    rows = np.where(place == 0, np.repeat(answers, repeats), np.repeat(answers[donor], repeats) + place)
-    receiver = np.repeat(answers, repeats)
-    moved = steps.rows(rows)
-    explained = _explanations(steps)
-    own = (place > 0) & (explained[steps.item[np.repeat(answers[donor], repeats)]] == moved.item)
+    receiver, giver = np.repeat(answers, repeats), np.repeat(answers[donor], repeats)
+    moved = steps.rows(np.where(place == 0, receiver, giver + place))
+    new = explained[steps.item[receiver]]
+    own = (place > 0) & (explained[steps.item[giver]] == moved.item) & (new > 0)
     counts = np.bincount(steps.owner[receiver], minlength=len(steps.users))
-    time = steps.time
     return replace(
         moved,
         starts=np.concatenate([[0], np.cumsum(counts)]),
-        item=np.where(
-            own & (explained[steps.item[receiver]] > 0), explained[steps.item[receiver]], moved.item
-        ),
-        time=None if time is None else time[receiver] + np.where(place > 0, 1000, 0),
+        item=np.where(own, new, moved.item),
+        time=None if steps.time is None else steps.time[receiver] + np.where(place > 0, 1000, 0),
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from itertools import islice
+from operator import eq
 from pathlib import Path
 
 import numpy as np
@@ -52,21 +54,12 @@ def compare_levels(
 
 def wrong_rows(ednet: SyntheticEdNet, log: EdNetLog, level: int) -> int:
     """Return how many rows of a log are not those of the truth, student by student and place by place."""
-    wrong = 0
-    found: set[int] = set()
+    found: dict[int, list[Row]] = {uid: [] for uid in ednet.streams}
     for table, uids, lengths in log.shards():
-        shown, start = _shown(table, log, level), 0
-        for uid, length in zip(uids.tolist(), lengths.tolist(), strict=True):
-            wrong += _differences(shown[start : start + length], list(_true(ednet, uid, level)))
-            start += length
-            found.add(uid)
-    missing = (list(_true(ednet, uid, level)) for uid in ednet.streams if uid not in found)
-    return wrong + sum(map(len, missing))
-
-
-def _differences(found: Sequence[Row], true: Sequence[Row]) -> int:
-    same = sum(one == other for one, other in zip(found, true, strict=False))
-    return max(len(found), len(true)) - same
+        shown = iter(_shown(table, log, level))
+        found |= {uid: list(islice(shown, n)) for uid, n in zip(uids.tolist(), lengths.tolist(), strict=True)}
+    pairs = ((rows, list(_true(ednet, uid, level))) for uid, rows in found.items())
+    return sum(max(len(rows), len(true)) - sum(map(eq, rows, true)) for rows, true in pairs)
 
 
 def _true(ednet: SyntheticEdNet, uid: int, level: int) -> Iterable[Row]:

@@ -12,8 +12,7 @@ import numpy as np
 
 HEADERS = {
     1: "timestamp,solving_id,question_id,user_answer,elapsed_time",
-    2: "timestamp,action_type,item_id,source,user_answer,platform",
-    3: "timestamp,action_type,item_id,source,user_answer,platform",
+    **dict.fromkeys((2, 3), "timestamp,action_type,item_id,source,user_answer,platform"),
     4: "timestamp,action_type,item_id,cursor_time,source,user_answer,platform",
 }
 LETTERS = "abcd"
@@ -41,10 +40,9 @@ class SyntheticEdNet:
                 f"{time},{solving},q{question},{answer},{elapsed}"
                 for time, solving, question, answer, elapsed in self.answers[uid]
             ]
-        rows = (row[1:] for row in self.streams[uid] if row[0] <= level)
-        if level == 4:
-            return [f"{t},{a},{i},{c},{s},{u},{p}" for t, a, i, c, s, u, p in rows]
-        return [f"{t},{a},{i},{s},{u},{p}" for t, a, i, _, s, u, p in rows]
+        rows = [row[1:] for row in self.streams[uid] if row[0] <= level]
+        shown = rows if level == 4 else [row[:3] + row[4:] for row in rows]  # without the cursor
+        return [",".join(map(str, row)) for row in shown]
 
     def content(self, uid: int, level: int) -> str:
         """Return a student's file."""
@@ -90,13 +88,8 @@ def synthesize(students: int, seed: int, bundles: int = 200, sessions: int = 12)
     """Return a small EdNet.
 
     Students change their minds, skip questions, leave bundles without handing them in, open a bundle twice,
-    strike choices out, listen, read explanations, watch lectures and pay.
-
-    Args:
-        students: how many.
-        seed: of all randomness.
-        bundles: how many there are to work on.
-        sessions: bundles that a student works on, on average.
+    strike choices out, listen, read explanations, watch lectures and pay. A student works on `sessions` of
+    the bundles on average.
     """
     random = Random(seed)
     groups: list[list[int]] = []
@@ -112,7 +105,7 @@ def synthesize(students: int, seed: int, bundles: int = 200, sessions: int = 12)
         student = _Student(made, random)
         number = 0
         for _ in range(1 + int(random.expovariate(1 / sessions))):
-            # not the same twice in a row: a bundle that was left and is entered again goes on, by the rules
+            # not the same twice in a row: a bundle that was left and is entered again continues, by the rules
             number = (number + random.randrange(1, bundles)) % bundles
             student.work(number + 1)
         made.streams[uid], made.answers[uid] = student.stream, student.answers

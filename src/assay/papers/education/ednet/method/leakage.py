@@ -152,11 +152,7 @@ def questions_of(catalogue: Catalogue) -> Int[Tensor, " contents"]:
 class MaskedDKT(DKT):
     """DKT on one step a skill without the leak: each step is predicted from the state before its question.
 
-    Args:
-        tags: int64 [contents, most tags], padded with -1.
-        skills: how many.
-        size: as for DKT.
-        question_of: the question of each content.
+    It takes what DKT takes, and the question of each content: `arange` unless given.
     """
 
     question_of: Tensor
@@ -175,7 +171,6 @@ class MaskedDKT(DKT):
     def logits(
         self, batch: Batch, known: Int[Tensor, "batch steps"] | None = None
     ) -> Float[Tensor, "batch steps"]:
-        """Return the logits."""
         starts = attempt_starts(batch.item, self.question_of)
         return super().logits(batch, starts if known is None else torch.minimum(starts, known))
 

@@ -183,12 +183,7 @@ def columns_of(header: bytes, level: int) -> dict[str, str] | None:
 
 
 class Parser:
-    """Turns students' files into tables of one level.
-
-    Args:
-        level: 1 to 4.
-        contents: marks answers right or wrong.
-    """
+    """Turns students' files into tables of one level, 1 to 4, with answers marked by the contents."""
 
     def __init__(self, level: int, contents: Contents) -> None:
         self.level, self.contents = level, contents

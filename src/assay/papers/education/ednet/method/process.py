@@ -46,11 +46,7 @@ class ReadCost:
 
 
 def read_in_process(task: ReadTask, module: str = __name__) -> ReadCost:
-    """Write a log as Parquet in a fresh process.
-
-    Args:
-        task: what to read.
-        module: what reads it: a module that calls `answer` when it is run.
+    """Write a log as Parquet in a fresh process, which runs a module that calls `answer`.
 
     Raises:
         InputError: what was given cannot be read.

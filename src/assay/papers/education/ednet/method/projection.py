@@ -6,6 +6,7 @@ on the released files the share of rows that agree should be reported, not assum
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,8 +91,7 @@ def project_log(
     """
     rules = rules or Rules()
     task = {"of": log.manifest["shards"], "level": to_level, "shard_rows": shard_rows, "rules": vars(rules)}
-    target = schema(to_level) if to_level < log.level else schema(log.level)
-    writer = ShardWriter(Path(out).expanduser(), target, task, shard_rows)
+    writer = ShardWriter(Path(out).expanduser(), schema(min(to_level, log.level)), task, shard_rows)
 
     def pieces() -> Iterator[Piece]:
         for table, uids, _ in log.shards():
@@ -99,7 +99,8 @@ def project_log(
             if new.any():
                 mine = table if new.all() else table.filter(pc.is_in(table["uid"], pa.array(uids[new])))
                 projected = project(mine, log.level, to_level, contents, rules)
-                yield projected, uids[new], _lengths(projected["uid"].to_numpy(), uids[new])
+                counts = Counter(projected["uid"].to_pylist())
+                yield projected, uids[new], np.array([counts[uid] for uid in uids[new].tolist()])
 
     students, rows = writer.write(pieces())
     writer.finish(
@@ -189,25 +190,9 @@ def _answers(table: pa.Table, contents: Contents, rules: Rules) -> pa.Table:
         )
         found += mine
         owners += [int(uids[start])] * len(mine)
-    times, solving, questions, answers, elapsed = np.array(found, np.int64).reshape(-1, 5).T
-    correct = contents.correct(questions, answers.astype(np.int8))
-    values = {
-        "uid": owners,
-        "timestamp": times,
-        "solving_id": solving,
-        "item": questions,
-        "answer": answers,
-        "elapsed_time": elapsed,
-        "correct": correct,
-    }
+    names = ("timestamp", "solving_id", "item", "answer", "elapsed_time")
+    values = dict(zip(names, np.array(found, np.int64).reshape(-1, 5).T, strict=True))
+    values["correct"] = contents.correct(values["item"], values["answer"].astype(np.int8))
+    values["uid"] = np.array(owners, np.int64)
     target = schema(1)
-    arrays = [pa.array(values[name]).cast(target.field(name).type) for name in target.names]
-    return pa.table(arrays, schema=target)
-
-
-def _lengths(owners: np.ndarray, uids: np.ndarray) -> np.ndarray:
-    """Return how many rows each student has, in the order of `uids`; all owners are among them."""
-    order = np.argsort(uids)
-    lengths = np.zeros(len(uids), np.int64)
-    np.add.at(lengths, order[np.searchsorted(uids, owners, sorter=order)], 1)
-    return lengths
+    return pa.table([pa.array(values[each.name]).cast(each.type) for each in target], schema=target)

@@ -46,26 +46,19 @@ def steps_of_log(
     columns = {name: answers[name].to_numpy() for name in ("uid", "timestamp", "item", "correct")}
     columns["kind"] = np.full(len(answers), ANSWER)
     columns["elapsed"] = np.clip(answers["elapsed_time"].fill_null(0).to_numpy(), 0, 300_000) / 1000
-    if actions:
-        columns = _with_actions(columns, table)
-    return _collected(columns, contents)
+    return _collected(_with_actions(columns, table) if actions else columns, contents)
 
 
 def _with_actions(columns: dict[str, np.ndarray], table: pa.Table) -> dict[str, np.ndarray]:
     """Add the explanations and lectures that were entered, in order of time; answers come first."""
     kinds, entered = table["kind"].to_numpy(), table["action"].to_numpy() == ACTIONS.index("enter")
-    added = []
+    joined = columns
     for kind, letter in ((EXPLANATION, "e"), (LECTURE, "l")):
         rows = np.flatnonzero(entered & (kinds == KINDS.index(letter)))
-        added.append(
-            {
-                **{name: table[name].to_numpy()[rows] for name in ("uid", "timestamp", "item")},
-                "correct": np.full(len(rows), -1),
-                "kind": np.full(len(rows), kind),
-                "elapsed": np.zeros(len(rows)),
-            }
-        )
-    joined = {name: np.concatenate([columns[name], *(part[name] for part in added)]) for name in columns}
+        added = {name: table[name].to_numpy()[rows] for name in ("uid", "timestamp", "item")}
+        added |= {"correct": np.full(len(rows), -1), "kind": np.full(len(rows), kind)}
+        added["elapsed"] = np.zeros(len(rows))
+        joined = {name: np.concatenate([joined[name], added[name]]) for name in joined}
     first = {uid: place for place, uid in enumerate(dict.fromkeys(columns["uid"].tolist()))}
     present = np.array([uid in first for uid in joined["uid"].tolist()])
     joined = {name: values[present] for name, values in joined.items()}
@@ -84,8 +77,9 @@ def _collected(columns: dict[str, np.ndarray], contents: Contents) -> Steps:
     bundles = contents.questions_of_bundle
     own = [_tags(name, contents, bundles) for name in names]
     skills = sorted({tag for tags in own for tag in tags})
-    place = {tag: number for number, tag in enumerate(skills)}
-    catalogue = Catalogue.of(names, [[place[tag] for tag in tags] for tags in own], [str(s) for s in skills])
+    catalogue = Catalogue.of(
+        names, [[skills.index(tag) for tag in tags] for tags in own], [*map(str, skills)]
+    )
     return Steps(
         users=tuple(f"u{uid}" for uid in uids[starts].tolist()),
         starts=np.concatenate([starts, [len(uids)]]),

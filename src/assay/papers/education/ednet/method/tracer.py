@@ -101,13 +101,7 @@ def train_network(
 ) -> Trained:
     """Train a network in place, and leave it as it was after the pass with the best validation AUC.
 
-    Args:
-        network: what is trained.
-        train: learners to learn from.
-        validation: other learners, who say when to stop.
-        training: how.
-        generator: of the order of windows.
-        on_epoch: called with the pass and its validation AUC.
+    The generator draws the order of windows; `on_epoch` is called with the pass and its validation AUC.
     """
     training, trained = training or Training(), Trained()
     batches = Batches(KTDataset(train, network.size.seq_len), training.batch_size, generator)
