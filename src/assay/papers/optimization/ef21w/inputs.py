@@ -52,12 +52,14 @@ def read(data: Table, positive: str, words: Words) -> BinaryTable:
     features, test_features, names = _features(table, words)
     classes = _classes(table, positive)
     labels = _signs(table.labels(), table, classes)
-    groups = [str(group) for group in table.rows["group"][:]] if "group" in table.rows.column_names else None
     filled = np.diff(features.indptr) > 0
+    groups = None
+    if "group" in table.rows.column_names:
+        groups = [str(group) for group in np.array(table.rows["group"][:], object)[filled]]
     return BinaryTable(
         features=features[filled],
         labels=labels[filled],
-        groups=None if groups is None else [groups[row] for row in np.flatnonzero(filled)],
+        groups=groups,
         test_features=test_features,
         test_labels=None if table.test is None else _signs(table.labels(table.test), table, classes),
         names=names,

@@ -135,8 +135,7 @@ class EF21:
         profile: SmoothnessProfile | None = None,
     ) -> None:
         self.problem, self.compressor = problem, compressor
-        self.minibatch, self.init = minibatch, init
-        self._profile = profile
+        self.minibatch, self.init, self._profile = minibatch, init, profile
         self._check_sizes()
         self.weights = self._resolve_weights(weights)
         self.participation = self._resolve_participation(participation)
@@ -217,9 +216,9 @@ class EF21:
             if last or reached:
                 break
             self.step(state)
-        rounds_taken = state.round - first if reached else None
+        curve = pd.DataFrame(history, columns=COLUMNS)
         return EF21Result(
-            state.x.clone(), pd.DataFrame(history, columns=COLUMNS), self.stepsize, rounds_taken, state
+            state.x.clone(), curve, self.stepsize, state.round - first if reached else None, state
         )
 
     # --- one round ------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ the difference of the two means is what the paper's step size gains.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -127,14 +128,11 @@ def estimate_smoothness(
     shape = (problem.num_clients, problem.dimension)
     start = torch.randn(shape, generator=generator, dtype=x.dtype)
 
-    def local(vectors: Tensor) -> Tensor:
-        products: Tensor = problem.hessian_products(x, vectors)
-        return products
-
     def whole(vectors: Tensor) -> Tensor:
-        return local(vectors.expand(shape)).mean(0, keepdim=True)
+        found: Tensor = problem.hessian_products(x, vectors.expand(shape)).mean(0, keepdim=True)
+        return found
 
-    L_i = _power_iteration(local, start, iterations)
+    L_i = _power_iteration(functools.partial(problem.hessian_products, x), start, iterations)
     L = _power_iteration(whole, start[:1], iterations)
     return SmoothnessProfile(float(L), L_i, guaranteed=False)
 
@@ -154,14 +152,11 @@ def secant_smoothness(problem: Any, points: Float[Tensor, "t d"]) -> SmoothnessP
     """
     if len(points) < 2:
         raise ValueError(f"secants need at least 2 points, got {len(points)}.")
+    distances = points.diff(dim=0).norm(dim=1)
+    if (distances == 0).any():
+        raise ValueError("two neighbouring points are equal: a secant needs a step.")
     local, whole = [], []
-    previous = problem.gradients(points[0])
-    for before, point in pairwise(points):
-        distance = (point - before).norm()
-        if distance == 0:
-            raise ValueError("two neighbouring points are equal: a secant needs a step.")
-        current = problem.gradients(point)
-        local.append((current - previous).norm(dim=1) / distance)
-        whole.append((current - previous).mean(0).norm() / distance)
-        previous = current
+    for (before, after), distance in zip(pairwise(map(problem.gradients, points)), distances, strict=True):
+        local.append((after - before).norm(dim=1) / distance)
+        whole.append((after - before).mean(0).norm() / distance)
     return SmoothnessProfile(float(torch.stack(whole).max()), torch.stack(local).amax(0), guaranteed=False)

@@ -84,7 +84,9 @@ def ef21_stepsize(
             participation and pl_constant are combined, for which there is no rule.
     """
     low, high = _probabilities(participation)
-    constant, symbol = _mean_constant(profile, mean), f"L_{mean.upper()}"
+    if mean not in ("am", "qm"):
+        raise ValueError(f"mean is {mean!r}: give 'am' (this paper) or 'qm' (the older rule).")
+    constant, symbol = profile.am if mean == "am" else profile.qm, f"L_{mean.upper()}"
     terms = {"L": profile.L, symbol: constant, "alpha": alpha}
     if low < 1 and pl_constant is not None:
         raise ValueError("there is no rule for participation and pl_constant together: give one of them.")
@@ -129,15 +131,14 @@ def rare_stepsize(
         rare: which constant, with the arithmetic mean.
     """
     owners, weighted = features.share(), features.share(profile.weights())
-    if mean == "qm":
-        rule = "√(c/n) min(L_QM, √(c/n) max L_i)"
-        constant = math.sqrt(owners) * min(profile.qm, math.sqrt(owners) * float(profile.L_i.max()))
-    elif rare == "paper":
-        rule, constant = "√(c/n) L_AM", math.sqrt(owners) * profile.am
-    elif rare == "safe":
-        rule, constant = "√max(c/n, C_v) L_AM", math.sqrt(max(owners, weighted)) * profile.am
-    else:
-        rule, constant = "C_v L_AM", weighted * profile.am
+    older = min(profile.qm, math.sqrt(owners) * float(profile.L_i.max()))
+    rules = {
+        "older": ("√(c/n) min(L_QM, √(c/n) max L_i)", math.sqrt(owners) * older),
+        "paper": ("√(c/n) L_AM", math.sqrt(owners) * profile.am),
+        "safe": ("√max(c/n, C_v) L_AM", math.sqrt(max(owners, weighted)) * profile.am),
+        "tight": ("C_v L_AM", weighted * profile.am),
+    }
+    rule, constant = rules["older" if mean == "qm" else rare]
     terms = {"L": profile.L, "M": constant, "c/n": owners, "C_v": weighted, "alpha": alpha, "xi": xi(alpha)}
     return _step(profile, f"1 / (L + M ξ(α)), M = {rule}", constant * xi(alpha), terms)
 
@@ -207,12 +208,6 @@ def _best_participation_constants(alpha: float, low: float, high: float) -> tupl
 
 def _step(profile: SmoothnessProfile, rule: str, compression: float, terms: dict[str, float]) -> StepSize:
     return StepSize(1.0 / (profile.L + compression), rule, terms, profile.guaranteed)
-
-
-def _mean_constant(profile: SmoothnessProfile, mean: Mean) -> float:
-    if mean not in ("am", "qm"):
-        raise ValueError(f"mean is {mean!r}: give 'am' (this paper) or 'qm' (the older rule).")
-    return profile.am if mean == "am" else profile.qm
 
 
 def _checked_alpha(alpha: float) -> float:
