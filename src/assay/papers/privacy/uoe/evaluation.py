@@ -88,8 +88,7 @@ class Measurement:
                     rows = (part_of_row == part).nonzero().squeeze(1)
                     if len(rows):
                         scores[first + rows] = documents.scores(logits[rows], batch.rows(rows)).cpu()
-                chosen = torch.stack([routed.choices[layer.index] for layer in layers])
-                choices.append(chosen[:, batch.mask.flatten()].cpu())
+                choices.append(routed.choices_at(batch.mask))
                 first += len(batch)
         return scores, torch.cat(choices, dim=1)
 

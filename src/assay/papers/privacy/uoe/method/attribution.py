@@ -78,6 +78,10 @@ class Routing:
     hidden: dict[int, Tensor] = field(default_factory=dict)
     choices: dict[int, Tensor] = field(default_factory=dict)
 
+    def choices_at(self, mask: Bool[Tensor, "n t"]) -> Int[Tensor, "layers tokens chosen"]:
+        """Return the choices of all layers for the tokens that are no padding, on the CPU."""
+        return torch.stack(list(self.choices.values()))[:, mask.flatten()].cpu()
+
 
 @contextlib.contextmanager
 def recorded_routing(layers: Sequence[MoELayer]) -> Iterator[Routing]:
@@ -182,8 +186,7 @@ def routes_of(model: nn.Module, documents: Sequences, batch_size: int = 64) -> R
     with recorded_routing(layers) as routing:
         for batch in documents.split(batch_size):
             logits_of(model, batch)
-            choices = torch.stack([routing.choices[layer.index] for layer in layers])
-            found.append(choices[:, batch.mask.flatten()].cpu())
+            found.append(routing.choices_at(batch.mask))
     return Routes(torch.cat(found, dim=1))
 
 

@@ -47,23 +47,22 @@ class ExpertDelta(Artefact):
             InputError: the model has no such parameter, or it has another shape.
         """
         parameters = dict(model.named_parameters())
-        places = {name: self._place(parameters, name) for name in self.values}
-        for name, value in self.values.items():
-            if places[name].shape != value.shape:
-                raise InputError(
-                    f"The delta has {name} {tuple(value.shape)}, and the model {tuple(places[name].shape)}:"
-                    " it was made from another model."
-                )
-        for name, value in self.values.items():
-            places[name].copy_(value)
+        places = [self._place(parameters, name) for name in self.values]  # refuses before it writes
+        for place, value in zip(places, self.values.values(), strict=True):
+            place.copy_(value)
 
-    @staticmethod
-    def _place(parameters: dict[str, nn.Parameter], name: str) -> Tensor:
+    def _place(self, parameters: dict[str, nn.Parameter], name: str) -> Tensor:
         match = _NAME.fullmatch(name)
         if match is None or match["name"] not in parameters:
             raise InputError(f"The delta has {name}, and the model does not: it was made from another model.")
         whole = parameters[match["name"]].data
-        return whole if match["expert"] is None else whole[int(match["expert"])]
+        place = whole if match["expert"] is None else whole[int(match["expert"])]
+        if place.shape != self.values[name].shape:
+            raise InputError(
+                f"The delta has {name} {tuple(self.values[name].shape)}, and the model {tuple(place.shape)}:"
+                " it was made from another model."
+            )
+        return place
 
 
 class ExpertLeaves:
@@ -135,7 +134,7 @@ class ExpertLeaves:
             stack.enter_context(_only_these_train(self.model, ()))
             for layer in self.layers:
                 for module, forward in self._substitutes(layer):
-                    stack.enter_context(_patched(module, forward))
+                    stack.enter_context(_replaced(vars(module), "forward", forward))
             yield
 
     def _substitutes(self, layer: MoELayer) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
@@ -151,11 +150,8 @@ class ExpertLeaves:
                 shared = cast(nn.Module, getattr(layer.block, layer.shared_name or ""))
                 yield shared, _with_weights(shared, self._inside(f"{layer.name}.{layer.shared_name}."))
             elif layer.fused:
-                own = self._inside(f"{layer.name}.experts.")
-                ending = f"[{expert}]"
-                fused[expert] = {
-                    k.removesuffix(ending): leaf for k, leaf in own.items() if k.endswith(ending)
-                }
+                own, end = self._inside(f"{layer.name}.experts."), f"[{expert}]"
+                fused[expert] = {k.removesuffix(end): leaf for k, leaf in own.items() if k.endswith(end)}
             else:
                 module = cast(nn.ModuleList, layer.experts)[expert]
                 yield module, _with_weights(module, self._inside(f"{layer.name}.experts.{expert}."))
@@ -243,21 +239,11 @@ def _with_weights(module: nn.Module, leaves: dict[str, nn.Parameter]) -> Callabl
     def with_leaves(*given: Any, **named: Any) -> Any:
         with contextlib.ExitStack() as stack:
             for name, leaf in leaves.items():
-                weights = cast("dict[str, Any]", owners[name]._parameters)
-                stack.enter_context(_substituted(weights, name.rpartition(".")[2], leaf))
+                weights, last = cast("dict[str, Any]", owners[name]._parameters), name.rpartition(".")[2]
+                stack.enter_context(_replaced(weights, last, leaf.to(weights[last].dtype)))
             return forward(*given, **named)
 
     return with_leaves
-
-
-@contextlib.contextmanager
-def _substituted(weights: dict[str, Any], name: str, leaf: Tensor) -> Iterator[None]:
-    before = weights[name]
-    weights[name] = leaf.to(before.dtype)
-    try:
-        yield
-    finally:
-        weights[name] = before
 
 
 def _split_experts(experts: nn.Module, leaves: dict[int, dict[str, nn.Parameter]]) -> Callable[..., Any]:
@@ -307,13 +293,13 @@ def _only_these_train(model: nn.Module, parameters: Sequence[nn.Parameter]) -> I
 
 
 @contextlib.contextmanager
-def _patched(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Give one module another forward pass inside the block."""
-    own = vars(module)
-    before = {name: own[name] for name in ("forward",) if name in own}
-    own["forward"] = forward
+def _replaced(owner: dict[str, Any], name: str, value: Any) -> Iterator[None]:
+    """Set one entry of a module's dict inside the block: a parameter, or the module's `forward`."""
+    before = {name: owner[name]} if name in owner else {}
+    owner[name] = value
     try:
         yield
     finally:
-        del own["forward"]
-        own.update(before)
+        if not before:
+            del owner[name]
+        owner.update(before)

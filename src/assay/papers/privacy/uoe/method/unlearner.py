@@ -133,10 +133,8 @@ class SelectedExpertUnlearner:
         generator: torch.Generator | None = None,
         attribution: ExpertAttribution | None = None,
     ) -> None:
-        self.model = model
-        self.settings = settings or Unlearning()
-        self.layers = moe_layout(model)
-        self.attribution = attribution
+        self.model, self.settings = model, settings or Unlearning()
+        self.layers, self.attribution = moe_layout(model), attribution
         self.part: Part | None = None
         self._targets = targets
         self._train = {"train_experts": train_experts, "train_router": train_router}
@@ -320,10 +318,10 @@ class _Loss:
     def _forget_term(self, batch: Sequences, rows: Tensor) -> Tensor:
         if self.settings.objective == "rmu":
             return steer_loss(self._states(batch), self.direction, self.settings.steering, batch.mask)
-        nll, tokens = token_nll(logits_of(self.model, batch), batch.labels)
         if self.settings.objective == "npo":
+            nll, _ = token_nll(logits_of(self.model, batch), batch.labels)
             return npo(nll, self.reference[rows.to(nll.device)], self.settings.npo_beta)
-        return gradient_ascent(nll.sum() / tokens.sum())
+        return gradient_ascent(self._mean_nll(batch))
 
     def _retain_term(self, batch: Sequences, rows: Tensor) -> Tensor:
         if self.keep == "states":
@@ -333,6 +331,9 @@ class _Loss:
             with self._weights_before(), torch.no_grad():
                 frozen = logits_of(self.model, batch)
             return kl_loss(logits_of(self.model, batch), frozen, batch.mask)
+        return self._mean_nll(batch)
+
+    def _mean_nll(self, batch: Sequences) -> Tensor:
         nll, tokens = token_nll(logits_of(self.model, batch), batch.labels)
         return nll.sum() / tokens.sum()
 
