@@ -121,14 +121,10 @@ def _fact_of(values: dict[str, Any], number: int, where: str) -> FactRecord:
 def facts_from_tofu(table: LoadedTable | Iterable[Mapping[str, Any]], split: Split) -> list[FactRecord]:
     """Turn rows of TOFU (`locuslab/TOFU`) into facts.
 
-    Rows have `question` and `answer`; 20 rows in turn are one author. TOFU's answers are sentences that do
-    not always name what they answer, so the fact is the question followed by the answer. The `_perturbed`
-    configurations also give paraphrases (`paraphrased_question`, `paraphrased_answer`) and, from
-    `perturbed_answer`, wrong answers to choose from.
-
-    Args:
-        table: the rows in the published order.
-        split: what they are for.
+    Rows, in the published order, have `question` and `answer`; 20 in turn are one author. TOFU's answers are
+    sentences that do not always name what they answer, so the fact is the question followed by the answer.
+    The `_perturbed` configurations also give paraphrases (`paraphrased_question`, `paraphrased_answer`) and,
+    from `perturbed_answer`, wrong answers to choose from.
 
     Raises:
         InputError: a column is missing.
@@ -205,11 +201,7 @@ def _plain(text: str) -> str:
 
 
 def invented_names(number: int, first: str = "bdgkmnprstvz") -> list[str]:
-    """Return the first `number` invented words of two syllables, always the same: one token each.
-
-    Raises:
-        ValueError: there are no more than 12 * 5 * 12 * 5 words.
-    """
+    """Return the first `number` (at most 3,600) invented words of two syllables, always the same."""
     consonants, vowels = "bdgkmnprstvz", "aeiou"
     words = ["".join(letters) for letters in itertools.product(first, vowels, consonants, vowels)]
     if number > len(words):
@@ -231,9 +223,6 @@ def invent_facts(entities: int, forgotten: int, values: int, generator: torch.Ge
         forgotten: how many of them are to be forgotten, at least one fewer.
         values: how many different answers there are; all are the choices of every fact.
         generator: draws values and the forgotten entities.
-
-    Raises:
-        ValueError: the numbers do not fit together.
     """
     if not (0 < forgotten < entities and values > 1):
         raise ValueError(f"cannot forget {forgotten} of {entities} entities with {values} values")
@@ -288,8 +277,8 @@ def score_answers(
     Args:
         model: any causal language model of transformers; it is used in eval mode, without gradients.
         tokenizer: its fast tokenizer.
-        prompts: texts.
-        answers: as many texts, with the space in front if there is to be one.
+        prompts: one for each answer.
+        answers: with the space in front if there is to be one.
         batch_size: different inputs that go through the model at once.
         chat: put each prompt into the tokenizer's chat template as a user's message.
 
@@ -402,8 +391,8 @@ def closed_book_accuracy(
         model: a causal language model.
         tokenizer: its fast tokenizer.
         facts: what is asked.
-        question: how a question is put, with `{question}`.
-        answer: how an answer follows, with `{answer}`.
+        question: the form of a question.
+        answer: the form of an answer.
         batch_size: prompts that go through the model at once.
     """
     prompts = [question.format(question=fact.question) for fact in facts]

@@ -173,10 +173,7 @@ def negate_task_vector(
 ) -> dict[str, Tensor]:
     """Return original - scale * (tuned - original) for the weights of two state dicts (Ilharco et al. 2023).
 
-    Args:
-        original: the model that should forget.
-        tuned: the same model after further training on what should be forgotten.
-        scale: how far to go the other way.
+    `tuned` is the original after further training on what should be forgotten.
 
     Raises:
         ValueError: the state dicts have different names.
