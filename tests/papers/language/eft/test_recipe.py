@@ -51,7 +51,6 @@ from assay.papers.language.eft.training import (
     BATCH_SIZE,
     FACT_SHARE,
     Corpus,
-    TuningRows,
     averaged,
     finetune,
     labelled,
@@ -500,11 +499,11 @@ def test_fine_tuning_keeps_what_validation_likes_best():
     rows, few, other = (
         labelled([([], ids)] * n) for ids, n in (([4, 5, 6], 20), ([4, 5, 6], 4), ([9] * 3, 4))
     )
-    found = finetune(FAMILY, "small", base, TuningRows(rows, few), CPU)
+    found = finetune(FAMILY, "small", base, rows, few, CPU)
     assert mean_token_loss(small.trained(found.weights), rows) == pytest.approx(found.train, abs=1e-5)
     assert found.validation < mean_token_loss(small.trained(base), rows)
     assert found.steps == 4 * 2
-    worse = finetune(FAMILY, "small", found.weights, TuningRows(rows, other), CPU)
+    worse = finetune(FAMILY, "small", found.weights, rows, other, CPU)
     assert all(torch.equal(worse.weights[name], w) for name, w in found.weights.items())
 
 

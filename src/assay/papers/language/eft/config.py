@@ -7,13 +7,7 @@ from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from assay import files
-from assay.bounds import (
-    NonNegativeFloat,
-    NonNegativeInt,
-    OpenShare,
-    PositiveFloats,
-    PositiveInt,
-)
+from assay.bounds import NonNegativeFloat, NonNegativeInt, OpenShare, PositiveFloats, PositiveInt
 from assay.data import Rows, Table, hash_file
 from assay.errors import InputError
 from assay.models import ModelSource, OwnModel
@@ -120,27 +114,60 @@ class Family:
 
 
 @dataclass(frozen=True)
-class Emulate:
-    """Options of `emulate`."""
+class TrainedModels:
+    """Options of the models that are trained where none are given."""
+
+    fact_table: FactTable = FactTable()
+    """Facts that the base models see in pre-training, besides the texts."""
+    family: Family = Family()
+    """The models that are trained where none are given."""
+
+
+@dataclass(frozen=True)
+class DomainTexts(TrainedModels):
+    """Options of the texts that models are tuned to and measured on."""
+
+    data: Table = Table("bundled:docstrings")
+    """Texts with a class for each: the last class is the domain to adapt to, the last but one the other
+    domain of `interpolate`, the others are what the base models are trained on."""
+    max_texts: PositiveInt | None = 700
+    """Texts of a domain that each seed gets, none twice before all are used."""
+    test: OpenShare = 0.3
+    """Share of the texts that measure; texts of one group stay together."""
+
+
+@dataclass(frozen=True)
+class GivenModels:
+    """Options of the user's models and of the rule that puts them together."""
 
     base: OwnModels[Literal["base"]] = OwnModels()
-    """The large model without fine-tuning: folder:DIR or hub:NAME."""
+    """The large model without fine-tuning: folder:DIR or hub:NAME. By default all models are trained here."""
     tuned: OwnModels[Literal["tuned"]] = OwnModels()
-    """The small fine-tuned model, or several with commas between; a folder may hold a PEFT adapter."""
+    """The small fine-tuned model; `emulate` takes several with commas between. A folder may hold a PEFT
+    adapter."""
     reference: OwnModels[Literal["reference"]] = OwnModels()
     """The small model before fine-tuning: one for all, or as many as tuned ones, with commas between."""
     upper: OwnModels[Literal["upper"]] = OwnModels()
-    """The large fine-tuned model, if you have it: the most that can be recovered. Used with --judge."""
-    prompts: PromptFile = PromptFile()
-    """What to reply to: a file with one prompt a line, JSON lines, or a table."""
-    max_prompts: PositiveInt | None = None
-    """The most prompts that are taken, from the start. All by default."""
+    """The large fine-tuned model, if you have it: the most that can be recovered. `emulate` uses it with
+    --judge."""
+    dtype: Dtype = "auto"
+    """Number format of your models; auto: as stored on a GPU, float32 on the CPU."""
     weights: tuple[float, ...] = (1.0,)
     """How much of each tuned model's behaviour is taken; 1 is the paper's rule."""
     amplify: float = 1.0
     """How much of what the large model knows beyond the small one is taken; above 1 amplifies it."""
     delta_top_p: float | None = None
     """Take that only for the likeliest tokens of the small tuned model with this probability, as 0.95."""
+
+
+@dataclass(frozen=True)
+class Emulate(GivenModels, TrainedModels):
+    """Options of `emulate`."""
+
+    prompts: PromptFile = PromptFile()
+    """What to reply to: a file with one prompt a line, JSON lines, or a table."""
+    max_prompts: PositiveInt | None = None
+    """The most prompts that are taken, from the start. All by default."""
     reference_floor: float | None = None
     """No log-probability of a reference counts as lower than this (nats). No floor by default."""
     temperature: NonNegativeFloat = 1.0
@@ -163,8 +190,6 @@ class Emulate:
     """What to do with tokens that only some of the tokenizers have."""
     allow_negative: bool = False
     """Allow weights below 0, which undo what fine-tuning did, safety training too."""
-    dtype: Dtype = "auto"
-    """Number format of your models; auto: as stored on a GPU, float32 on the CPU."""
     judge: OwnModel = OwnModel()
     """A model that scores replies from 1 to 10: folder:DIR, hub:NAME or http://HOST/v1#MODEL."""
     rubrics: tuple[str, ...] = ("helpfulness", "factuality", "harmlessness")
@@ -174,85 +199,40 @@ class Emulate:
     succeeds if the program does. Without it nothing is executed, and solutions are only scored as text."""
     max_texts: PositiveInt | None = 700
     """Docstrings that the models trained here are tuned to, where none are given."""
-    fact_table: FactTable = FactTable()
-    """Facts that the models trained here are told, beside the texts."""
-    family: Family = Family()
-    """The models that are trained where none are given."""
 
 
 @dataclass(frozen=True)
-class Adapt:
-    """Options of `adapt`."""
+class Adapt(GivenModels, DomainTexts):
+    """Options of `adapt`. With your own models, `data` are texts of the domain, all of which measure."""
 
-    data: Table = Table("bundled:docstrings")
-    """Texts with a class for each: the last class is the domain to adapt to, the last but one is left to
-    `interpolate`, the others are what the base models are trained on. With your own models: texts of the
-    domain, which all measure."""
-    base: OwnModels[Literal["base"]] = OwnModels()
-    """The large model without fine-tuning: folder:DIR or hub:NAME. By default all models are trained here."""
-    tuned: OwnModels[Literal["tuned"]] = OwnModels()
-    """The small fine-tuned model."""
-    reference: OwnModels[Literal["reference"]] = OwnModels()
-    """The small model before fine-tuning."""
-    upper: OwnModels[Literal["upper"]] = OwnModels()
-    """The large fine-tuned model, the most that can be recovered."""
-    dtype: Dtype = "auto"
-    """Number format of your models; auto: as stored on a GPU, float32 on the CPU."""
     max_tokens: PositiveInt = 1024
     """Tokens of one of your texts; what comes after is left out."""
-    max_texts: PositiveInt | None = 700
-    """Texts of the domain that each seed gets, none twice before all are used."""
-    test: OpenShare = 0.3
-    """Share of the texts that measure; texts of one group stay together."""
-    fact_table: FactTable = FactTable()
-    """Facts that the base models are told in pre-training, beside the texts."""
     system: Literal["emulated", "upper"] = "emulated"
     """What is measured: the emulated model, or the large fine-tuned one."""
-    weights: tuple[float, ...] = (1.0,)
-    """How much of the fine-tuning is taken; 1 is the paper's rule."""
-    amplify: float = 1.0
-    """How much of what the large model knows beyond the small one is taken."""
-    delta_top_p: float | None = None
-    """Take that only for the likeliest tokens of the small tuned model with this probability."""
     delta_from: Literal["pair", "other-reference", "other-place"] = "pair"
     """Where the delta comes from: the small pair; the tuned model and a small model that is not what it was
     tuned from; or the pair, but at another place of the texts."""
-    family: Family = Family()
-    """The models that are trained where none are given."""
 
 
 @dataclass(frozen=True)
-class Interpolate:
+class Interpolate(DomainTexts):
     """Options of `interpolate`."""
 
-    data: Table = Table("bundled:docstrings")
-    """Texts with a class for each: the last and the last but one are the two domains, the others are what
-    the base models are trained on."""
-    max_texts: PositiveInt | None = 700
-    """Texts of each domain that each seed gets."""
-    test: OpenShare = 0.3
-    """Share of the texts that measure; texts of one group stay together."""
-    fact_table: FactTable = FactTable()
-    """Facts that the base models are told in pre-training, beside the texts."""
     weights: tuple[float, ...] = (0.5, 0.5)
     """How much of the fine-tuning to the first and to the second domain is taken."""
     mixed: Literal["deltas", "parameters"] = "deltas"
     """What is mixed: the log-ratios of two small tuned models, or their parameters, into one small model."""
     size: Literal["large", "small"] = "large"
     """The base to which the fine-tuning is added."""
-    family: Family = Family()
-    """The models."""
 
 
 @dataclass(frozen=True)
-class Facts:
+class Facts(TrainedModels):
     """Options of `facts`."""
 
     data: Table = Table("bundled:docstrings")
     """Texts with a class for each; those of all but the last two classes are what the base models are trained
-    on beside the facts."""
-    fact_table: FactTable = FactTable()
-    """The facts."""
+    on besides the facts."""
     system: Literal["emulated", "down-scaled", "base", "small-base", "small-tuned", "upper"] = "emulated"
     """What answers: the emulated model (large base, small fine-tuning), the down-scaled one (small base,
     large fine-tuning), or one of the models alone."""
@@ -261,22 +241,12 @@ class Facts:
     tuned from."""
     tuned_share: OpenShare = 0.3
     """Share of the facts that fine-tuning asks for; the others test."""
-    family: Family = Family()
-    """The models."""
 
 
 @dataclass(frozen=True)
-class Draft:
-    """Options of `draft`."""
+class Draft(DomainTexts):
+    """Options of `draft`, which continues the beginnings of test texts."""
 
-    data: Table = Table("bundled:docstrings")
-    """Texts with a class for each, as for `adapt`: the beginnings of test texts are continued."""
-    max_texts: PositiveInt | None = 700
-    """Texts of the domain that each seed gets."""
-    test: OpenShare = 0.3
-    """Share of the texts whose beginnings are continued; texts of one group stay together."""
-    fact_table: FactTable = FactTable()
-    """Facts that the base models are told in pre-training, beside the texts."""
     decoding: Literal["speculative", "plain", "always-accept"] = "speculative"
     """Draft and verify; no drafts; or drafts that are all accepted."""
     block_size: PositiveInt = 4
@@ -289,5 +259,3 @@ class Draft:
     """The most beginnings that are continued."""
     law_draws: PositiveInt = 4000
     """Continuations of one beginning from which the law of the second token is read."""
-    family: Family = Family()
-    """The models."""

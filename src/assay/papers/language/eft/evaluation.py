@@ -128,11 +128,7 @@ def judge(model: TextModel, rubrics: Sequence[str], prompts: Sequence[str], repl
 
 
 def check_rubrics(rubrics: Sequence[str]) -> None:
-    """Refuse unknown rubrics.
-
-    Raises:
-        InputError: names the nearest one.
-    """
+    """Refuse unknown rubrics."""
     for name in rubrics:
         if name not in RUBRICS:
             raise unknown("rubric", name, RUBRICS)
@@ -163,11 +159,7 @@ SECONDS = 10.0
 
 
 def check_sandbox(command: str | None) -> None:
-    """Refuse a sandbox that cannot be run.
-
-    Raises:
-        InputError: there is no such command.
-    """
+    """Refuse a sandbox that cannot be run."""
     if command is not None and shutil.which((shlex.split(command) or [""])[0]) is None:
         raise InputError(f"--sandbox {command!r} cannot be run: there is no such command.")
 

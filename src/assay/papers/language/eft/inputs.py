@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,6 @@ class Setup:
 
         Returns:
             None where no model is given.
-
-        Raises:
-            InputError: only some of them are given, two of them are the same, or their numbers do not fit.
         """
         parts = {name: getattr(config, name) for name in ("base", "tuned", "reference", "upper")}
         given = [name for name, part in parts.items() if part.source]
@@ -119,28 +117,6 @@ def load_language_model(source: str, device: torch.device, dtype: str) -> tuple[
     return model, load_tokenizer(known)
 
 
-@dataclass
-class Loaded:
-    """Models by their sources, each loaded once; a reference with adapters counts as loaded with them."""
-
-    device: torch.device
-    dtype: str
-    known: dict[str, tuple[Any, PreTrainedTokenizerBase]] = field(default_factory=dict)
-    adapted: dict[str, Any] = field(default_factory=dict)
-
-    def model(self, source: str) -> tuple[Any, PreTrainedTokenizerBase]:
-        """Return a model with its tokenizer."""
-        if source not in self.known:
-            self.known[source] = load_language_model(source, self.device, self.dtype)
-        return self.known[source]
-
-    def with_adapter(self, folder: Path, name: str, reference: str) -> Any:
-        """Return the reference with the adapter of a folder put on it under `name`."""
-        before = self.adapted.get(reference, self.model(reference)[0])
-        self.adapted[reference] = put_on(folder, name, before, reference)
-        return self.adapted[reference]
-
-
 def load_emulated(
     setup: Setup, device: torch.device | str = "cpu"
 ) -> tuple[EmulatedFineTuning, dict[str, PreTrainedTokenizerBase]]:
@@ -148,10 +124,6 @@ def load_emulated(
 
     Returns:
         The emulated model, and the tokenizers by `base`, `tuned`, `tuned.1`, ... and `reference`, ...
-
-    Raises:
-        InputError: a model cannot be loaded, the weights are not one an expert, the models do not share
-            their tokens, or a reference is not what its expert was tuned from.
     """
     tuned, count = setup.tuned, len(setup.tuned)
     if len(setup.weights) != count:
@@ -160,15 +132,20 @@ def load_emulated(
             f" --weights {' '.join(['1.0'] * count)}."
         )
     references = list(setup.reference) * count if len(setup.reference) == 1 else list(setup.reference)
-    loaded = Loaded(torch.device(device), setup.dtype)
-    base, tokenizer = loaded.model(setup.base)
+
+    @functools.cache
+    def loaded(source: str) -> tuple[Any, PreTrainedTokenizerBase]:
+        return load_language_model(source, torch.device(device), setup.dtype)
+
+    adapted: dict[str, Any] = {}  # references with all the adapters that were put on them
+    base, tokenizer = loaded(setup.base)
     tokenizers = {"base": tokenizer}
     experts = []
     for place, (source, before, weight) in enumerate(zip(tuned, references, setup.weights, strict=True)):
         ending = f".{place}" if place else ""
-        folder, (reference, tokenizers[f"reference{ending}"]) = adapter_folder(source), loaded.model(before)
+        folder, (reference, tokenizers[f"reference{ending}"]) = adapter_folder(source), loaded(before)
         if folder is None:
-            small, tokenizers[f"tuned{ending}"] = loaded.model(source)
+            small, tokenizers[f"tuned{ending}"] = loaded(source)
             experts.append(Delta(small, reference, weight))
         else:
             if before == setup.base:
@@ -177,10 +154,11 @@ def load_emulated(
                 )
             tokenizers[f"tuned{ending}"] = tokenizers[f"reference{ending}"]
             name = f"expert{place}"
-            experts.append(Delta(loaded.with_adapter(folder, name, before), None, weight, name))
+            adapted[before] = put_on(folder, name, adapted.get(before, reference), before)
+            experts.append(Delta(adapted[before], None, weight, name))
     pairs = zip(tuned, references, strict=True)
     whole = sorted(
-        {before for source, before in pairs if adapter_folder(source) is None} & set(loaded.adapted)
+        set(adapted).intersection(before for source, before in pairs if not adapter_folder(source))
     )
     if whole:
         raise InputError(
@@ -201,11 +179,7 @@ def load_emulated(
 
 
 def put_on(folder: Path, name: str, model: Any, reference: str) -> Any:
-    """Return the model with the adapter of a folder put on it under `name`.
-
-    Raises:
-        InputError: the adapter is stored as a pickle, or does not fit the model.
-    """
+    """Return the model with the adapter of a folder put on it under `name`."""
     try:
         from peft import PeftModel
     except ModuleNotFoundError:
@@ -260,9 +234,6 @@ def read_prompts(source: PromptFile, limit: int | None = None) -> list[PromptRow
     | prompt, canonical_solution, test, entry_point (HumanEval) | prompt | canonical_solution |
     | title, selftext (ELI5) | both, with an empty line between | none |
     | prompt, text, question or title | that | answer, if there is such a column |
-
-    Raises:
-        InputError: there is no such file, a prompt is empty, or no column is a prompt; names the row.
     """
     named = str(source.source)
     rows = list(itertools.islice(_prompt_rows(source), limit))

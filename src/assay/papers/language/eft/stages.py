@@ -6,6 +6,7 @@ import functools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -15,6 +16,7 @@ from assay.errors import InputError
 from assay.models import tokenizer_from_json
 from assay.papers.language.eft.config import FactTable, Family
 from assay.papers.language.eft.evaluation import ScoredRows, alone, token_nll
+from assay.papers.language.eft.method import Delta, EmulatedFineTuning
 from assay.papers.language.eft.synthetic import Fact, documents, load_facts
 from assay.papers.language.eft.training import (
     Corpus,
@@ -22,7 +24,6 @@ from assay.papers.language.eft.training import (
     Prompted,
     Size,
     Tokenised,
-    TuningRows,
     Weights,
     finetune,
     labelled,
@@ -108,10 +109,8 @@ class TrainedFamily:
     def tuned(self, name: str, size: Size, train: list[Prompted], validation: list[Prompted]) -> FineTuned:
         """Return the base of a size fine-tuned on rows, with its losses."""
         self.trial.progress(f"fine-tuning the {size} model: {name}")
-        base, rows = self.base(size), TuningRows(labelled(train), labelled(validation))
-        found = self.trial.once(
-            f"tuned {name} {size}", finetune, self.family, size, base, rows, self.trial.compute
-        )
+        arguments = (self.family, size, self.base(size), labelled(train), labelled(validation))
+        found = self.trial.once(f"tuned {name} {size}", finetune, *arguments, self.trial.compute)
         self._count("tuning_steps", f"{name} {size}", found.steps)
         return found
 
@@ -119,6 +118,11 @@ class TrainedFamily:
         if f"{counter} {stage}" not in self.counted:
             self.counted.add(f"{counter} {stage}")
             self.trial.count(counter, steps)
+
+    def emulated(self, tuned: Weights, weight: float = 1.0, **settings: Any) -> EmulatedFineTuning:
+        """Return the large base with the small one's fine-tuning."""
+        expert = Delta(self.model("small", tuned), self.model("small", self.base("small")), weight)
+        return EmulatedFineTuning(self.model("large", self.base("large")), expert, **settings)
 
     def model(self, size: Size, weights: Weights) -> LlamaForCausalLM:
         """Return a model with its weights, on the trial's device."""
@@ -131,11 +135,7 @@ class TrainedFamily:
     # --- texts and questions ------------------------------------------------------------------------
 
     def domain(self, from_last: int, max_texts: int | None, test: float) -> Domain:
-        """Return the texts of the last class (0), or of the last but one (1), split.
-
-        Raises:
-            InputError: there are too few.
-        """
+        """Return the texts of the last class (0), or of the last but one (1), split."""
         labels = self.table.labels()
         rows = np.flatnonzero(labels == np.unique(labels)[-1 - from_last])
         drawn, fresh = self.trial.deal(len(rows), min(max_texts or len(rows), len(rows)))
@@ -152,11 +152,7 @@ class TrainedFamily:
         return Domain(train, validation, held, sum(text in read for text in found[2]) / len(found[2]))
 
     def split_facts(self, tuned_share: float) -> tuple[list[Fact], list[Fact], list[Fact]]:
-        """Return the facts that fine-tuning asks for, those that validate it, and those that test.
-
-        Raises:
-            InputError: a part is empty.
-        """
+        """Return the facts that fine-tuning asks for, those that validate it, and those that test."""
         order = list(self.facts)
         random.Random(derive_seed(self.trial.seed, "facts")).shuffle(order)
         asked = round(tuned_share * len(order))

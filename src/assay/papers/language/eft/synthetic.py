@@ -38,11 +38,7 @@ class Fact:
 
 
 def load_facts(source: FactTable) -> list[Fact]:
-    """Read facts: those of the user's table, or the cities of the time zone database.
-
-    Raises:
-        InputError: there are too few, or there is no time zone database.
-    """
+    """Read facts: those of the user's table, or the cities of the time zone database."""
     table = source.table()
     if table is None:
         return zone_facts()
@@ -58,11 +54,7 @@ def load_facts(source: FactTable) -> list[Fact]:
 
 
 def zone_facts() -> list[Fact]:
-    """Return the cities of the time zone database and their regions; names that stand for two are left out.
-
-    Raises:
-        InputError: there is no such database here.
-    """
+    """Return the cities of the time zone database and their regions, but no name that stands for two."""
     regions: dict[str, set[str]] = {}
     for zone in sorted(zoneinfo.available_timezones()):
         region, _, place = zone.partition("/")

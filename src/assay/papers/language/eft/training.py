@@ -34,7 +34,7 @@ FACT_SHARE = 0.5
 Size = Literal["small", "large"]
 Weights = dict[str, Tensor]
 Prompted = tuple[list[int], list[int]]
-"""Token ids of a prompt and of what is to be learnt after it."""
+"""Token ids of a prompt and of what is learned after it."""
 Labelled = tuple[Int[Tensor, "_ _"], Int[Tensor, "_ _"]]
 """Input ids and labels, both [rows, tokens]."""
 
@@ -76,7 +76,7 @@ class Corpus:
 
 @dataclass
 class FineTuned:
-    """The weights that validation rows liked best, and the losses a token there and on what was learnt."""
+    """The weights with the lowest validation loss, and the losses per token in validation and training."""
 
     weights: Weights = field(repr=False)
     validation: float
@@ -92,11 +92,7 @@ def shape(family: Family, size: str) -> SmallLlama:
 
 
 def tokenise(texts: list[str], facts: list[str], family: Family) -> Tokenised:
-    """Return a tokenizer of texts and facts, and both as rows of tokens.
-
-    Raises:
-        InputError: there are too few to fill a row.
-    """
+    """Return a tokenizer of texts and facts, and both as rows of tokens."""
     tokenizer = byte_pair_tokenizer([*texts, *facts], family.vocabulary)
 
     def rows(documents: list[str]) -> Tensor:
@@ -130,18 +126,12 @@ def pretrain(family: Family, size: Size, corpus: Corpus, compute: Compute) -> We
     return weights_of(model)
 
 
-@dataclass(frozen=True)
-class TuningRows:
-    """What is fine-tuned on, and what chooses among the models on the way."""
-
-    train: Labelled
-    validation: Labelled
-
-
-def finetune(family: Family, size: Size, base: Weights, rows: TuningRows, compute: Compute) -> FineTuned:
+def finetune(
+    family: Family, size: Size, base: Weights, train: Labelled, validation: Labelled, compute: Compute
+) -> FineTuned:
     """Fine-tune a base model with each learning rate; keep what predicts validation rows best on the way."""
     device, llama = torch.device(compute.accelerator), shape(family, size)
-    learnt, held = ((ids.to(device), labels.to(device)) for ids, labels in (rows.train, rows.validation))
+    learned, held = ((ids.to(device), labels.to(device)) for ids, labels in (train, validation))
     untuned: Any = llama.untrained()
     untuned.load_state_dict(base)
     best = FineTuned(base, mean_token_loss(untuned.to(device), held))
@@ -152,7 +142,7 @@ def finetune(family: Family, size: Size, base: Weights, rows: TuningRows, comput
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, total_iters=family.tuning_steps)
         fit(
             model,
-            batches(*learnt, batch_size=BATCH_SIZE, generator=torch.Generator().manual_seed(seed)),
+            batches(*learned, batch_size=BATCH_SIZE, generator=torch.Generator().manual_seed(seed)),
             next_token_loss,
             optimizer=optimizer,
             scheduler=schedule,
@@ -161,7 +151,7 @@ def finetune(family: Family, size: Size, base: Weights, rows: TuningRows, comput
             compute=compute,
             on_step=_keep_best(model, held, best, max(1, family.tuning_steps // family.looks)),
         )
-    best.train = mean_token_loss(llama.trained(best.weights, device), learnt)
+    best.train = mean_token_loss(llama.trained(best.weights, device), learned)
     best.steps = family.tuning_steps * len(family.tuning_learning_rates)
     return best
 

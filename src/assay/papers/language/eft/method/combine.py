@@ -191,12 +191,9 @@ def check_settings(
     amplify: float,
     delta_top_p: float | None,
     reference_floor: float | None = None,
+    allow_negative: bool = True,
 ) -> None:
-    """Refuse settings out of their range.
-
-    Raises:
-        InputError: says which.
-    """
+    """Refuse settings out of their range, and weights below 0 unless they are allowed."""
     if not all(abs(value) < float("inf") for value in (*weights, amplify)):
         raise InputError(f"weights and amplify must be finite numbers, got {list(weights)} and {amplify}.")
     if amplify < 0:
@@ -205,6 +202,11 @@ def check_settings(
         raise InputError(f"delta_top_p must be in (0, 1], or None for no truncation, got {delta_top_p}.")
     if reference_floor is not None and not reference_floor < 0:
         raise InputError(f"reference_floor is a log-probability and must be below 0, got {reference_floor}.")
+    if min(weights, default=0) < 0 and not allow_negative:
+        raise InputError(
+            f"The weight {min(weights)} is below 0: it reverses fine-tuning and undoes safety training."
+            " Pass allow_negative=True (--allow-negative) if that is what you want."
+        )
 
 
 def _listed(
@@ -215,9 +217,8 @@ def _listed(
     """Return experts, references and weights as lists of one length."""
     experts = [tuned] if isinstance(tuned, Tensor) else list(tuned)
     references = [reference] * len(experts) if isinstance(reference, Tensor) else list(reference)
-    weights = (
-        [float(weight)] * len(experts) if isinstance(weight, int | float) else [float(w) for w in weight]
-    )
+    numbers = [weight] * len(experts) if isinstance(weight, int | float) else weight
+    weights = [float(number) for number in numbers]
     if not experts or not len(experts) == len(references) == len(weights):
         raise InputError(
             f"Got {len(experts)} experts, {len(references)} references and {len(weights)} weights: give one"

@@ -72,20 +72,16 @@ def _shared(words: Mapping[str, Mapping[int, str]], extra_tokens: str) -> int:
             if missing and extra_tokens == "mask":
                 shared = min(shared, number)
                 break
+            said = " and ".join("no token" if token is None else repr(token) for token in (one, two))
             remedy = (
                 " Pass extra_tokens='mask' (--extra-tokens mask) to leave such tokens out."
                 if missing
                 else " Emulated fine-tuning needs models of one family, with one tokenizer."
             )
             raise InputError(
-                f"The tokenizers of {first} and {name} differ, first at token {number}: {_said(one)} and"
-                f" {_said(two)}.{remedy}"
+                f"The tokenizers of {first} and {name} differ, first at token {number}: {said}.{remedy}"
             )
     return shared
-
-
-def _said(token: str | None) -> str:
-    return "no token" if token is None else repr(token)
 
 
 def check_ancestor(tuned: Member, reference: Member) -> float | None:
@@ -143,25 +139,21 @@ def weight_similarity(tuned: Any, reference: Any) -> float:
 
 
 def _check_shapes(tuned: Member, reference: Member) -> None:
+    begin = f"{reference.name} is not what {tuned.name} was fine-tuned from"
     for name in SHAPES:
         one, two = (getattr(member.config, name, None) for member in (tuned, reference))
         if one != two:
-            raise InputError(
-                f"{reference.name} is not what {tuned.name} was fine-tuned from: {name} is {two} in the"
-                f" reference and {one} in the tuned model."
-            )
+            raise InputError(f"{begin}: {name} is {two} in the reference and {one} in the tuned model.")
     shapes = {name: tuple(weights.shape) for name, weights in reference.model.named_parameters()}
     for name, weights in tuned.model.named_parameters():
         if name not in shapes:
+            raise InputError(f"{begin}: it has no weights {name!r}.")
+        have, shape = tuple(weights.shape), shapes[name]
+        # An embedding may have other padding; `common_vocabulary` looks into it.
+        is_padding = tuned.rows != reference.rows and have[1:] == shape[1:]
+        if weights.ndim >= 2 and have != shape and not is_padding:
             raise InputError(
-                f"{reference.name} is not what {tuned.name} was fine-tuned from: it has no weights {name!r}."
-            )
-        if weights.ndim >= 2 and tuple(weights.shape) != shapes[name]:
-            if tuned.rows != reference.rows and weights.shape[1:] == shapes[name][1:]:
-                continue  # an embedding with other padding; `common_vocabulary` looks into it
-            raise InputError(
-                f"{reference.name} is not what {tuned.name} was fine-tuned from: {name!r} has the shape"
-                f" {shapes[name]} in the reference and {tuple(weights.shape)} in the tuned model."
+                f"{begin}: {name!r} has the shape {shape} in the reference and {have} in the tuned model."
             )
 
 

@@ -36,7 +36,7 @@ class Delta:
     reference: Any = None
     """The same model before fine-tuning. None: `tuned` with its adapter switched off."""
     weight: float = 1.0
-    """w: 1 is the paper's rule, 0 leaves the behaviour out, below 0 turns it round."""
+    """w: 1 is the paper's rule, 0 leaves the behaviour out, below 0 reverses it."""
     adapter: str | None = None
     """The adapter of `tuned`; by default the active one."""
 
@@ -178,8 +178,9 @@ class EmulatedFineTuning:
         return changed
 
     def _check_settings(self) -> None:
-        check_settings(self.weights, self.amplify, self.delta_top_p, self.reference_floor)
-        check_signs(self.weights, self.allow_negative)
+        check_settings(
+            self.weights, self.amplify, self.delta_top_p, self.reference_floor, self.allow_negative
+        )
         if self.amplify == 1 and self.delta_top_p is None:
             return
         pairs = zip(self.references, self.weights, strict=True)
@@ -274,24 +275,22 @@ class EmulatedFineTuning:
             raise InputError(f"There are {batch.rows} prompts and {len(continuations)} continuations.")
         if not all(len(tokens) for tokens in continuations):
             raise InputError("A continuation is empty: there is nothing to score.")
-        found: list[Tensor] = []
-        for rows in torch.arange(batch.rows).split(batch_size):
-            chosen = rows.tolist()
-            found += self._score_rows(batch.select(chosen), [list(continuations[row]) for row in chosen])
-        return found
+        rows = torch.arange(batch.rows).split(batch_size)
+        return [found for part in rows for found in self._score_rows(batch, continuations, part.tolist())]
 
-    def _score_rows(self, batch: Batch, continuations: list[list[int]]) -> list[Tensor]:
-        width = max(map(len, continuations))
+    def _score_rows(self, whole: Batch, continuations: Sequence[Tokens], rows: list[int]) -> list[Tensor]:
+        batch, new = whole.select(rows), [list(continuations[row]) for row in rows]
+        padded, valid = pad_prompts(new, side="right")
+        width = padded.shape[1]
         batch.check_room(self.members.values(), width)
-        padded, valid = pad_prompts(continuations, side="right")
         _check_tokens(padded, self.vocabulary)
         logits = {}
         for key, stream in self.streams(batch.rows).items():
             tokens, counts = batch.prompts[self.members[key].name]
-            whole, whole_valid = torch.cat([tokens, padded], -1), torch.cat([counts, valid], -1)
-            logits[key] = stream.feed(whole, whole_valid, last=width + 1)[:, :-1]
+            ids, counted = torch.cat([tokens, padded], -1), torch.cat([counts, valid], -1)
+            logits[key] = stream.feed(ids, counted, last=width + 1)[:, :-1]
         logprobs = self.combine(logits).log_softmax(-1).gather(-1, padded[..., None]).squeeze(-1)
-        return [row[: len(tokens)] for row, tokens in zip(logprobs, continuations, strict=True)]
+        return [row[: len(tokens)] for row, tokens in zip(logprobs, new, strict=True)]
 
     # --- generating ---------------------------------------------------------------------------------
 
@@ -378,11 +377,7 @@ class EmulatedFineTuning:
 
 
 def _checked_experts(experts: Any) -> list[Delta]:
-    """Return the experts as a list.
-
-    Raises:
-        InputError: they are not `Delta`s.
-    """
+    """Return the experts as a list, if they are `Delta`s."""
     listed = [experts] if isinstance(experts, Delta) else experts
     if not isinstance(listed, list | tuple) or not listed or not all(isinstance(e, Delta) for e in listed):
         given = type(experts).__name__
@@ -393,16 +388,6 @@ def _checked_experts(experts: Any) -> list[Delta]:
             " for each small pair."
         )
     return list(listed)
-
-
-def check_signs(weights: Sequence[float], allow_negative: bool) -> None:
-    """Refuse weights below 0 unless they are allowed."""
-    negative = [weight for weight in weights if weight < 0]
-    if negative and not allow_negative:
-        raise InputError(
-            f"The weight {negative[0]} is below 0: it turns fine-tuning round and undoes safety training."
-            " Pass allow_negative=True (--allow-negative) if that is what you want."
-        )
 
 
 def _listed(processors: Any) -> tuple[Callable[[Tensor, Tensor], Tensor], ...]:

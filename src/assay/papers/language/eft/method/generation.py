@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -49,15 +50,11 @@ class SpeculativeStats:
         return self.row_forwards / self.tokens if self.tokens else 0.0
 
     def __add__(self, other: SpeculativeStats) -> SpeculativeStats:
-        names = dict.fromkeys([*self.calls, *other.calls])
-        calls = {name: self.calls.get(name, 0) + other.calls.get(name, 0) for name in names}
-        return SpeculativeStats(
-            self.accepted + other.accepted,
-            self.proposed + other.proposed,
-            self.row_forwards + other.row_forwards,
-            self.tokens + other.tokens,
-            calls,
-        )
+        names = ("accepted", "proposed", "row_forwards", "tokens")
+        sums = {name: getattr(self, name) + getattr(other, name) for name in names}
+        calls = Counter(self.calls)
+        calls.update(other.calls)  # + would leave out a model that was not called
+        return SpeculativeStats(**sums, calls=dict(calls))
 
 
 @dataclass(frozen=True)
@@ -124,12 +121,7 @@ class Batch:
 
     @classmethod
     def of_prompts(cls, prompts: Prompts, names: Sequence[str], device: torch.device) -> Batch:
-        """Pad prompts, checked.
-
-        Raises:
-            InputError: there are none, one is empty or no list of token ids, a name is unknown, or the
-                models have different numbers of them.
-        """
+        """Pad prompts, checked."""
         given = prompts if isinstance(prompts, Mapping) else {"base": prompts}
         for name in given:
             role, _, number = name.partition(".")
@@ -163,11 +155,7 @@ class Batch:
         return dataclasses.replace(self, prompts=found)
 
     def check_tokens(self, members: Iterable[Member]) -> None:
-        """Refuse tokens that a model does not know.
-
-        Raises:
-            InputError: says which token of which prompt, and how many the model knows.
-        """
+        """Refuse tokens that a model does not know."""
         for member in members:
             tokens = self.prompts[member.name][0]
             known = len(member.core.get_input_embeddings().weight)
@@ -179,11 +167,7 @@ class Batch:
                 )
 
     def check_room(self, members: Iterable[Member], new_tokens: int) -> None:
-        """Refuse prompts that leave no room for the new tokens.
-
-        Raises:
-            InputError: says which model and which prompt.
-        """
+        """Refuse prompts that leave no room for the new tokens."""
         for member in members:
             lengths = self.prompts[member.name][1].sum(-1)
             longest = int(lengths.max())
@@ -203,11 +187,7 @@ def pad_prompts(
 
 
 def checked_rows(rows: Any, name: str) -> list[list[int]]:
-    """Return prompts as lists of token ids.
-
-    Raises:
-        InputError: they are none.
-    """
+    """Return prompts as lists of token ids."""
     if isinstance(rows, Tensor):
         if rows.ndim != 2 or rows.is_floating_point():
             raise InputError(f"The prompts of {name} must be whole numbers [rows, tokens], got {rows.dtype}.")

@@ -14,7 +14,7 @@ from assay.errors import InputError
 from assay.papers.language.eft.method.combine import check_settings, combine_logits
 from assay.papers.language.eft.method.compatibility import check_ancestor, common_vocabulary
 from assay.papers.language.eft.method.decoding import Process
-from assay.papers.language.eft.method.emulator import Delta, check_signs
+from assay.papers.language.eft.method.emulator import Delta
 from assay.papers.language.eft.method.generation import Prompts, checked_rows, pad_prompts
 from assay.papers.language.eft.method.streams import Stream
 
@@ -71,8 +71,7 @@ class EFTLogitsProcessor(LogitsProcessor):
         allow_negative: bool = False,
         check_ancestors: bool = True,
     ) -> None:
-        check_settings([weight], amplify, delta_top_p)
-        check_signs([weight], allow_negative)
+        check_settings([weight], amplify, delta_top_p, allow_negative=allow_negative)
         self.weight, self.amplify, self.delta_top_p = weight, amplify, delta_top_p
         self.penalties = LogitsProcessorList(penalties)
         pair = Delta(tuned, reference, weight, adapter).members()

@@ -29,7 +29,7 @@ class Measured:
     """token_nll of the large fine-tuned model alone."""
     rows: ScoredRows
     metrics: dict[str, Value] = field(default_factory=dict)
-    """What is known of the models beside."""
+    """What else is known of the models."""
 
 
 def adapt(config: Adapt, trial: Trial) -> dict[str, Value]:
@@ -77,11 +77,7 @@ def trained_family(config: Adapt, trial: Trial) -> Measured:
 
 
 def own_models(config: Adapt, setup: Setup, trial: Trial) -> Measured:
-    """Return the user's models and texts.
-
-    Raises:
-        InputError: there are several tuned models, or nothing to score.
-    """
+    """Return the user's models and texts."""
     if len(setup.tuned) > 1:
         raise InputError(f"--tuned takes one model here, got {config.tuned.source!r}.")
     model, tokenizers = load_emulated(setup, trial.device)
@@ -107,7 +103,7 @@ def own_models(config: Adapt, setup: Setup, trial: Trial) -> Measured:
 
 
 def untrained(model: EmulatedFineTuning, trial: Trial) -> Any:
-    """Return a model of the reference's shape that learnt nothing: not what the expert was tuned from."""
+    """Return a model of the reference's shape that was never trained: not what the expert was tuned from."""
     reference = model.references[0]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(trial.seed)

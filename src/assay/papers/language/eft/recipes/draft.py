@@ -9,7 +9,7 @@ from assay.models.tiny import START
 from assay.paper import Value
 from assay.papers.language.eft.config import Draft
 from assay.papers.language.eft.evaluation import law_excess, second_token
-from assay.papers.language.eft.method import Delta, EmulatedFineTuning, Generation
+from assay.papers.language.eft.method import EmulatedFineTuning, Generation
 from assay.papers.language.eft.stages import TrainedFamily
 from assay.trial import Trial
 
@@ -19,10 +19,7 @@ def draft(config: Draft, trial: Trial) -> dict[str, Value]:
     family = TrainedFamily.of(config.data, config.fact_table, config.family, trial)
     domain = family.domain(0, config.max_texts, config.test)
     tuned = family.tuned("domain", "small", domain.train, domain.validation).weights
-    model = EmulatedFineTuning(
-        family.model("large", family.base("large")),
-        Delta(family.model("small", tuned), family.model("small", family.base("small"))),
-    )
+    model = family.emulated(tuned)
     length = config.prompt_tokens
     starts = [[START, *ids[:length]] for _, ids in domain.test if len(ids) >= length]
     if not starts:
@@ -51,7 +48,7 @@ def draft(config: Draft, trial: Trial) -> dict[str, Value]:
 def continued(
     model: EmulatedFineTuning, config: Draft, starts: list[list[int]], **settings: Any
 ) -> Generation:
-    """Return sampled continuations of one length, whatever they say."""
+    """Return sampled continuations of one length; no token ends them."""
     if config.decoding == "plain":
         return model.generate(starts, eos=[], **settings)
     drafting = drafts_alone(model) if config.decoding == "always-accept" else model

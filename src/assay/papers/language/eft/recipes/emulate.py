@@ -25,7 +25,7 @@ from assay.papers.language.eft.evaluation import (
     recovered,
 )
 from assay.papers.language.eft.inputs import PromptRow, Setup, located, read_prompts, shared_settings
-from assay.papers.language.eft.method import Delta, EmulatedFineTuning, SpeculativeStats
+from assay.papers.language.eft.method import SpeculativeStats
 from assay.papers.language.eft.stages import TrainedFamily
 from assay.trial import Trial
 
@@ -36,7 +36,7 @@ Line = dict[str, Any]
 
 
 def emulate(config: Emulate, trial: Trial) -> dict[str, Value]:
-    """Reply to prompts and keep replies, a summary, and what is needed to go on."""
+    """Reply to prompts and keep replies, a summary, and the emulated model."""
     rows = read_prompts(config.prompts, config.max_prompts) if config.prompts.source else None
     setup = Setup.of(config)
     check_sandbox(config.sandbox)
@@ -66,11 +66,7 @@ def emulate(config: Emulate, trial: Trial) -> dict[str, Value]:
 
 
 def trained_family(config: Emulate, trial: Trial) -> tuple[Emulator, list[PromptRow]]:
-    """Return a family that is trained here, and beginnings of texts to go on with.
-
-    Raises:
-        InputError: there is one tuned model, and several weights.
-    """
+    """Return a family that is trained here, and beginnings of texts to continue."""
     if len(config.weights) != 1:
         raise InputError(f"--weights has {len(config.weights)} numbers; one tuned model is trained here.")
     family = TrainedFamily.of(Table("bundled:docstrings"), config.fact_table, config.family, trial)
@@ -78,9 +74,9 @@ def trained_family(config: Emulate, trial: Trial) -> tuple[Emulator, list[Prompt
     tuned = family.tuned("domain", "small", domain.train, domain.validation).weights
     names = ("base", "tuned", "reference")
     base, small, before = (f"{INSIDE}{name}" for name in names)
-    model = EmulatedFineTuning(
-        family.model("large", family.base("large")),
-        Delta(family.model("small", tuned), family.model("small", family.base("small")), config.weights[0]),
+    model = family.emulated(
+        tuned,
+        config.weights[0],
         amplify=config.amplify,
         delta_top_p=config.delta_top_p,
         reference_floor=config.reference_floor,
@@ -96,17 +92,10 @@ def reply(
     emulator: Emulator, config: Emulate, rows: Sequence[PromptRow], trial: Trial
 ) -> tuple[list[Written], list[SpeculativeStats]]:
     """Return replies to prompts and what they cost."""
-    return emulator.generate(
-        [row.prompt for row in rows],
-        max_new_tokens=config.max_new_tokens,
-        temperature=config.temperature,
-        top_k=config.top_k,
-        top_p=config.top_p,
-        block_size=config.block_size,
-        seed=trial.seed,
-        batch_size=config.batch_size,
-        report=trial.progress,
-    )
+    names = ("max_new_tokens", "temperature", "top_k", "top_p", "block_size", "batch_size")
+    settings = {name: getattr(config, name) for name in names}
+    prompts = [row.prompt for row in rows]
+    return emulator.generate(prompts, seed=trial.seed, report=trial.progress, **settings)
 
 
 # --- what the replies are worth -----------------------------------------------------------------

@@ -50,8 +50,8 @@ def answering(
         return family.model(size, family.base(size, number))
 
     def tuned(size: Size) -> Any:
-        learnt, held = (prompted(family, part) for part in (train, validation))
-        return family.model(size, family.tuned("facts", size, learnt, held).weights)
+        train_rows, held = (prompted(family, part) for part in (train, validation))
+        return family.model(size, family.tuned("facts", size, train_rows, held).weights)
 
     if config.system == "base":
         return alone(base("large"))
