@@ -72,11 +72,7 @@ class DQNLearner:
 
     def update(self, batch: Transitions) -> float:
         """Take one gradient step and return the loss before it."""
-        loss = self.loss(batch)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        return loss.item()
+        return gradient_step(self.optimizer, self.loss(batch))
 
     def copy_target(self) -> None:
         """Copy the online network to the target network."""
@@ -108,6 +104,14 @@ def decoupled_adam(
         weight_decay=decay / learning_rate,
         fused=True,
     )
+
+
+def gradient_step(optimizer: torch.optim.Optimizer, loss: Tensor) -> float:
+    """Take one step down the gradient of a loss, and return the loss before it."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
 
 
 class SoftmaxPolicy:

@@ -60,7 +60,7 @@ class Learned:
     points: list[tuple[int, Tensor, dict[str, float]]] = field(default_factory=list)
 
     def scoring(self, world: World, judging: Judging, seed: int = 0, sets: int | None = None) -> Callback:
-        """Return what scores the greedy policy in a world as the training goes on; see `evaluate`."""
+        """Return what scores the greedy policy in a world during the training; see `evaluate`."""
 
         def score(step: int, losses: dict[str, float]) -> None:
             found = evaluate(self.trainer.greedy(), world, judging.steps, seed + step, sets)

@@ -8,7 +8,14 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from assay.papers.agents.dqn import DQNLearner, GreedyPolicy, Policy, SoftmaxPolicy, decoupled_adam
+from assay.papers.agents.dqn import (
+    DQNLearner,
+    GreedyPolicy,
+    Policy,
+    SoftmaxPolicy,
+    decoupled_adam,
+    gradient_step,
+)
 from assay.papers.agents.simulator import RolloutSource, check_horizon
 from assay.papers.agents.transitions import ReplayBuffer, Transitions
 from assay.papers.agents.worlds import World
@@ -83,10 +90,7 @@ class DynaTrainer:
             assert isinstance(self.source, TransitionModel)
             starts = self.buffer.sample(self.batch_size, self.generator)
             loss = self.source.loss(starts)["total"].sum()
-            self.model_optimizer.zero_grad()
-            loss.backward()
-            self.model_optimizer.step()
-            losses["model_loss"] = loss.item()
+            losses["model_loss"] = gradient_step(self.model_optimizer, loss)
             batch = self.source.rollout(starts.obs, self.policy, self.rollout_length)
         return losses | {"q_loss": self.learner.update(batch)}
 
@@ -100,18 +104,18 @@ class DynaTrainer:
             self._drawn = [rows.part(own[:, number].reshape(-1)) for number in range(updates)]
         return self._drawn.pop()
 
+    @torch.no_grad()
     def act(self, obs: Tensor) -> Tensor:
         """Draw actions for observations."""
-        with torch.no_grad():
-            return self.policy(self.encode(obs))
+        return self.policy(self.encode(obs))
 
     def greedy(self) -> Policy:
         """Return the greedy policy on observations."""
         greedy = GreedyPolicy(self.learner.q_net)
 
+        @torch.no_grad()
         def act(obs: Tensor) -> Tensor:
-            with torch.no_grad():
-                return greedy(self.encode(obs))
+            return greedy(self.encode(obs))
 
         return act
 
@@ -121,10 +125,13 @@ class DynaTrainer:
         """Update on a fixed buffer; `callback(update, losses)` comes every `every` updates."""
         for number in range(1, updates + 1):
             losses = self.update()
-            if number % self.target_every == 0:
-                self.learner.copy_target()
-            if number % every == 0:
-                callback(number, losses)
+            self._after(number, losses, every, callback)
+
+    def _after(self, number: int, losses: dict[str, float], every: int, callback: Callback) -> None:
+        if number % self.target_every == 0:
+            self.learner.copy_target()
+        if number % every == 0:
+            callback(number, losses)
 
     def run(
         self,
@@ -157,7 +164,4 @@ class DynaTrainer:
             if number >= self.learning_starts:
                 for _ in range(self.updates_per_step):
                     losses = self.update()
-            if number % self.target_every == 0:
-                self.learner.copy_target()
-            if number % every == 0:
-                callback(number, losses)
+            self._after(number, losses, every, callback)

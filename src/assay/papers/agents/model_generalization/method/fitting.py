@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from assay.errors import InputError
-from assay.papers.agents.dqn import decoupled_adam
+from assay.papers.agents.dqn import decoupled_adam, gradient_step
 from assay.papers.agents.transitions import ReplayBuffer, Transitions
 
 from .models import BernoulliFactoredModel, TransitionModel, check_binary
@@ -73,10 +73,7 @@ def fit_model(
     losses = []
     for number in range(1, training.steps + 1):
         loss = model.loss(buffer.sample(training.batch_size, generator))["total"].sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+        losses.append(gradient_step(optimizer, loss))
         if best is not None and (number % training.check_every == 0 or number == training.steps):
             best.look()
     if best is not None:
