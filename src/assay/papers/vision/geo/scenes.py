@@ -86,12 +86,12 @@ class Scene:
     def touches(self, box: Box) -> bool:
         """Return whether the box around the footprint touches another."""
         west, south, east, north = box
-        for ring in self.footprint:
-            (left, bottom), (right, top) = np.min(ring, axis=0), np.max(ring, axis=0)
-            beside = all(left + turn > east or right + turn < west for turn in (0, 360, -360))
-            if not beside and bottom <= north and top >= south:
-                return True
-        return False
+        boxes = ((*np.min(ring, axis=0), *np.max(ring, axis=0)) for ring in self.footprint)
+        return any(
+            left + turn <= east and right + turn >= west and bottom <= north and top >= south
+            for left, bottom, right, top in boxes
+            for turn in (0, 360, -360)
+        )
 
 
 @runtime_checkable

@@ -47,14 +47,15 @@ SMALL = {
 SMALLER = Reported("up to 8 times smaller with minimal loss of accuracy", where="abstract")
 
 
-def _arms(suffix: str, settings: dict[str, bool]) -> tuple[Arm, ...]:
-    """Return the arms that are run both with few labels and with all of them."""
+def _arms(suffix: str, settings: dict[str, bool], *references: Arm) -> tuple[Arm, ...]:
+    """Return the arms that are run both with few labels and with all of them, and other references."""
     control = settings | {"kd_weight": 0.0, "start": "random"}
     removes = "the teacher: neither its first blocks nor its soft labels"
     return (
         Arm(f"distilled{suffix}", role="method", settings=settings),
         Arm(f"ce-only{suffix}", role="baseline", settings=settings | {"kd_weight": 0.0}),
         Arm(f"random-init{suffix}", role="control", settings=control, removes=removes),
+        *references,
         Arm(f"teacher{suffix}", role="reference", settings=settings | {"trained": "teacher"}),
     )
 
@@ -129,9 +130,12 @@ PAPER = Paper(
             inputs=("chips",),
             summary="one student, or the teacher, tested on scenes that it was not trained on",
             arms=(
-                *_arms("", {}),
-                Arm("kl-only", role="reference", settings={"ce_weight": 0.0, "everywhere": True}),
-                Arm("distilled-2", role="reference", settings={"depth": 2}),
+                *_arms(
+                    "",
+                    {},
+                    Arm("kl-only", role="reference", settings={"ce_weight": 0.0, "everywhere": True}),
+                    Arm("distilled-2", role="reference", settings={"depth": 2}),
+                ),
                 *_arms("-full", {"all_labels": True}),
             ),
             presets={

@@ -59,14 +59,14 @@ def scene_parts(scenes: int) -> list[str]:
 
 
 def draw_region(region: SmallRegion, seed: int, part: Part) -> Region:
-    """Draw a region with the pixels of one part of the photographs."""
+    """Draw a region with textures of one part of the photographs."""
     return make_region(region.side, region.points, np.random.default_rng(seed), part)
 
 
 def cut_from_arrays(region: SmallRegion, chip_size: int, dates: int, seed: int) -> CutChips:
     """Cut the chips of the region to learn from with numpy, out of the arrays in memory."""
     drawn = draw_region(region, seed, "train")
-    chips, labels = zip(*cut_oracle(drawn, chip_size, dates, CLOUD_COVERAGE).chips.values(), strict=True)
+    chips, labels = zip(*cut_oracle(drawn, chip_size, dates, CLOUD_COVERAGE)[0].values(), strict=True)
     return CutChips.ordered(np.stack(chips), np.stack(labels))
 
 

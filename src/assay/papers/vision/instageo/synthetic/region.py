@@ -140,18 +140,14 @@ def write_region(region: Region, folder: Path) -> Path:
 # --- the independent way ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class OracleChips:
-    """Chips uint16 [n, steps * bands, h, w] and label maps int16 [n, h, w] by name, and counts."""
-
-    chips: dict[str, tuple[np.ndarray, np.ndarray]]
-    counts: dict[str, int]
-
-
 def cut_oracle(
     region: Region, chip_size: int, steps: int, cloud_coverage: float, tolerance: float = 5.0
-) -> OracleChips:
-    """Cut the chips of a region's points, point by point: masks `each`, no window, from the month's start."""
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], dict[str, int]]:
+    """Cut the chips of a region's points, point by point: masks `each`, no window, from the month's start.
+
+    Returns:
+        Chips uint16 [steps * bands, h, w] with label maps int16 [h, w] by name, and counts of points.
+    """
     counts = dict.fromkeys(("in_a_scene", "with_all_steps", "in_a_whole_chip", "not_cloudy"), 0)
     wanted: dict[tuple[Any, ...], list[tuple[int, int, int]]] = {}
     for longitude, latitude, day, label in region.points.tolist():
@@ -185,7 +181,7 @@ def cut_oracle(
             newest = region.tiles[granules[0][0]]
             name = f"{newest.times[granules[0][1]]:%Y%m%d}/{granules}/{column}_{row}"
             chips[name] = (chip, painted)
-    return OracleChips(chips, counts)
+    return chips, counts
 
 
 def _pixel(tile: Tile, longitude: float, latitude: float) -> tuple[int, int]:
