@@ -11,7 +11,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional
 
-from assay.papers.vision.geo.points import NO_LABEL
+from assay.papers.vision.geo.labels import NO_LABEL
 
 
 @dataclass(frozen=True)
