@@ -246,10 +246,10 @@ def _on(inputs: Any, model: Any) -> dict[str, Any]:
 def transcribe_checked(
     system: Recogniser, audio: Sequence[np.ndarray], ids: Sequence[str]
 ) -> list[str | None]:
-    """Call a system on copies of sounds and check what it gives back: one text, or None, for each.
+    """Call a system on copies of sounds and check what it returns: one text, or None, for each.
 
     Raises:
-        InputError: the outputs are no list, not as many as the sounds, or not texts.
+        InputError: the outputs are not a list, not one for each sound, or not texts.
     """
     outputs: Any = system([np.array(sound, dtype=np.float32) for sound in audio])
     where = f"the batch of {len(audio)} from {ids[0]!r} on" if ids else "an empty batch"

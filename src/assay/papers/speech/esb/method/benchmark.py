@@ -119,45 +119,38 @@ class _Run:
 
     def transcribe(self, pool: list[tuple[str, Utterance]]) -> None:
         """Transcribe some utterances, in batches of neighbours in length."""
-        parts: list[tuple[int, np.ndarray]] = []
-        lengths = []
-        for row, (_, utterance) in enumerate(pool):
-            sound = utterance.audio()
-            lengths.append(len(sound) / RATE)
-            parts += [(row, part) for part in chunks(sound, self.chunk_seconds)]
-        texts: list[list[tuple[int, str]]] = [[] for _ in pool]
+        sounds = [utterance.audio() for _, utterance in pool]
+        parts = [
+            (row, part) for row, sound in enumerate(sounds) for part in chunks(sound, self.chunk_seconds)
+        ]
+        texts = [""] * len(parts)
         seconds = [0.0] * len(pool)
         for batch in _batches([part for _, part in parts], self.batch_seconds):
-            self._batch(pool, parts, batch, texts, seconds)
+            audio = [parts[number][1] for number in batch]
+            ids = [pool[parts[number][0]][1].id for number in batch]
+            start = time.perf_counter()
+            outputs = transcribe_checked(self.system, audio, ids)
+            per_sample = (time.perf_counter() - start) / max(sum(map(len, audio)), 1)
+            for number, output, sound, name in zip(batch, outputs, audio, ids, strict=True):
+                texts[number] = " ".join((output or "").split())
+                seconds[parts[number][0]] += per_sample * len(sound)
+                if output is None:
+                    self.silent.append(name)
+                if name in self.sample:
+                    self.kept.append((name, sound, output or ""))
+        joined: list[list[str]] = [[] for _ in pool]
+        for (row, _), text in zip(parts, texts, strict=True):
+            joined[row] += [text] if text else []
         for row, (dataset, utterance) in enumerate(pool):
-            text = " ".join(text for _, text in sorted(texts[row]) if text)
+            length = len(sounds[row]) / RATE
             self.done[dataset, utterance.id] = Transcript(
-                utterance.id, lengths[row], seconds[row], utterance.text, text, utterance.recording
+                utterance.id,
+                length,
+                seconds[row],
+                utterance.text,
+                " ".join(joined[row]),
+                utterance.recording,
             )
-
-    def _batch(
-        self,
-        pool: list[tuple[str, Utterance]],
-        parts: list[tuple[int, np.ndarray]],
-        batch: list[int],
-        texts: list[list[tuple[int, str]]],
-        seconds: list[float],
-    ) -> None:
-        audio = [parts[number][1] for number in batch]
-        ids = [pool[parts[number][0]][1].id for number in batch]
-        start = time.perf_counter()
-        outputs = transcribe_checked(self.system, audio, ids)
-        spent = time.perf_counter() - start
-        total = max(sum(map(len, audio)), 1)
-        for number, output, sound, name in zip(batch, outputs, audio, ids, strict=True):
-            row = parts[number][0]
-            text = " ".join((output or "").split())
-            texts[row].append((number, text))
-            seconds[row] += spent * len(sound) / total
-            if output is None:
-                self.silent.append(name)
-            if name in self.sample:
-                self.kept.append((name, sound, output or ""))
 
     def warn_of_none(self) -> None:
         """Warn when the system returned None, which is no text."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 Fixup = Callable[[str], str]
@@ -65,14 +66,13 @@ def _gigaspeech(text: str) -> str:
     return lowered
 
 
-def _earnings22(text: str) -> str:
-    return _EARNINGS.sub("", text)
+_earnings22: Fixup = partial(_EARNINGS.sub, "")
 
 
 def _switchboard(text: str) -> str:
     """Keep what was said: u_.c_. as u c, westmin[ster]- as westmin-, of [ah/are] what was meant."""
     letters = _JUNK.sub("", text).replace("_.", " ").replace(".", "")
-    half = re.sub(r"-/.*?\]", "-", letters)  # [lem[guini]-/linguini]: nobody finished the word
+    half = re.sub(r"-/.*?\]", "-", letters)  # [lem[guini]-/linguini]: the word was not finished
     words = re.sub(r"\S*/", "", half).split()
     bare = (word[1:] if word[0] == "[" else word.removesuffix("]") for word in words)
     return _FILLERS.sub("", re.sub(r"[{}()\[\]]", "", _UNSAID.sub("-", " ".join(bare))))
@@ -115,7 +115,11 @@ KNOWN: Mapping[str, KnownSet] = MappingProxyType(
         ),
         "spgispeech": KnownSet("earnings calls", "user agreement", (f"{_HUB}/spgispeech#test",), gated=True),
         "earnings22": KnownSet(
-            "earnings calls, accents", "CC-BY-SA-4.0", (f"{_HUB}/earnings22#test",), _earnings22, 0.1
+            "earnings calls, accents",
+            "CC-BY-SA-4.0",
+            (f"{_HUB}/earnings22#test",),
+            partial(_EARNINGS.sub, ""),
+            0.1,
         ),
         "ami": KnownSet("meetings", "CC-BY-4.0", (f"{_HUB}/ami#test",)),
         "switchboard": KnownSet("telephone calls", "paid", fixup=_switchboard),

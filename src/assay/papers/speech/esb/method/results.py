@@ -210,7 +210,7 @@ class BenchmarkResult:
         return "\n".join(rows) + "\n"
 
     def report(self) -> str:
-        """Return the tables and what is to know of them as Markdown."""
+        """Return the tables, with the notes that belong to them, as Markdown."""
         marks = sorted({mark for found in self.scores.values() for mark in found.marks})
         page = [f"# {self.system}", "", self.table()]
         page += ["F1 of each mark on aligned words:", "", f"| set | {' | '.join(marks)} |"]
@@ -273,9 +273,8 @@ class BenchmarkResult:
             InputError: the folder holds no results, or a file of transcripts is missing or damaged.
         """
         place = Path(folder)
-        summary = next(
-            (file for file in (place, *_subfolders(place)) if (file / "results.json").is_file()), None
-        )
+        inside = sorted(place.glob("*/results.json"))
+        summary = next((file.parent for file in (place / "results.json", *inside) if file.is_file()), None)
         if summary is None:
             raise InputError(
                 f"{place} has no results.json: give a folder that `assay run esb --out` has written."
@@ -308,10 +307,6 @@ def file_of(name: str) -> str:
 
 def _percent(rate: float) -> str:
     return f"{100 * rate:.2f}"
-
-
-def _subfolders(place: Path) -> list[Path]:
-    return sorted(path for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
 
 
 def _read_transcripts(path: Path) -> tuple[Transcript, ...]:
