@@ -25,7 +25,7 @@ from assay.papers.vision.abmilx.method import (
 TOGETHER = 2048
 """Instances that go through a model at once in evaluation."""
 RESAMPLES = 1000
-"""Resamples of the test bags for intervals, as many as the paper's."""
+"""Resamples of the test bags for intervals: the paper's number."""
 
 Measures = dict[str, float | None]
 

@@ -133,8 +133,7 @@ def measure(
     def kept() -> TrainedMIL:
         intervals = bootstrap(resampled, len(labels), trial.numpy("bootstrap"))
         about = {"metrics": metrics, "intervals": intervals, "test_bags": len(labels)}
-        rows = prediction_rows(test_bags, found)
-        return artefact(setup, trained, test_bags, found, about, rows)
+        return artefact(setup, trained, test_bags, found, about, prediction_rows(test_bags, found))
 
     trial.save("model", kept)
     return metrics
@@ -166,12 +165,8 @@ def survival(config: Survival, trial: Trial) -> dict[str, Value]:
 
     def kept() -> TrainedMIL:
         intervals = bootstrap(concordance, len(risk), trial.numpy("bootstrap"))
-        about = {
-            "metrics": metrics,
-            "intervals": intervals,
-            "test_bags": len(risk),
-            "edges": list(bins.edges),
-        }
+        about = {"metrics": metrics, "intervals": intervals, "test_bags": len(risk)}
+        about["edges"] = list(bins.edges)
         rows = [
             {"bag": bag.bag_id, "time": bag.time, "died": int(bag.died), "risk": round(float(value), 6)}
             for bag, value in zip(test_bags, risk, strict=True)

@@ -202,7 +202,7 @@ class GlobalAttentionRefinement(nn.Module):
 
     Args:
         head_dim: h, the width of a head.
-        alpha_init: where the learnt scalar alpha starts; `xavier` draws it from N(0, 1), sign included, as
+        alpha_init: where the trained scalar alpha starts; `xavier` draws it from N(0, 1), sign included, as
             the authors' code does. 1.0 starts with sharing switched on.
         bias: whether the layer norm is followed by queries and keys with biases; the authors' have none.
 

@@ -26,9 +26,9 @@ from assay.papers.vision.abmilx.method.losses import bag_cross_entropy
 class CLAM(Aggregator):
     """Clustering-constrained attention (Lu et al. 2021): gated attention, and a loss on single instances.
 
-    In training the instances with the most and with the least attention of the bag's class are told apart by
-    that class's instance classifier; those with the most of every other class count as negative for it. The
-    loss is 0.7 of the bag's and 0.3 of theirs, both cross-entropies.
+    In training, the instance classifier of the bag's class learns to separate the instances with the most
+    attention from those with the least; in every other class, those with the most count as negative. The loss
+    is 0.7 of the bag's and 0.3 of theirs, both cross-entropies.
 
     Args:
         in_dim, num_classes, shared: see `Aggregator`.
