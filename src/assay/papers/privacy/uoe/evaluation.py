@@ -71,9 +71,8 @@ class Measurement:
         """Return what a model of the base model's shape knows, and how far its routing has moved."""
         with mode(model, training=False):
             scores, choices = self._pass(model)
-        known = [float(scores[self._part_of_row == part].mean()) for part in range(3)]
-        overlaps = [self._overlap(choices, part) for part in (0, 2)]
-        return Measured(known[0], known[1], known[2], overlaps[0], overlaps[1])
+        known = (float(scores[self._part_of_row == part].mean()) for part in range(3))
+        return Measured(*known, *(self._overlap(choices, part) for part in (0, 2)))
 
     def _pass(self, model: Any) -> tuple[Tensor, Tensor]:
         """Return the score of each document, and the choices of each layer and token."""

@@ -17,6 +17,7 @@ from assay.artefact import Artefact
 from assay.errors import InputError, unknown
 from assay.papers.privacy.unlearning import matching_parameters
 from assay.papers.privacy.uoe.method.layouts import SHARED, MoELayer, Target, moe_layout
+from assay.papers.privacy.uoe.method.sequences import replaced
 
 Whole = Literal["model", "no-routers", "routers", "experts"]
 _NAME = re.compile(r"(?P<name>.+?)(\[(?P<expert>\d+)\])?")
@@ -134,7 +135,7 @@ class ExpertLeaves:
             stack.enter_context(_only_these_train(self.model, ()))
             for layer in self.layers:
                 for module, forward in self._substitutes(layer):
-                    stack.enter_context(_replaced(vars(module), "forward", forward))
+                    stack.enter_context(replaced(vars(module), "forward", forward))
             yield
 
     def _substitutes(self, layer: MoELayer) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
@@ -240,7 +241,7 @@ def _with_weights(module: nn.Module, leaves: dict[str, nn.Parameter]) -> Callabl
         with contextlib.ExitStack() as stack:
             for name, leaf in leaves.items():
                 weights, last = cast("dict[str, Any]", owners[name]._parameters), name.rpartition(".")[2]
-                stack.enter_context(_replaced(weights, last, leaf.to(weights[last].dtype)))
+                stack.enter_context(replaced(weights, last, leaf.to(weights[last].dtype)))
             return forward(*given, **named)
 
     return with_leaves
@@ -290,16 +291,3 @@ def _only_these_train(model: nn.Module, parameters: Sequence[nn.Parameter]) -> I
     finally:
         for weight, flag in before:
             weight.requires_grad_(flag)
-
-
-@contextlib.contextmanager
-def _replaced(owner: dict[str, Any], name: str, value: Any) -> Iterator[None]:
-    """Set one entry of a module's dict inside the block: a parameter, or the module's `forward`."""
-    before = {name: owner[name]} if name in owner else {}
-    owner[name] = value
-    try:
-        yield
-    finally:
-        if not before:
-            del owner[name]
-        owner.update(before)

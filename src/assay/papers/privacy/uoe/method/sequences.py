@@ -112,7 +112,8 @@ class Sequences:
 
 def logits_of(model: Any, batch: Sequences) -> Float[Tensor, "n t vocabulary"]:
     """Return the next-token logits, beginning at the layer whose input is known."""
-    with skipping(model, batch), _without_router_loss(model):
+    # The load-balancing loss is off: it works against the anchor.
+    with skipping(model, batch), replaced(vars(model.config), "output_router_logits", False):
         given = {"input_ids": batch.input_ids} if batch.hidden is None else {"inputs_embeds": batch.hidden}
         output = model(**given, attention_mask=batch.mask.long(), use_cache=False)
     logits: Tensor = output.logits
@@ -213,13 +214,13 @@ def skipping(model: Any, batch: Sequences) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _without_router_loss(model: Any) -> Iterator[None]:
-    """Switch the load-balancing loss off, which works against the anchor."""
-    before = getattr(model.config, "output_router_logits", None)
-    if before:
-        model.config.output_router_logits = False
+def replaced(owner: dict[str, Any], name: str, value: Any) -> Iterator[None]:
+    """Set an entry inside the block: a module's parameter or `forward`, or a setting of a config."""
+    before = {name: owner[name]} if name in owner else {}
+    owner[name] = value
     try:
         yield
     finally:
-        if before:
-            model.config.output_router_logits = before
+        if not before:
+            del owner[name]
+        owner.update(before)

@@ -287,7 +287,10 @@ class _Loss:
         if self.keep == "auto":
             self.keep = "states" if self.settings.objective == "rmu" else "nll"
         if self.settings.objective == "npo":
-            self.reference = self._reference_nll()
+            with torch.no_grad():
+                batches = forget.split(self.settings.batch_size)
+                nlls = [token_nll(logits_of(self.model, batch), batch.labels)[0] for batch in batches]
+            self.reference = torch.cat(nlls)
         if self.settings.objective == "rmu":
             width = owner.layers[0].router_weight.shape[1]
             self.direction = random_direction(width, owner._generator).to(forget.input_ids.device)
@@ -360,11 +363,6 @@ class _Loss:
         width = documents.mask.shape[1]
         parts = [self._states(batch) for batch in documents.split(self.settings.batch_size)]
         return torch.cat([functional.pad(part, (0, 0, 0, width - part.shape[1])) for part in parts])
-
-    @torch.no_grad()
-    def _reference_nll(self) -> Tensor:
-        batches = self.forget.split(self.settings.batch_size)
-        return torch.cat([token_nll(logits_of(self.model, batch), batch.labels)[0] for batch in batches])
 
 
 def _anchors(targets: Sequence[Target], settings: Unlearning) -> dict[int, AnchorLoss]:
