@@ -49,12 +49,13 @@ from .flux import (
 )
 from .model import (
     CircuitReading as CircuitReading,
+    Demo as Demo,
     ElectronicCircuitModel as ElectronicCircuitModel,
     Item as Item,
     Ranked as Ranked,
     Strategy as Strategy,
+    render_prompt as render_prompt,
 )
-from .prompts import Demo as Demo, render_prompt as render_prompt
 from .resistance import (
     WAYS as WAYS,
     CallableResistance as CallableResistance,

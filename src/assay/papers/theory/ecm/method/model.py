@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,8 +16,28 @@ from .calibration import Calibration, Readings, calibrate
 from .circuit import Array, CircuitConstants, Numbers, induced_voltage, power
 from .estimator import DifficultyEstimator
 from .flux import Choice, DemoRetriever, Encode, flux
-from .prompts import Demo, render_prompt
 from .resistance import MathResistance, Resistance, Way
+
+REASON = "Let's think step-by-step!"
+
+
+class Demo(NamedTuple):
+    """A solved example."""
+
+    question: str
+    answer: str
+
+
+def render_prompt(question: str, demos: Sequence[Demo] = (), reason: bool = False) -> str:
+    """Return the prompt of section 3.5 of the authors' code.
+
+    Args:
+        question: what is asked.
+        demos: solved examples, in the order in which they are shown.
+        reason: end with "Let's think step-by-step!", as zero-shot chain of thought does.
+    """
+    shown = "".join(f"[QUESTION]\n{demo.question}\n[ANSWER]\n{demo.answer}\n\n" for demo in demos)
+    return f"{shown}[QUESTION]\n{question}" + (f"\n{REASON}" if reason else "")
 
 
 @dataclass(frozen=True)
