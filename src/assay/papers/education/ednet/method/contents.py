@@ -101,7 +101,10 @@ class Contents:
 
 
 def _texts(table: TextRows, column: str) -> list[str]:
-    return [row.get(column, "") for _, row in table]
+    if column not in table.columns:
+        return [""] * len(table)
+    place = table.columns.index(column)
+    return [record[place] for record in table.records]
 
 
 def _numbers(table: TextRows, column: str) -> list[int]:
