@@ -200,7 +200,7 @@ def test_nothing_is_written_outside_the_folder(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*"))
 
 
-def test_names_that_differ_in_their_ending_stay_apart() -> None:
+def test_names_that_differ_in_their_ending_stay_different() -> None:
     assert png_paths(["a.jpg", "b.jpg"]) == ("a.png", "b.png")
     assert png_paths(["a.jpg", "a.png"]) == ("a.jpg.png", "a.png.png")
     with pytest.raises(InputError, match="Two pictures are called"):

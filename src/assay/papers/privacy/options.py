@@ -29,7 +29,7 @@ def check_eps(eps: float, allow_zero: bool = False, largest: float = LARGEST_EPS
 
     Args:
         eps: the radius.
-        allow_zero: whether 0, which changes nothing, will do.
+        allow_zero: whether 0, which changes nothing, is allowed.
         largest: the largest radius allowed; an L2 radius is larger than one of a single pixel.
 
     Raises:

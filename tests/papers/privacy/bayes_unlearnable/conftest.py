@@ -1,4 +1,4 @@
-"""Small pictures that can be told apart, and a small network."""
+"""Small pictures whose classes differ, and a small network."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_provider_user_and_test_share_no_tile(stages):
     assert set(other.public.groups) != public
 
 
-def test_each_seed_is_dealt_as_many_pictures_as_were_asked_for(stages):
+def test_each_seed_has_as_many_pictures_as_were_asked_for(stages):
     splits = [read_split(resolved(max_pictures=400), Trial(seed=seed, stages=stages)) for seed in (0, 1)]
     for split in splits:
         assert len(split.public) + len(split.published) == 400

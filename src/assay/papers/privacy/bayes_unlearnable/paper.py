@@ -36,24 +36,9 @@ PAPER = Paper(
     summary="changes pictures, hardly visibly, so that what is learnt from them should be worse",
     metrics=(
         Metric("accuracy", "higher", "fraction", description="of the victim, on clean test pictures"),
-        Metric(
-            "accuracy_second",
-            "higher",
-            "fraction",
-            description="of a victim of another architecture, on clean test pictures",
-        ),
-        Metric(
-            "bayes_error",
-            "higher",
-            "fraction",
-            description="estimated on the training pictures, in the features of the fresh victim",
-        ),
-        Metric(
-            "bayes_error_second",
-            "higher",
-            "fraction",
-            description="the same in the features of the other architecture",
-        ),
+        Metric("accuracy_second", "higher", "fraction", description="the same of another architecture"),
+        Metric("bayes_error", "higher", "fraction", description="of training data, in the victim's features"),
+        Metric("bayes_error_second", "higher", "fraction", description="in the other victim's features"),
         Metric("train_accuracy", "higher", "fraction", description="of the victim, on what it learnt from"),
         Metric("train_accuracy_second", "higher", "fraction", description="of the other architecture"),
         Metric("largest_change", "lower", "levels of 255", description="of any pixel, in the files"),
@@ -202,9 +187,8 @@ PAPER = Paper(
             "The estimate rises in the features of another architecture too.",
             recipe="protect",
             reported=Reported("several architectures", where="abstract"),
-            tests=(
-                Superior("bayes_error_second", "beo", over="clean-all"),
-                Superior("bayes_error_second", "beo", over="random"),
+            tests=tuple(
+                Superior("bayes_error_second", "beo", over=other) for other in ("clean-all", "random")
             ),
             requires=REQUIRES,
             equal=("gradient_steps_second",),

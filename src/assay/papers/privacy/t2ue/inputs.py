@@ -226,8 +226,8 @@ class PictureSplit:
 def read_split(config: Learn, trial: Trial) -> PictureSplit:
     """Read the pictures and divide them; crops of one tile stay together.
 
-    The test rows are a published split, or split off first. What is left is divided anew for each seed into
-    the provider's and the user's, which is a part of the randomness of training, as the first weights are.
+    The test rows are a published split, or split off first. Each seed divides what is left into the
+    provider's and the user's, which is a part of the randomness of training, as the first weights are.
     """
     table = trial.once(
         "pictures", read_picture_table, config.data, config.image_size, LEAST_ROWS, seedless=True

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from assay.papers.privacy.bayes_unlearnable.method.estimator import BayesErrorEstimator
 from assay.training.evaluation import mode
+
+from .estimator import BayesErrorEstimator
 
 FeatureLayer = str | Callable[[nn.Module, Tensor], Tensor] | None
 """A layer's name, whose input is taken; a function of network and pictures; None for `network.features`."""

@@ -11,17 +11,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from assay.models import Training
-from assay.papers.privacy.bayes_unlearnable.method.estimator import BayesErrorEstimator, check_labels
-from assay.papers.privacy.bayes_unlearnable.method.features import (
-    FeatureLayer,
-    FeatureMap,
-    pixel_gradient,
-    raw_pixels,
-)
 from assay.papers.privacy.options import LARGEST_EPS, check_eps
 from assay.papers.privacy.pictures import Norm, check_unit_range, clip_to_ball
 from assay.papers.privacy.victims import SGD, train_network
 from assay.training import Compute
+
+from .estimator import BayesErrorEstimator, check_labels
+from .features import FeatureLayer, FeatureMap, pixel_gradient, raw_pixels
 
 CLIMBED = replace(SGD, epochs=8)
 """The published training, but for 8 of its 30 epochs."""
