@@ -224,7 +224,7 @@ def test_a_target_without_tokens_keeps_the_loss_finite(qwen, forget):
         layer.router_weight.zero_()
         layer.router_weight[4] = -50
     unlearner = SelectedExpertUnlearner(qwen, Unlearning("ga", steps=2), targets=[(0, 4)])
-    with pytest.warns(UserWarning, match="hardly there"):
+    with pytest.warns(UserWarning, match="mostly elsewhere"):
         result = unlearner.fit(forget)
     assert all(math.isfinite(loss) for loss in result.losses)
 

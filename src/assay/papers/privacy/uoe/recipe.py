@@ -153,10 +153,10 @@ def synthetic_setting(config: Unlearn, trial: Trial) -> Setting:
     facts = invent_topics(small, trial.generator("facts"))
     documents = of_facts(facts, tokenizer, config.max_tokens)
     is_forget = torch.tensor([fact.split == "forget" for fact in facts])
-    learnt = documents.sequences.input_ids
+    training_ids = documents.sequences.input_ids
     if config.measured == "retrained":
-        learnt = learnt[~is_forget]
-    weights = trial.once("model", train_model, small, len(tokenizer), learnt, trial.compute)
+        training_ids = training_ids[~is_forget]
+    weights = trial.once("model", train_model, small, len(tokenizer), training_ids, trial.compute)
     model: Any = untrained(small, len(tokenizer))
     model.load_state_dict(weights)
     model.to(trial.device).eval()
@@ -268,7 +268,7 @@ def metrics_of(attempt: Attempt, level: float, trial: Trial) -> dict[str, Value]
 def specialisation(
     targets: str | Sequence[Target], attribution: ExpertAttribution, setting: Setting
 ) -> dict[str, Value]:
-    """Return how strongly forget documents are drawn to the trained expert, and retain documents not."""
+    """Return how much more forget documents are routed to the trained expert than others are."""
     if isinstance(targets, str) or targets[0][1] == SHARED:
         return {}
     elsewhere = attribute_experts(setting.base, setting.retain.sequences)

@@ -35,7 +35,7 @@ from assay.papers.privacy.uoe.method.sequences import Sequences, logits_of, toke
 Objective = Literal["ga", "gdiff", "npo", "rmu"]
 
 SELDOM = 0.01
-"""A target that fewer forget tokens run through can hardly hold what is to be forgotten."""
+"""A target that fewer forget tokens run through holds little of what is to be forgotten."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class SelectedExpertUnlearner:
             if share < SELDOM:
                 warnings.warn(
                     f"expert {expert} of layer {index} gets {share:.2%} of the forget tokens: what is to be"
-                    " forgotten is hardly there. Take the target that attribution finds.",
+                    " forgotten is mostly elsewhere. Take the target that attribution finds.",
                     stacklevel=3,
                 )
         return self.part
