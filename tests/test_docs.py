@@ -147,7 +147,7 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for name in ("index", "papers/optimization/ef21w/index", "commands/index", "api/assay.paper/index"):
+    for name in ("index", "papers/ef21w/index", "commands/index", "api/assay.paper/index"):
         assert (tmp_path / "site" / f"{name}.html").exists()
     card = (tmp_path / "site" / "papers" / "ef21w" / "index.html").read_text(encoding="utf-8")
     assert "supported" in card
