@@ -72,3 +72,11 @@ def test_reading_rows_and_json_needs_nothing_heavy(write) -> None:
 def test_reading_another_kind_of_file_is_refused(tmp_path: Path, write) -> None:
     with pytest.raises(InputError, match=r"should be a file that ends in \.csv or \.json or"):
         read_records(write("x.xlsx", b"PK"))
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x1c", b"\x1c\n\x1d", b"\x0c", b"\xe2\x80\xa8", b"\x1c\n1\n", b" \n", b"\r\r"]
+)
+def test_a_file_of_blanks_of_any_kind_has_no_rows(write, content: bytes) -> None:
+    with pytest.raises(InputError, match=r"is empty|no header and no rows"):
+        read_rows(write("blank.csv", content))

@@ -107,7 +107,9 @@ def _records(file: IO[str], name: str, tabs: bool) -> tuple[list[str], list[int]
     records: list[list[str]] = []
     line = 1
     try:
-        header = [column.strip() for column in next(filter(None, reader))]
+        header = [column.strip() for column in next(filter(None, reader), [])]
+        if not any(header):
+            raise InputError(f"{name} has no header and no rows.")
         line = reader.line_num + 1
         for record in reader:
             if record and len(record) != len(header):
@@ -131,8 +133,6 @@ def _records(file: IO[str], name: str, tabs: bool) -> tuple[list[str], list[int]
 
 
 def _delimiter(file: IO[str], tabs: bool) -> str:
-    first = ""
-    while not first.strip():
-        first = file.readline()
+    first = next((line for line in file if line.strip()), "")
     file.seek(0)
     return next((mark for mark in ("\t,;" if tabs else ",\t;") if mark in first), ",")
